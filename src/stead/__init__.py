@@ -1,0 +1,33 @@
+"""stead: acquire, fine-tune, evaluate, convert and serve language models.
+
+The public names import their room on first use, so `import stead` stays light:
+`plan`, `train`, `evaluate`, `export`, `parity`, `Gateway`, `pipeline`.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "plan": "stead.pipeline:plan",
+    "train": "stead.pipeline:train",
+    "evaluate": "stead.pipeline:evaluate",
+    "export": "stead.pipeline:export",
+    "parity": "stead.pipeline:parity",
+    "Gateway": "stead.app.gateway:Gateway",
+}
+
+__all__ = ["Gateway", "__version__", "evaluate", "export", "parity", "plan", "train"]
+
+
+def __getattr__(name: str) -> Any:  # Any: functions and classes of several rooms
+    """Import a public name from its room (PEP 562)."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'stead' has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,95 @@
+"""Use cases of runs: start a worker for one verb of the pipeline, follow it, return its result.
+
+Knows nothing about training or models; the worker is a process of its own, so that the command line
+and the server stay light and a run survives them.
+"""
+
+import signal
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stead.core import files, process
+from stead.core.errors import Interrupted, ProcessError, from_dict
+from stead.core.events import AnyEvent, Emit, Failed, Finished, follow, ignore
+
+JOB = "job.json"
+EVENTS = "events.jsonl"
+LOG = "worker.log"
+_POLL_S = 0.05
+_GRACE_S = 30.0
+
+
+def new_id(verb: str) -> str:
+    """Return a fresh run id that sorts by time."""
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{verb}-{uuid.uuid4().hex[:6]}"
+
+
+def launch(
+    verb: str,
+    spec: dict[str, Any],  # Any: JSON arguments of the verb
+    folder: Path,
+    emit: Emit = ignore,
+    environment: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """Run `pipeline.<verb>(**spec)` in a worker process and return its result.
+
+    `folder` gets job.json, events.jsonl and worker.log; events go to `emit` as they happen.
+    Raises: the worker's own error, rebuilt; ProcessError("worker-died") when it ended without one;
+    Interrupted after Ctrl-C, once the worker has saved and stopped.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / JOB, {"verb": verb, "spec": spec})
+    events = folder / EVENTS
+    offset = events.stat().st_size if events.exists() else 0
+    child = process.spawn(
+        process.python("stead.worker.run", str(folder / JOB)),
+        name=f"worker {verb}",
+        log=folder / LOG,
+        env=environment,
+    )
+    try:
+        return _follow(child, verb, events, offset, emit)
+    except KeyboardInterrupt as error:
+        child.signal(signal.SIGTERM)
+        child.wait(_GRACE_S)
+        child.stop()
+        raise Interrupted("interrupted", f"the {verb} was stopped; what it saved stays") from error
+    finally:
+        child.stop()
+
+
+def _follow(
+    child: process.Child, verb: str, events: Path, offset: int, emit: Callable[[AnyEvent], None]
+) -> dict[str, Any]:
+    """Tail the events until the verb's own end event, or the child's death."""
+    while True:
+        ended = child.poll() is not None  # asked before reading: the last lines are then complete
+        for end, event in follow(events, offset):
+            offset = end
+            emit(event)
+            if event.stage != verb:
+                continue
+            if isinstance(event, Finished):
+                child.wait(_GRACE_S)
+                return event.result
+            if isinstance(event, Failed):
+                child.wait(_GRACE_S)
+                raise from_dict(event.error)
+        if ended:
+            raise _died(child, verb, events.parent / LOG)
+        time.sleep(_POLL_S)
+
+
+def _died(child: process.Child, verb: str, log: Path) -> ProcessError:
+    status = child.poll()
+    tail = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
+    how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
+    return ProcessError(
+        "worker-died",
+        f"the {verb} worker ended with {how}; last words: {' | '.join(tail) or '(none)'}",
+        hint=f"tail -n 40 {log}",
+        status=status,
+    )

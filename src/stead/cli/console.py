@@ -1,0 +1,135 @@
+"""What a person sees on a terminal: results on stdout, everything else on stderr.
+
+Knows nothing about what is shown. Color only on a terminal and without NO_COLOR; progress bars only
+on a terminal; with `--json` the last line of stdout is one JSON object.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stead.core.errors import SteadError
+from stead.core.events import AnyEvent, Emit, Finished, Note, Progress, Saved, Started
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+
+
+def stderr() -> "Console":
+    """Return the Rich console on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def stdout() -> "Console":
+    """Return the Rich console on stdout."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def out(text: str = "") -> None:
+    """Print a line of result on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Print a line on stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def out_json(value: Any) -> None:  # Any: JSON values
+    """Print `value` as one JSON line on stdout."""
+    out(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def print_error(error: SteadError, *, as_json: bool = False) -> None:
+    """Print an error and its hint on stderr, and with `as_json` also as a JSON line on stdout."""
+    note(f"error: {error.message}")
+    if error.hint:
+        note(f"\nhint: {error.hint}")
+    if as_json:
+        out_json({"error": error.to_dict()})
+
+
+def _values(values: dict[str, float]) -> str:
+    return "  ".join(f"{k} {v:.4g}" if abs(v) < 1e5 else f"{k} {v:,.0f}" for k, v in values.items())
+
+
+class _Plain:
+    """Progress for pipes and logs: one line per event worth a line."""
+
+    def __call__(self, event: AnyEvent) -> None:
+        if isinstance(event, Started):
+            note(
+                f"{event.stage}: started"
+                + (f" ({event.total} {event.unit})" if event.total else "")
+            )
+        elif isinstance(event, Note):
+            note(f"{event.stage}: {event.level}: {event.message}")
+        elif isinstance(event, Saved):
+            note(f"{event.stage}: saved {event.what} {event.path}")
+        elif isinstance(event, Finished):
+            note(f"{event.stage}: done")
+
+
+class _Bars:
+    """Progress on a terminal: one bar per stage with speed, measurements and time left."""
+
+    def __init__(self) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import (
+            Progress as Bars,
+        )
+
+        self.bars = Bars(
+            TextColumn("{task.description:<10}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[values]}"),
+            console=stderr(),
+        )
+        self._tasks: dict[str, Any] = {}  # Any: Rich's task ids
+
+    def __call__(self, event: AnyEvent) -> None:
+        if isinstance(event, Started):
+            self._tasks[event.stage] = self.bars.add_task(event.stage, total=event.total, values="")
+        elif isinstance(event, Progress) and event.stage in self._tasks:
+            text = _values(event.values)
+            self.bars.update(self._tasks[event.stage], completed=event.done, values=text)
+        elif isinstance(event, Note):
+            self.bars.console.print(f"{event.stage}: {event.level}: {event.message}", markup=False)
+        elif isinstance(event, Finished) and event.stage in self._tasks:
+            task = self._tasks[event.stage]
+            total = self.bars.tasks[task].total
+            self.bars.update(task, completed=total if total else 1, total=total if total else 1)
+
+
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Emit]:
+    """Yield a subscriber that shows events as bars (terminal), lines (pipe) or nothing (quiet)."""
+    if quiet:
+        yield lambda event: None
+    elif sys.stderr.isatty():
+        shown = _Bars()
+        with shown.bars:
+            yield shown
+    else:
+        yield _Plain()

@@ -1,0 +1,162 @@
+"""Commit a folder so that it is either complete and verified, or not there.
+
+Knows nothing about what the files hold. Protocol (RELIABILITY decision 10): write into a hidden
+partial folder, fsync each file, write `manifest.json` with sizes and hashes last, rename, fsync the
+parent. Nothing is overwritten; a loader takes the newest folder that verifies.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stead.core import files
+from stead.core.errors import CheckpointError
+
+NAME = "manifest.json"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a committed folder holds: kind, facts about it, and size and SHA-256 of each file."""
+
+    kind: str
+    meta: dict[str, Any] = field(default_factory=dict)  # Any: JSON values
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> {bytes, sha256}
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over kind and file hashes: the identity of the content, without `meta`."""
+        return files.hash_value(
+            {"kind": self.kind, "files": {n: f["sha256"] for n, f in self.files.items()}}
+        )
+
+
+def commit(
+    target: Path,
+    kind: str,
+    fill: Callable[[Path], None],
+    meta: dict[str, Any] | None = None,
+) -> Manifest:
+    """Let `fill` write files into a hidden folder, then publish it as `target` in one rename.
+
+    Raises: CheckpointError("exists") when `target` is there already; ResourceError("disk-full").
+    On failure nothing of the partial folder stays.
+    """
+    if target.exists():
+        raise CheckpointError("exists", f"{str(target)!r} exists already; nothing is overwritten")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.parent / f".partial-{uuid.uuid4().hex[:12]}"
+    partial.mkdir()
+    try:
+        fill(partial)
+        manifest = Manifest(kind=kind, meta=meta or {}, files=_entries(partial))
+        _write_last(partial, manifest)
+        os.rename(partial, target)
+        files.sync_folder(target.parent)
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise files.disk_full(target, error) from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise CheckpointError("not-plain", f"{str(path)!r} is not a plain file")
+        if path.is_file() and path.relative_to(folder).as_posix() != NAME:
+            yield path
+
+
+def _entries(folder: Path) -> dict[str, dict[str, Any]]:
+    entries = {}
+    for path in _walk(folder):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        entries[path.relative_to(folder).as_posix()] = {
+            "bytes": path.stat().st_size,
+            "sha256": files.hash_file(path),
+        }
+    for sub in sorted(p for p in folder.rglob("*") if p.is_dir()):
+        files.sync_folder(sub)
+    return entries
+
+
+def _write_last(folder: Path, manifest: Manifest) -> None:
+    data = {
+        "version": _VERSION,
+        "kind": manifest.kind,
+        "hash": manifest.hash,
+        "meta": manifest.meta,
+        "files": manifest.files,
+    }
+    files.write_json(folder / NAME, data)
+    files.sync_folder(folder)
+
+
+def read(folder: Path, kind: str | None = None) -> Manifest:
+    """Read a folder's manifest without checking its files.
+
+    Raises: CheckpointError("no-manifest" | "bad-manifest" | "wrong-kind").
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise CheckpointError("no-manifest", f"{str(folder)!r} has no {NAME}")
+    try:
+        data = files.read_json(path)
+        manifest = Manifest(kind=data["kind"], meta=data["meta"], files=data["files"])
+        if data["version"] != _VERSION or data["hash"] != manifest.hash:
+            raise ValueError("hash or version differs")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError("bad-manifest", f"{str(path)!r} is damaged: {error}") from error
+    if kind is not None and manifest.kind != kind:
+        raise CheckpointError(
+            "wrong-kind", f"{str(folder)!r} holds a {manifest.kind!r}, not a {kind!r}"
+        )
+    return manifest
+
+
+def verify(folder: Path, kind: str | None = None) -> Manifest:
+    """Read the manifest and check each file's presence, size and hash; refuse strangers.
+
+    Raises: CheckpointError with the file's name: "missing-file", "changed-file", "foreign-file".
+    """
+    manifest = read(folder, kind)
+    present = {p.relative_to(folder).as_posix(): p for p in _walk(folder)}
+    for name, entry in manifest.files.items():
+        path = present.pop(name, None)
+        if path is None:
+            raise CheckpointError("missing-file", f"{str(folder / name)!r} is missing")
+        if path.stat().st_size != entry["bytes"] or files.hash_file(path) != entry["sha256"]:
+            raise CheckpointError(
+                "changed-file", f"{str(path)!r} differs from its manifest (size or SHA-256)"
+            )
+    if present:
+        raise CheckpointError("foreign-file", f"{str(folder / min(present))!r} is not listed")
+    return manifest
+
+
+def newest(
+    parent: Path, prefix: str, kind: str, rejected: Callable[[Path, CheckpointError], None]
+) -> Path | None:
+    """Return the last folder (by name) that verifies, walking back over damaged ones.
+
+    `rejected` is called for each folder that was passed over, so that none is passed silently.
+    """
+    if not parent.is_dir():
+        return None
+    for folder in sorted(parent.glob(prefix + "*"), reverse=True):
+        try:
+            verify(folder, kind)
+        except CheckpointError as error:
+            rejected(folder, error)
+        else:
+            return folder
+    return None

@@ -1,0 +1,106 @@
+"""Child processes in their own group: start, watch, stop gently, then for good.
+
+Knows nothing about what the children do. The only door to `subprocess`.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stead.core.errors import ProcessError
+
+_PASSED = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
+    "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT",
+    "HF_HUB_CACHE", "HF_TOKEN", "STEAD_HOME", "SSL_CERT_FILE", "XDG_CACHE_HOME", "COVERAGE_PROCESS_START",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Child:
+    """A running child that leads its own process group."""
+
+    process: "subprocess.Popen[bytes]"
+    name: str
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is also the group's id."""
+        return self.process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+        return self.process.poll()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait for the end; return the exit status, or None when the time ran out first."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the whole group; a group that is gone is no error."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return
+
+    def stop(self, grace_s: float = 10.0) -> int:
+        """SIGTERM the group, wait `grace_s`, SIGKILL what is left; return the exit status."""
+        if self.poll() is None:
+            self.signal(signal.SIGTERM)
+            if self.wait(grace_s) is None:
+                self.signal(signal.SIGKILL)
+        return self.process.wait()
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the allow-listed environment for a child, plus `extra`; STEAD_* always travels."""
+    kept = {k: v for k, v in os.environ.items() if k in _PASSED or k.startswith("STEAD_")}
+    return kept | dict(extra or {})
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    name: str,
+    log: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Child:
+    """Start `argv` in a new process group, its output appended to `log` (or dropped).
+
+    `env` is added to the allow-listed environment. Raises: ProcessError("no-start").
+    """
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    out = open(log, "ab") if log is not None else subprocess.DEVNULL  # noqa: SIM115
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment(env),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProcessError("no-start", f"cannot start {argv[0]!r}: {error.strerror}") from error
+    finally:
+        if not isinstance(out, int):
+            out.close()
+    return Child(process, name)
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the argv that runs one of our modules with this interpreter."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+stop_requested = threading.Event()
+"""Set by a worker's signal handler; long loops look at it at every safe point."""

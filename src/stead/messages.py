@@ -1,0 +1,198 @@
+"""What flows to and from a model: messages, requests, replies, chunks (msgspec structs).
+
+Knows nothing about protocols or engines; `wire` translates these to each vendor's bytes.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error"]
+
+
+class TextPart(msgspec.Struct, tag_field="type", tag="text", frozen=True):
+    """A piece of text inside a message."""
+
+    text: str
+
+
+class ImagePart(msgspec.Struct, tag_field="type", tag="image", frozen=True):
+    """An image by URL (`https:` or `data:`)."""
+
+    url: str
+    detail: str | None = None
+
+
+Part = TextPart | ImagePart
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """The model asks for a function; `arguments` is JSON text exactly as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One turn. `content` is text, parts, or None when there are only tool calls."""
+
+    role: Role
+    content: str | tuple[Part, ...] | None = None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    reasoning: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of the message, its text parts joined; "" when there is none."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(p.text for p in self.content or () if isinstance(p, TextPart))
+
+
+class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How to choose tokens. None means "not given": the endpoint's own default. 0 is a value."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repeat_penalty: float | None = None
+    logprobs: int | None = None  # None: none; k: the chosen token's and the k likeliest
+    logit_bias: dict[str, float] = {}
+    n: int = 1
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One generation. Exactly one of `messages` (chat) and `prompt` (completion) is set."""
+
+    model: str
+    messages: tuple[Message, ...] | None = None
+    prompt: str | tuple[int, ...] | None = None
+    sampling: Sampling = Sampling()
+    tools: tuple[dict[str, Any], ...] = ()  # Any: JSON schema of each function, as given
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    stream: bool = False
+    strict: bool = False  # deviations become errors
+    user: str | None = None
+    echo: bool = False
+    extra: dict[str, Any] = {}  # fields only one vendor knows, passed through as they came
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Token counts as the endpoint reports them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt plus completion."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Deviation(msgspec.Struct, frozen=True):
+    """One thing done differently from what was asked, e.g. `param_dropped`, `input_truncated`."""
+
+    kind: str
+    detail: str
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """A token, its natural-log probability, and the likeliest alternatives."""
+
+    token: str
+    logprob: float
+    id: int | None = None
+    top: tuple[tuple[str, float], ...] = ()
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One answer of a reply."""
+
+    index: int
+    message: Message
+    finish_reason: FinishReason
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer. `model` is who really answered."""
+
+    id: str
+    model: str
+    created: int
+    choices: tuple[Choice, ...]
+    usage: Usage = Usage()
+    deviations: tuple[Deviation, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice."""
+        return self.choices[0].message.text
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True):
+    """A piece of a streamed tool call; `index` says of which one."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of a streamed answer. The last one of a choice carries `finish_reason`;
+    the last one of the stream carries `usage`.
+    """
+
+    id: str
+    model: str
+    created: int
+    index: int = 0
+    text: str = ""
+    reasoning: str = ""
+    role: Role | None = None
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    finish_reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    usage: Usage | None = None
+    deviations: tuple[Deviation, ...] = ()
+
+
+class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts (or token ids) to turn into vectors."""
+
+    model: str
+    input: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None
+    user: str | None = None
+
+
+class EmbedReply(msgspec.Struct, frozen=True, kw_only=True):
+    """One vector per input, in order."""
+
+    model: str
+    vectors: tuple[tuple[float, ...], ...]
+    usage: Usage = Usage()
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What an endpoint says of one model it serves."""
+
+    id: str
+    created: int = 0
+    owned_by: str = "stead"
+    context_length: int | None = None
+    capabilities: tuple[str, ...] = ()

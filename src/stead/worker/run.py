@@ -1,0 +1,46 @@
+"""The worker program: `python -m stead.worker.run job.json` runs one verb of the pipeline.
+
+Knows nothing about who started it. Events go to events.jsonl beside the job; SIGTERM raises
+Interrupted at the next safe point of the verb.
+"""
+
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from stead import pipeline
+from stead.core import files
+from stead.core.errors import SteadError
+from stead.core.events import EventLog, Failed, Finished
+from stead.core.process import stop_requested
+
+
+def _on_signal(_number: int, _frame: FrameType | None) -> None:
+    stop_requested.set()
+
+
+def main(job_path: Path) -> int:
+    """Run the job; return the exit status."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _on_signal)
+    job = files.read_json(job_path)
+    verb = job["verb"]
+    log = EventLog(job_path.parent / "events.jsonl")
+    try:
+        result = pipeline.VERBS[verb](**job["spec"], emit=log)
+    except SteadError as error:
+        log(Failed(stage=verb, error=error.to_dict()))
+        return error.exit_status
+    except Exception as error:  # the process's entry: every fault becomes an event
+        traceback.print_exc()
+        fault = SteadError("internal", f"{type(error).__name__}: {error}")
+        log(Failed(stage=verb, error=fault.to_dict()))
+        return 1
+    log(Finished(stage=verb, result=result))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))

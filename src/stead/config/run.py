@@ -1,0 +1,222 @@
+"""RunConfig: everything a person may decide about one training run, as frozen, checked values.
+
+Knows nothing about models, data or hardware: "auto" is settled by `planning/resolve`. Methods and
+adapters bring their own config class; their section is checked by it, chosen by `type`.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, model_validator
+
+from stead.config.kinds import Section
+from stead.config.sections import extension, known
+
+Auto = Literal["auto"]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # 63 bits: torch and numpy both accept it
+
+
+class ModelSection(Section):
+    """Which model is trained and how it is held in memory."""
+
+    path: str = Field("", description="model folder, or the name of an added model")
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="number type of the weights while training; auto: by hardware"
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="where the model runs; auto: the fastest that is there"
+    )
+    attention: Literal["auto", "sdpa", "eager"] = Field(
+        "auto", description="attention kernel; auto: the fastest exact one for packed rows"
+    )
+    revision: str | None = Field(None, description="revision of a model that comes from a hub")
+
+
+class DataSource(Section):
+    """One of several files or data sets that are read one after the other."""
+
+    path: str = Field(description="file, folder or data set name")
+    reader: str = Field("auto", description="how bytes become rows; auto: by ending and content")
+    format: str = Field("auto", description="how columns become messages; auto: by their names")
+    columns: dict[str, str] = Field({}, description="role → column name, when names are unusual")
+    split: str | None = Field(None, description="split of a Hugging Face data set")
+    limit: Positive | None = Field(None, description="read at most so many rows")
+
+    _reader = known("reader")
+    _format = known("format")
+
+
+class DataSection(Section):
+    """Which rows are learnt from, and how they become token sequences."""
+
+    path: str | tuple[str | DataSource, ...] = Field("", description="file, folder, or several")
+    reader: str = Field("auto", description="how bytes become rows; auto: by ending and content")
+    format: str = Field("auto", description="how columns become messages; auto: by their names")
+    columns: dict[str, str] = Field({}, description="role → column name, when names are unusual")
+    split: str | None = Field(None, description="split of a Hugging Face data set")
+    eval_path: str | None = Field(None, description="held-out rows; None: eval_share of the data")
+    eval_share: float = Field(0.1, ge=0, lt=1, description="share of rows held out of training")
+    limit: Positive | None = Field(None, description="use at most so many rows")
+    max_length: Annotated[int, Field(ge=8)] | Auto = Field(
+        "auto", description="longest sequence in tokens; auto: from the data and the model"
+    )
+    on_error: Literal["refuse", "skip"] = Field(
+        "skip", description="invalid rows: stop, or leave out; named and counted either way"
+    )
+    dedupe: bool = Field(True, description="drop rows that are equal to an earlier one")
+    train_on: Literal["all", "last"] = Field(
+        "all", description="learn from every assistant turn, or the last one only"
+    )
+    seed: Seed = Field(42, description="seed of the split into train and eval rows")
+    streaming: bool = Field(False, description="read a hub data set without downloading it whole")
+    pack: bool = Field(True, description="join short documents of plain text into full blocks")
+
+    _reader = known("reader")
+    _format = known("format")
+
+
+class TrainerSection(Section):
+    """How the loop walks over the data and changes weights."""
+
+    type: str = Field("native", description="who runs the loop")
+    epochs: float = Field(3.0, gt=0, le=10_000, description="passes over the training rows")
+    max_steps: Positive | None = Field(None, description="stop after so many optimizer steps")
+    batch_tokens: Annotated[int, Field(ge=8)] | Auto = Field(
+        "auto", description="most tokens per micro-batch; auto: from memory and lengths"
+    )
+    batch_rows: Positive | None = Field(
+        None, description="exactly so many rows per micro-batch instead of a token budget"
+    )
+    accumulation: Positive = Field(1, description="micro-batches per optimizer step")
+    lr: Annotated[float, Field(ge=0, le=10)] | Auto = Field(
+        "auto", description="peak learning rate; auto: by method and adapter"
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="shape of the learning rate after warm-up"
+    )
+    warmup: float = Field(0.1, ge=0, description="share of the steps, or steps when 1 or more")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled decay of matrix weights")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0: no clipping")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="how gradients become steps")
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        (0.9, 0.999), description="decay rates of AdamW's two moments"
+    )
+    seed: Seed = Field(42, description="seed of row order, new weights and dropout")
+    shuffle: bool = Field(True, description="a new row order every epoch; off: file order")
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory, more time"
+    )
+    checkpoint_every: Positive | Auto = Field(
+        "auto", description="optimizer steps between checkpoints; auto: about ten per run"
+    )
+    keep: Positive = Field(3, description="checkpoints kept; older ones are retired")
+    log_every: Positive = Field(1, description="optimizer steps between progress events")
+    eval_every: Positive | None = Field(
+        None, description="optimizer steps between losses on the held-out rows; None: at the end"
+    )
+    logits_chunk: Positive | Auto = Field(
+        "auto", description="labelled tokens whose logits are computed at once; auto: by memory"
+    )
+
+    _type = known("trainer", field="type", always=("native",))
+
+
+class LaunchSection(Section):
+    """Where the training process runs."""
+
+    type: str = Field("process", description="launcher of the worker")
+
+    _type = known("launcher", field="type", always=("process",))
+
+
+class EvaluationSection(Section):
+    """What is measured when training has ended; no metrics: nothing."""
+
+    metrics: tuple[str, ...] = Field((), description="scorers, for instance exact_match and rouge")
+    data: str | None = Field(None, description="rows to measure on; None: the held-out rows")
+    limit: Positive | None = Field(None, description="measure at most so many rows")
+    max_new_tokens: Positive = Field(256, description="longest generated answer in tokens")
+
+    _metrics = known("scorer", field="metrics")
+
+
+class ExportSection(Section):
+    """One export of the trained model."""
+
+    format: str = Field(description="exporter, for instance merged or gguf")
+    quant: str | None = Field(None, description="type written to the file, for instance q8_0")
+    out: str | None = Field(None, description="target; None: below the run's artifacts folder")
+
+    _format = known("exporter", field="format")
+
+
+def _extension(kind: str) -> Callable[[Any], Any]:  # Any: what people wrote, a checked config
+    return lambda value: extension(kind, value)
+
+
+MethodField = Annotated[SerializeAsAny[BaseModel], BeforeValidator(_extension("method"))]
+AdapterField = Annotated[SerializeAsAny[BaseModel], BeforeValidator(_extension("adapter"))]
+
+
+class RunConfig(Section):
+    """One training run, from data to exported files, before anything is resolved."""
+
+    name: str | None = Field(None, description="name of the run, for people")
+    out: str | None = Field(None, description="run folder; None: a new one in the data directory")
+    model: ModelSection = Field(ModelSection(), description="which model is trained")
+    data: DataSection = Field(DataSection(), description="which rows are learnt from")
+    method: MethodField = Field(
+        {"type": "sft"}, validate_default=True, description="how to learn: a name, or its settings"
+    )
+    adapter: AdapterField = Field(
+        {"type": "lora"}, validate_default=True, description="what is trained: a name, or settings"
+    )
+    trainer: TrainerSection = Field(TrainerSection(), description="how the loop runs")
+    launch: LaunchSection = Field(LaunchSection(), description="where the process runs")
+    evaluation: EvaluationSection = Field(
+        EvaluationSection(), description="what is measured at the end"
+    )
+    export: tuple[ExportSection, ...] = Field((), description="what is written at the end")
+
+    @model_validator(mode="after")
+    def _agree(self) -> "RunConfig":
+        _check_rules(self)
+        return self
+
+
+def _check_rules(config: RunConfig) -> None:
+    """Refuse settings that contradict each other; each rule names both keys."""
+    for rule in (_one_batch_size, _row_fits_batch, _rows_to_evaluate, _trainable_dtype):
+        rule(config)
+
+
+def _one_batch_size(config: RunConfig) -> None:
+    rows, tokens = config.trainer.batch_rows, config.trainer.batch_tokens
+    if rows is not None and tokens != "auto":
+        raise ValueError(
+            f"trainer.batch_rows={rows} and trainer.batch_tokens={tokens} are both set; keep one"
+        )
+
+
+def _row_fits_batch(config: RunConfig) -> None:
+    length, tokens = config.data.max_length, config.trainer.batch_tokens
+    if length != "auto" and tokens != "auto" and length > tokens:
+        raise ValueError(
+            f"data.max_length={length} is longer than one micro-batch "
+            f"(trainer.batch_tokens={tokens}); raise batch_tokens or lower max_length"
+        )
+
+
+def _rows_to_evaluate(config: RunConfig) -> None:
+    data = config.data
+    if config.trainer.eval_every is not None and data.eval_share == 0 and data.eval_path is None:
+        raise ValueError(
+            f"trainer.eval_every={config.trainer.eval_every} needs held-out rows, but "
+            "data.eval_share is 0 and data.eval_path is not set"
+        )
+
+
+def _trainable_dtype(config: RunConfig) -> None:
+    if config.model.dtype == "fp16" and config.model.device == "cpu":
+        raise ValueError("model.dtype=fp16 cannot be trained on model.device=cpu; use bf16")

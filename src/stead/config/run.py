@@ -20,28 +20,36 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]  # 63 bits: torch and numpy both ac
 class ModelSection(Section):
     """Which model is trained and how it is held in memory."""
 
-    path: str = Field("", description="model folder, or the name of an added model")
+    path: str = Field(default="", description="model folder, or the name of an added model")
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="number type of the weights while training; auto: by hardware"
+        default="auto", description="number type of the weights while training; auto: by hardware"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="where the model runs; auto: the fastest that is there"
+        default="auto", description="where the model runs; auto: the fastest that is there"
     )
     attention: Literal["auto", "sdpa", "eager"] = Field(
-        "auto", description="attention kernel; auto: the fastest exact one for packed rows"
+        default="auto", description="attention kernel; auto: the fastest exact one for packed rows"
     )
-    revision: str | None = Field(None, description="revision of a model that comes from a hub")
+    revision: str | None = Field(
+        default=None, description="revision of a model that comes from a hub"
+    )
 
 
 class DataSource(Section):
     """One of several files or data sets that are read one after the other."""
 
     path: str = Field(description="file, folder or data set name")
-    reader: str = Field("auto", description="how bytes become rows; auto: by ending and content")
-    format: str = Field("auto", description="how columns become messages; auto: by their names")
-    columns: dict[str, str] = Field({}, description="role → column name, when names are unusual")
-    split: str | None = Field(None, description="split of a Hugging Face data set")
-    limit: Positive | None = Field(None, description="read at most so many rows")
+    reader: str = Field(
+        default="auto", description="how bytes become rows; auto: by ending and content"
+    )
+    format: str = Field(
+        default="auto", description="how columns become messages; auto: by their names"
+    )
+    columns: dict[str, str] = Field(
+        default={}, description="role → column name, when names are unusual"
+    )
+    split: str | None = Field(default=None, description="split of a Hugging Face data set")
+    limit: Positive | None = Field(default=None, description="read at most so many rows")
 
     _reader = known("reader")
     _format = known("format")
@@ -50,27 +58,43 @@ class DataSource(Section):
 class DataSection(Section):
     """Which rows are learnt from, and how they become token sequences."""
 
-    path: str | tuple[str | DataSource, ...] = Field("", description="file, folder, or several")
-    reader: str = Field("auto", description="how bytes become rows; auto: by ending and content")
-    format: str = Field("auto", description="how columns become messages; auto: by their names")
-    columns: dict[str, str] = Field({}, description="role → column name, when names are unusual")
-    split: str | None = Field(None, description="split of a Hugging Face data set")
-    eval_path: str | None = Field(None, description="held-out rows; None: eval_share of the data")
-    eval_share: float = Field(0.1, ge=0, lt=1, description="share of rows held out of training")
-    limit: Positive | None = Field(None, description="use at most so many rows")
+    path: str | tuple[str | DataSource, ...] = Field(
+        default="", description="file, folder, or several"
+    )
+    reader: str = Field(
+        default="auto", description="how bytes become rows; auto: by ending and content"
+    )
+    format: str = Field(
+        default="auto", description="how columns become messages; auto: by their names"
+    )
+    columns: dict[str, str] = Field(
+        default={}, description="role → column name, when names are unusual"
+    )
+    split: str | None = Field(default=None, description="split of a Hugging Face data set")
+    eval_path: str | None = Field(
+        default=None, description="held-out rows; None: eval_share of the data"
+    )
+    eval_share: float = Field(
+        default=0.1, ge=0, lt=1, description="share of rows held out of training"
+    )
+    limit: Positive | None = Field(default=None, description="use at most so many rows")
     max_length: Annotated[int, Field(ge=8)] | Auto = Field(
-        "auto", description="longest sequence in tokens; auto: from the data and the model"
+        default="auto", description="longest sequence in tokens; auto: from the data and the model"
     )
     on_error: Literal["refuse", "skip"] = Field(
-        "skip", description="invalid rows: stop, or leave out; named and counted either way"
+        default="skip", description="invalid rows: stop, or leave out; named and counted either way"
     )
-    dedupe: bool = Field(True, description="drop rows that are equal to an earlier one")
+    dedupe: bool = Field(default=True, description="drop rows that are equal to an earlier one")
     train_on: Literal["all", "last"] = Field(
-        "all", description="learn from every assistant turn, or the last one only"
+        default="all", description="learn from every assistant turn, or the last one only"
     )
-    seed: Seed = Field(42, description="seed of the split into train and eval rows")
-    streaming: bool = Field(False, description="read a hub data set without downloading it whole")
-    pack: bool = Field(True, description="join short documents of plain text into full blocks")
+    seed: Seed = Field(default=42, description="seed of the split into train and eval rows")
+    streaming: bool = Field(
+        default=False, description="read a hub data set without downloading it whole"
+    )
+    pack: bool = Field(
+        default=True, description="join short documents of plain text into full blocks"
+    )
 
     _reader = known("reader")
     _format = known("format")
@@ -79,44 +103,55 @@ class DataSection(Section):
 class TrainerSection(Section):
     """How the loop walks over the data and changes weights."""
 
-    type: str = Field("native", description="who runs the loop")
-    epochs: float = Field(3.0, gt=0, le=10_000, description="passes over the training rows")
-    max_steps: Positive | None = Field(None, description="stop after so many optimizer steps")
+    type: str = Field(default="native", description="who runs the loop")
+    epochs: float = Field(default=3.0, gt=0, le=10_000, description="passes over the training rows")
+    max_steps: Positive | None = Field(
+        default=None, description="stop after so many optimizer steps"
+    )
     batch_tokens: Annotated[int, Field(ge=8)] | Auto = Field(
-        "auto", description="most tokens per micro-batch; auto: from memory and lengths"
+        default="auto", description="most tokens per micro-batch; auto: from memory and lengths"
     )
     batch_rows: Positive | None = Field(
-        None, description="exactly so many rows per micro-batch instead of a token budget"
+        default=None, description="exactly so many rows per micro-batch instead of a token budget"
     )
-    accumulation: Positive = Field(1, description="micro-batches per optimizer step")
+    accumulation: Positive = Field(default=1, description="micro-batches per optimizer step")
     lr: Annotated[float, Field(ge=0, le=10)] | Auto = Field(
-        "auto", description="peak learning rate; auto: by method and adapter"
+        default="auto", description="peak learning rate; auto: by method and adapter"
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="shape of the learning rate after warm-up"
+        default="cosine", description="shape of the learning rate after warm-up"
     )
-    warmup: float = Field(0.1, ge=0, description="share of the steps, or steps when 1 or more")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled decay of matrix weights")
-    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0: no clipping")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="how gradients become steps")
+    warmup: float = Field(
+        default=0.1, ge=0, description="share of the steps, or steps when 1 or more"
+    )
+    weight_decay: float = Field(
+        default=0.01, ge=0, le=1, description="decoupled decay of matrix weights"
+    )
+    clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no clipping")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="how gradients become steps"
+    )
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
-        (0.9, 0.999), description="decay rates of AdamW's two moments"
+        default=(0.9, 0.999), description="decay rates of AdamW's two moments"
     )
-    seed: Seed = Field(42, description="seed of row order, new weights and dropout")
-    shuffle: bool = Field(True, description="a new row order every epoch; off: file order")
+    seed: Seed = Field(default=42, description="seed of row order, new weights and dropout")
+    shuffle: bool = Field(default=True, description="a new row order every epoch; off: file order")
     gradient_checkpointing: bool = Field(
-        False, description="recompute activations in the backward pass: less memory, more time"
+        default=False,
+        description="recompute activations in the backward pass: less memory, more time",
     )
     checkpoint_every: Positive | Auto = Field(
-        "auto", description="optimizer steps between checkpoints; auto: about ten per run"
+        default="auto", description="optimizer steps between checkpoints; auto: about ten per run"
     )
-    keep: Positive = Field(3, description="checkpoints kept; older ones are retired")
-    log_every: Positive = Field(1, description="optimizer steps between progress events")
+    keep: Positive = Field(default=3, description="checkpoints kept; older ones are retired")
+    log_every: Positive = Field(default=1, description="optimizer steps between progress events")
     eval_every: Positive | None = Field(
-        None, description="optimizer steps between losses on the held-out rows; None: at the end"
+        default=None,
+        description="optimizer steps between losses on the held-out rows; None: at the end",
     )
     logits_chunk: Positive | Auto = Field(
-        "auto", description="labelled tokens whose logits are computed at once; auto: by memory"
+        default="auto",
+        description="labelled tokens whose logits are computed at once; auto: by memory",
     )
 
     _type = known("trainer", field="type", always=("native",))
@@ -125,7 +160,7 @@ class TrainerSection(Section):
 class LaunchSection(Section):
     """Where the training process runs."""
 
-    type: str = Field("process", description="launcher of the worker")
+    type: str = Field(default="process", description="launcher of the worker")
 
     _type = known("launcher", field="type", always=("process",))
 
@@ -133,10 +168,14 @@ class LaunchSection(Section):
 class EvaluationSection(Section):
     """What is measured when training has ended; no metrics: nothing."""
 
-    metrics: tuple[str, ...] = Field((), description="scorers, for instance exact_match and rouge")
-    data: str | None = Field(None, description="rows to measure on; None: the held-out rows")
-    limit: Positive | None = Field(None, description="measure at most so many rows")
-    max_new_tokens: Positive = Field(256, description="longest generated answer in tokens")
+    metrics: tuple[str, ...] = Field(
+        default=(), description="scorers, for instance exact_match and rouge"
+    )
+    data: str | None = Field(
+        default=None, description="rows to measure on; None: the held-out rows"
+    )
+    limit: Positive | None = Field(default=None, description="measure at most so many rows")
+    max_new_tokens: Positive = Field(default=256, description="longest generated answer in tokens")
 
     _metrics = known("scorer", field="metrics")
 
@@ -145,8 +184,12 @@ class ExportSection(Section):
     """One export of the trained model."""
 
     format: str = Field(description="exporter, for instance merged or gguf")
-    quant: str | None = Field(None, description="type written to the file, for instance q8_0")
-    out: str | None = Field(None, description="target; None: below the run's artifacts folder")
+    quant: str | None = Field(
+        default=None, description="type written to the file, for instance q8_0"
+    )
+    out: str | None = Field(
+        default=None, description="target; None: below the run's artifacts folder"
+    )
 
     _format = known("exporter", field="format")
 
@@ -162,22 +205,28 @@ AdapterField = Annotated[SerializeAsAny[BaseModel], BeforeValidator(_extension("
 class RunConfig(Section):
     """One training run, from data to exported files, before anything is resolved."""
 
-    name: str | None = Field(None, description="name of the run, for people")
-    out: str | None = Field(None, description="run folder; None: a new one in the data directory")
-    model: ModelSection = Field(ModelSection(), description="which model is trained")
-    data: DataSection = Field(DataSection(), description="which rows are learnt from")
+    name: str | None = Field(default=None, description="name of the run, for people")
+    out: str | None = Field(
+        default=None, description="run folder; None: a new one in the data directory"
+    )
+    model: ModelSection = Field(default=ModelSection(), description="which model is trained")
+    data: DataSection = Field(default=DataSection(), description="which rows are learnt from")
     method: MethodField = Field(
-        {"type": "sft"}, validate_default=True, description="how to learn: a name, or its settings"
+        default={"type": "sft"},
+        validate_default=True,
+        description="how to learn: a name, or its settings",
     )
     adapter: AdapterField = Field(
-        {"type": "lora"}, validate_default=True, description="what is trained: a name, or settings"
+        default={"type": "lora"},
+        validate_default=True,
+        description="what is trained: a name, or settings",
     )
-    trainer: TrainerSection = Field(TrainerSection(), description="how the loop runs")
-    launch: LaunchSection = Field(LaunchSection(), description="where the process runs")
+    trainer: TrainerSection = Field(default=TrainerSection(), description="how the loop runs")
+    launch: LaunchSection = Field(default=LaunchSection(), description="where the process runs")
     evaluation: EvaluationSection = Field(
-        EvaluationSection(), description="what is measured at the end"
+        default=EvaluationSection(), description="what is measured at the end"
     )
-    export: tuple[ExportSection, ...] = Field((), description="what is written at the end")
+    export: tuple[ExportSection, ...] = Field(default=(), description="what is written at the end")
 
     @model_validator(mode="after")
     def _agree(self) -> "RunConfig":

@@ -7,7 +7,8 @@ checked in the base install. Commands, routes and pages are found by file name b
 from functools import cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from stead.core.errors import ConfigError
 from stead.core.registry import Registry
@@ -33,9 +34,17 @@ KINDS: dict[str, tuple[str, str]] = {
 
 
 class Section(BaseModel):
-    """The base of everything people write: frozen, and an unknown key is refused."""
+    """The base of everything people write: frozen, strict about keys, numbers are no switches."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_as_number(cls, value: Any, info: ValidationInfo) -> Any:  # Any: not yet checked
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and "bool" not in str(field.annotation):
+            raise PydanticCustomError("bad_switch", "should be no switch")
+        return value
 
 
 @cache

@@ -4,16 +4,17 @@ Knows nothing about models, data or hardware: "auto" is settled by `planning/res
 adapters bring their own config class; their section is checked by it, chosen by `type`.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, model_validator
 
 from stead.config.kinds import Section
-from stead.config.sections import extension, known
+from stead.config.sections import Owned, Registered
 
 Auto = Literal["auto"]
 Positive = Annotated[int, Field(ge=1)]
+ReaderName = Annotated[str, Registered("reader", always=("auto",))]
+FormatName = Annotated[str, Registered("format", always=("auto",))]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # 63 bits: torch and numpy both accept it
 
 
@@ -39,10 +40,10 @@ class DataSource(Section):
     """One of several files or data sets that are read one after the other."""
 
     path: str = Field(description="file, folder or data set name")
-    reader: str = Field(
+    reader: ReaderName = Field(
         default="auto", description="how bytes become rows; auto: by ending and content"
     )
-    format: str = Field(
+    format: FormatName = Field(
         default="auto", description="how columns become messages; auto: by their names"
     )
     columns: dict[str, str] = Field(
@@ -51,9 +52,6 @@ class DataSource(Section):
     split: str | None = Field(default=None, description="split of a Hugging Face data set")
     limit: Positive | None = Field(default=None, description="read at most so many rows")
 
-    _reader = known("reader")
-    _format = known("format")
-
 
 class DataSection(Section):
     """Which rows are learnt from, and how they become token sequences."""
@@ -61,10 +59,10 @@ class DataSection(Section):
     path: str | tuple[str | DataSource, ...] = Field(
         default="", description="file, folder, or several"
     )
-    reader: str = Field(
+    reader: ReaderName = Field(
         default="auto", description="how bytes become rows; auto: by ending and content"
     )
-    format: str = Field(
+    format: FormatName = Field(
         default="auto", description="how columns become messages; auto: by their names"
     )
     columns: dict[str, str] = Field(
@@ -96,14 +94,13 @@ class DataSection(Section):
         default=True, description="join short documents of plain text into full blocks"
     )
 
-    _reader = known("reader")
-    _format = known("format")
-
 
 class TrainerSection(Section):
     """How the loop walks over the data and changes weights."""
 
-    type: str = Field(default="native", description="who runs the loop")
+    type: Annotated[str, Registered("trainer", always=("native",))] = Field(
+        default="native", description="who runs the loop"
+    )
     epochs: float = Field(default=3.0, gt=0, le=10_000, description="passes over the training rows")
     max_steps: Positive | None = Field(
         default=None, description="stop after so many optimizer steps"
@@ -154,21 +151,19 @@ class TrainerSection(Section):
         description="labelled tokens whose logits are computed at once; auto: by memory",
     )
 
-    _type = known("trainer", field="type", always=("native",))
-
 
 class LaunchSection(Section):
     """Where the training process runs."""
 
-    type: str = Field(default="process", description="launcher of the worker")
-
-    _type = known("launcher", field="type", always=("process",))
+    type: Annotated[str, Registered("launcher", always=("process",))] = Field(
+        default="process", description="launcher of the worker"
+    )
 
 
 class EvaluationSection(Section):
     """What is measured when training has ended; no metrics: nothing."""
 
-    metrics: tuple[str, ...] = Field(
+    metrics: tuple[Annotated[str, Registered("scorer")], ...] = Field(
         default=(), description="scorers, for instance exact_match and rouge"
     )
     data: str | None = Field(
@@ -177,13 +172,13 @@ class EvaluationSection(Section):
     limit: Positive | None = Field(default=None, description="measure at most so many rows")
     max_new_tokens: Positive = Field(default=256, description="longest generated answer in tokens")
 
-    _metrics = known("scorer", field="metrics")
-
 
 class ExportSection(Section):
     """One export of the trained model."""
 
-    format: str = Field(description="exporter, for instance merged or gguf")
+    format: Annotated[str, Registered("exporter")] = Field(
+        description="exporter, for instance merged or gguf"
+    )
     quant: str | None = Field(
         default=None, description="type written to the file, for instance q8_0"
     )
@@ -191,15 +186,11 @@ class ExportSection(Section):
         default=None, description="target; None: below the run's artifacts folder"
     )
 
-    _format = known("exporter", field="format")
 
-
-def _extension(kind: str) -> Callable[[Any], Any]:  # Any: what people wrote, a checked config
-    return lambda value: extension(kind, value)
-
-
-MethodField = Annotated[SerializeAsAny[BaseModel], BeforeValidator(_extension("method"))]
-AdapterField = Annotated[SerializeAsAny[BaseModel], BeforeValidator(_extension("adapter"))]
+METHOD = Owned("method", default="sft")
+ADAPTER = Owned("adapter", default="lora")
+MethodField = Annotated[SerializeAsAny[BaseModel], METHOD]
+AdapterField = Annotated[SerializeAsAny[BaseModel], ADAPTER]
 
 
 class RunConfig(Section):

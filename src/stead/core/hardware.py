@@ -132,6 +132,6 @@ def nvidia(run: Callable[[list[str]], str | None] = process.output) -> tuple[Gpu
 
 def _apple(total: int, free: int) -> tuple[Gpu, ...]:
     """Report Apple's GPU, which shares the memory of the processor."""
-    if sys.platform != "darwin" or platform.machine() != "arm64":
+    if platform.system() != "Darwin" or platform.machine() != "arm64":
         return ()
     return (Gpu("mps", "Apple GPU", total, free),)

@@ -28,7 +28,7 @@ class ModelSection(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="where the model runs; auto: the fastest that is there"
     )
-    attention: Literal["auto", "sdpa", "eager"] = Field(
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
         default="auto", description="attention kernel; auto: the fastest exact one for packed rows"
     )
     revision: str | None = Field(
@@ -105,8 +105,9 @@ class TrainerSection(Section):
     max_steps: Positive | None = Field(
         default=None, description="stop after so many optimizer steps"
     )
-    batch_tokens: Annotated[int, Field(ge=8)] | Auto = Field(
-        default="auto", description="most tokens per micro-batch; auto: from memory and lengths"
+    batch_tokens: Annotated[int, Field(ge=8)] | Auto | None = Field(
+        default="auto",
+        description="most tokens per micro-batch; auto: from memory and lengths; None: batch_rows",
     )
     batch_rows: Positive | None = Field(
         default=None, description="exactly so many rows per micro-batch instead of a token budget"
@@ -233,15 +234,17 @@ def _check_rules(config: RunConfig) -> None:
 
 def _one_batch_size(config: RunConfig) -> None:
     rows, tokens = config.trainer.batch_rows, config.trainer.batch_tokens
-    if rows is not None and tokens != "auto":
+    if rows is not None and isinstance(tokens, int):
         raise ValueError(
             f"trainer.batch_rows={rows} and trainer.batch_tokens={tokens} are both set; keep one"
         )
+    if rows is None and tokens is None:
+        raise ValueError("trainer.batch_tokens is null, so trainer.batch_rows must be set")
 
 
 def _row_fits_batch(config: RunConfig) -> None:
     length, tokens = config.data.max_length, config.trainer.batch_tokens
-    if length != "auto" and tokens != "auto" and length > tokens:
+    if isinstance(length, int) and isinstance(tokens, int) and length > tokens:
         raise ValueError(
             f"data.max_length={length} is longer than one micro-batch "
             f"(trainer.batch_tokens={tokens}); raise batch_tokens or lower max_length"

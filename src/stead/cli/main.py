@@ -6,7 +6,6 @@ first line is the help, and it holds either a function `command` or a Typer grou
 
 import ast
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"stead {version('stead')}")
+        typer.echo(f"stead {stead.__version__}")
         raise typer.Exit
 
 

@@ -97,6 +97,22 @@ def spawn(
     return Child(process, name)
 
 
+def output(argv: Sequence[str], timeout_s: float = 10.0) -> str | None:
+    """Run a short program and return its stdout, or None when it is absent, fails or hangs."""
+    try:
+        done = subprocess.run(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            env=environment(),
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode(errors="replace")
+
+
 def python(module: str, *arguments: str) -> list[str]:
     """Return the argv that runs one of our modules with this interpreter."""
     return [sys.executable, "-m", module, *arguments]

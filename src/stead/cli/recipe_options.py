@@ -1,0 +1,124 @@
+"""The options that `plan` and `train` share, and how each becomes a key of the recipe.
+
+Knows nothing about what is done with the recipe. A flag wins over the file; `-s` over both.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stead.config import load
+from stead.config.recipe import Given
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One flag: its key in the recipe, whether its value is a text or read as YAML, its help."""
+
+    flag: str
+    key: str
+    help: str
+    is_text: bool = False
+
+    @property
+    def name(self) -> str:
+        """The Python name of the flag."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+OPTIONS = (
+    Option("--model", "model.path", "Model folder, or the name of an added model.", is_text=True),
+    Option("--method", "method", "How to learn, for instance sft.", is_text=True),
+    Option("--adapter", "adapter", "What is trained, for instance lora or full.", is_text=True),
+    Option("--out", "out", "Run folder.", is_text=True),
+    Option("--name", "name", "Name of the run, for people.", is_text=True),
+    Option("--epochs", "trainer.epochs", "Passes over the training rows."),
+    Option("--max-steps", "trainer.max_steps", "Stop after so many optimizer steps."),
+    Option("--batch-tokens", "trainer.batch_tokens", "Most tokens per micro-batch."),
+    Option("--batch-rows", "trainer.batch_rows", "Exactly so many rows per micro-batch."),
+    Option("--accumulation", "trainer.accumulation", "Micro-batches per optimizer step."),
+    Option("--lr", "trainer.lr", "Peak learning rate."),
+    Option("--seed", "trainer.seed", "Seed of row order, new weights and dropout."),
+    Option("--dtype", "model.dtype", "fp32, bf16, fp16 or auto.", is_text=True),
+    Option("--limit", "data.limit", "Use at most so many rows."),
+    Option("--max-length", "data.max_length", "Longest sequence in tokens."),
+    Option("--eval-share", "data.eval_share", "Share of rows held out of training."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for: a recipe file or none, settings on top, refusals to override."""
+
+    recipe: Path | None
+    overrides: dict[str, Given] = field(default_factory=dict)
+    allow: tuple[str, ...] = ()
+
+
+_Recipe = Annotated[Path | None, typer.Argument(help="Recipe: .yaml, .json or .toml.")]
+_Data = Annotated[
+    list[str] | None, typer.Option("--data", help="File, folder or data set; may be repeated.")
+]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY.PATH=VALUE", help="Set any key of the recipe."),
+]
+_Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", help="Override a refusal by name: memory, disk or length."),
+]
+
+
+def _parameters() -> list[inspect.Parameter]:
+    texts = {
+        option.name: Annotated[str | None, typer.Option(option.flag, help=option.help)]
+        for option in OPTIONS
+    }
+    known = {"recipe": _Recipe, "data": _Data, **texts, "settings": _Set, "allow": _Allow}
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(name, kind, default=None, annotation=annotation)
+        for name, annotation in known.items()
+    ]
+
+
+def recipe_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Turn `command(request, *, own options)` into a command with all recipe options before its own.
+
+    Any: Typer reads the options from the signature that is built here.
+    """
+    shared = _parameters()
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+
+    def command(**given: Any) -> None:  # Any: the values of the options
+        mine = {p.name: given.pop(p.name) for p in shared}
+        function(request_of(mine), **given)
+
+    signature = inspect.Signature([*shared, *own])
+    command.__doc__ = function.__doc__
+    command.__module__ = function.__module__
+    command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    command.__signature__ = signature  # type: ignore[attr-defined] # PEP 362, read by Typer
+    return command
+
+
+def request_of(given: dict[str, Any]) -> Request:  # Any: the values of the options
+    """Return the request that the options' values mean."""
+    overrides: dict[str, Given] = {}
+    if given["data"]:
+        paths = given["data"]
+        overrides["data.path"] = Given(paths[0] if len(paths) == 1 else paths, "option --data")
+    for option in OPTIONS:
+        text = given[option.name]
+        if text is not None:
+            value = text if option.is_text else load.value(text)
+            overrides[option.key] = Given(value, f"option {option.flag}")
+    for text in given["settings"] or ():
+        key, value = load.assignment(text)
+        overrides[key] = Given(value, f"option -s {key}")
+    return Request(given["recipe"], overrides, tuple(given["allow"] or ()))

@@ -1,0 +1,385 @@
+"""Files to mappings with places: YAML, JSON, TOML, `${VARIABLE}`, merging, `key.path=value`.
+
+Knows nothing about which keys mean something; `config/validate` does. The only place that parses
+YAML, by the rules of YAML 1.2 (`on` is a text, `1e-4` a number), without tags or code.
+"""
+
+import json
+import math
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stead.core import files
+from stead.core.errors import ConfigError, NotFound
+
+SUFFIXES = (".yaml", ".yml", ".json", ".toml")
+_MAX_BYTES = 4 << 20  # a recipe has kilobytes; more is another kind of file
+_MAX_NODES = 100_000  # aliases can multiply a few lines into gigabytes
+_MAX_DEPTH = 64
+_VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A mapping and where each of its keys was written.
+
+    `places` goes from dotted key to "file:line", or to the option or variable that gave the value.
+    """
+
+    data: dict[str, Any]  # Any: JSON values
+    places: dict[str, str] = field(default_factory=dict)
+
+    def place(self, key: str) -> str | None:
+        """Return the place of `key`, else of the nearest key around it."""
+        while key not in self.places and "." in key:
+            key = key.rpartition(".")[0]
+        return self.places.get(key)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with the scalar types of YAML 1.2 (core schema, section 10.3.2)."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that `_Loader` would read as something else."""
+
+
+_SCALARS = {
+    "tag:yaml.org,2002:null": (r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    "tag:yaml.org,2002:bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    "tag:yaml.org,2002:int": (r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
+    "tag:yaml.org,2002:float": (
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        list("-+.0123456789"),
+    ),
+}
+for _class in (_Loader, _Dumper):
+    _class.yaml_implicit_resolvers = {}
+    for _tag, (_pattern, _first) in _SCALARS.items():
+        _class.add_implicit_resolver(_tag, re.compile(_pattern), _first)
+
+
+def read(path: Path) -> Document:
+    """Read a settings or recipe file by its ending.
+
+    Raises: NotFound("no-file"); ConfigError("unknown-suffix" | "not-utf8" | "bad-yaml" |
+    "bad-json" | "bad-toml" | "duplicate-key" | "not-finite" | "empty" | "too-large").
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ConfigError(
+            "unknown-suffix",
+            f"{str(path)!r} ends in {suffix!r}; known endings: {', '.join(SUFFIXES)}",
+        )
+    text = _text(path)
+    if suffix == ".json":
+        return parse_json(text, str(path))
+    return parse_toml(text, str(path)) if suffix == ".toml" else parse_yaml(text, str(path))
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise NotFound("no-file", f"there is no file {str(path)!r}")
+    if path.stat().st_size > _MAX_BYTES:
+        raise ConfigError("too-large", f"{str(path)!r} is larger than {_MAX_BYTES} bytes")
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError("not-utf8", f"{str(path)!r} is not UTF-8 (byte {error.start})") from error
+
+
+def parse_yaml(text: str, name: str) -> Document:
+    """Parse YAML 1.2 text; `name` is the file's name in errors."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError("bad-yaml", f"{_where(error, name)}: {_reason(error)}") from error
+    except RecursionError as error:
+        raise ConfigError("too-large", f"{name} is nested too deeply") from error
+    return _document(node, name)
+
+
+def _where(error: yaml.YAMLError, name: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f"{name}:{mark.line + 1}" if mark is not None else name
+
+
+def _reason(error: yaml.YAMLError) -> str:
+    problem = getattr(error, "problem", None)
+    return str(problem) if problem else str(error).partition("\n")[0]
+
+
+def _document(node: yaml.Node | None, name: str) -> Document:
+    if node is None:
+        raise ConfigError("empty", f"{name} is empty")
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError("not-a-mapping", f"{name}:1 should hold `key: value` lines")
+    builder = _Builder(name)
+    data: dict[str, Any] = builder.build(node, ())
+    return Document(data, builder.places)
+
+
+class _Builder:
+    """Turn YAML nodes into plain values, noting the line of every key."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.places: dict[str, str] = {}
+        self._nodes = 0
+
+    def build(self, node: yaml.Node, path: tuple[str, ...]) -> Any:  # Any: a JSON value
+        self._nodes += 1
+        where = f"{self.name}:{node.start_mark.line + 1}"
+        if self._nodes > _MAX_NODES or len(path) > _MAX_DEPTH:
+            raise ConfigError("too-large", f"{where}: too many or too deeply nested values")
+        if path:
+            self.places.setdefault(".".join(path), where)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*path, str(i))) for i, item in enumerate(node.value)]
+        return _scalar(node, where)
+
+    def _mapping(self, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            where = f"{self.name}:{key_node.start_mark.line + 1}"
+            key = _scalar(key_node, where) if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, str):
+                shown = getattr(key_node, "value", "?")
+                raise ConfigError("bad-key", f"{where}: the key {shown!r} is no text; quote it")
+            if key in found:
+                dotted = ".".join((*path, key))
+                raise ConfigError("duplicate-key", f"{where}: the key {dotted!r} is given twice")
+            self.places[".".join((*path, key))] = where
+            found[key] = self.build(value_node, (*path, key))
+        return found
+
+
+def _scalar(node: yaml.Node, where: str) -> Any:  # Any: str, int, float, bool or None
+    text, kind = str(node.value), node.tag.rpartition(":")[2]
+    match kind:
+        case "null":
+            return None
+        case "bool":
+            return text.lower() == "true"
+        case "int":
+            return int(text, 0) if text[:2] in ("0x", "0o") else _integer(text, where)
+        case "float":
+            return _finite(float(text.replace(".inf", "inf").replace(".nan", "nan")), text, where)
+        case "str":
+            return text
+    raise ConfigError("bad-yaml", f"{where}: the tag {node.tag!r} is not allowed")
+
+
+def _integer(text: str, where: str) -> int:
+    if len(text) > 40:  # int() refuses 4,300 digits with a ValueError of its own
+        raise ConfigError("bad-value", f"{where}: {text[:40]}… is too long for a number")
+    return int(text)
+
+
+def _finite(value: float, text: str, where: str) -> float:
+    if not math.isfinite(value):
+        raise ConfigError("not-finite", f"{where}: {text} is no usable number")
+    return value
+
+
+def parse_json(text: str, name: str) -> Document:
+    """Parse JSON text; duplicate keys and NaN are refused, lines are found by a second reading."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in items:
+            if key in found:
+                raise ConfigError("duplicate-key", f"{name}: the key {key!r} is given twice")
+            found[key] = value
+        return found
+
+    def constant(word: str) -> float:
+        raise ConfigError("not-finite", f"{name}: {word} is no usable number")
+
+    try:
+        data = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        raise ConfigError("bad-json", f"{name}:{error.lineno}: {error.msg}") from error
+    except (RecursionError, ValueError) as error:
+        raise ConfigError("too-large", f"{name} is nested too deeply or too long") from error
+    if not isinstance(data, dict):
+        raise ConfigError("not-a-mapping", f"{name}:1 should hold one object")
+    return Document(data, _json_places(text, name))
+
+
+def _json_places(text: str, name: str) -> dict[str, str]:
+    try:
+        return parse_yaml(text.replace("\t", " "), name).places  # JSON is YAML but for tabs
+    except ConfigError:
+        return {}
+
+
+def parse_toml(text: str, name: str) -> Document:
+    """Parse TOML text; dates and infinities are refused."""
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise ConfigError("bad-toml", f"{name}: {error}") from error
+    places = _toml_places(text, name)
+    _plain(data, (), Document(data, places), name)
+    return Document(data, places)
+
+
+def _toml_places(text: str, name: str) -> dict[str, str]:
+    places: dict[str, str] = {}
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([\w.\-]+)\s*\]+", line):
+            table = header[1]
+            places.setdefault(table, f"{name}:{number}")
+        elif pair := re.match(r"\s*([\w.\-]+)\s*=", line):
+            places.setdefault(f"{table}.{pair[1]}".lstrip("."), f"{name}:{number}")
+    return places
+
+
+def _plain(value: Any, path: tuple[str, ...], document: Document, name: str) -> None:
+    where = document.place(".".join(path)) if path else None
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _plain(item, (*path, key), document, name)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _plain(item, (*path, str(i)), document, name)
+    elif isinstance(value, float):
+        _finite(value, str(value), where if where is not None else name)
+    elif not isinstance(value, str | int | bool):
+        raise ConfigError("bad-value", f"{where}: {value!s} is no text, number or switch")
+
+
+def value(text: str) -> Any:  # Any: a JSON value
+    """Read one value as YAML would: `-s trainer.lr=1e-4` is a number, `-s name=on` a text.
+
+    What is no YAML, such as `@file` or `# 1`, is a text.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return text
+    return text if node is None else _Builder("value").build(node, ())
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """Split `key.path=value`. Raises: ConfigError("bad-assignment") when there is no `=`."""
+    key, equals, given = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(
+            "bad-assignment", f"{text!r} should be key.path=value, for instance trainer.lr=1e-4"
+        )
+    try:
+        return key.strip(), value(given)
+    except ConfigError as error:
+        raise ConfigError("bad-assignment", f"{text!r}: {error.message}") from error
+
+
+def from_mapping(data: Mapping[str, Any], origin: str) -> Document:
+    """Make a document of a mapping that came from no file; every key's place is `origin`."""
+    return Document(dict(data), dict.fromkeys(_dotted(data), origin))
+
+
+def _dotted(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, item in data.items():
+        yield f"{prefix}{key}"
+        if isinstance(item, Mapping):
+            yield from _dotted(item, f"{prefix}{key}.")
+
+
+def merge_maps(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge deeply: mappings key by key; anything else of `over` replaces what `base` has."""
+    merged = dict(base)
+    for key, given in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(given, Mapping)
+        merged[key] = merge_maps(old, given) if both else given  # type: ignore[arg-type]
+    return merged
+
+
+def merge(base: Document, over: Document) -> Document:
+    """Merge two documents deeply; `over` wins, with its places."""
+    return Document(merge_maps(base.data, over.data), base.places | over.places)
+
+
+def assign(document: Document, values: Mapping[str, Any], origin: str) -> Document:
+    """Set dotted keys on top of a document; each new value's place is `origin`.
+
+    Raises: ConfigError("not-a-mapping") when a key leads through something that has no keys.
+    """
+    for dotted, given in values.items():
+        nested: Any = given
+        for part in reversed(dotted.split(".")):
+            nested = {part: nested}
+        _refuse_leaf(document.data, dotted)
+        document = merge(document, Document(nested, {dotted: origin}))
+    return document
+
+
+def _refuse_leaf(data: Mapping[str, Any], dotted: str) -> None:
+    at: Any = data
+    for part in dotted.split(".")[:-1]:
+        at = at.get(part, {})
+        if not isinstance(at, Mapping):
+            raise ConfigError(
+                "not-a-mapping", f"{dotted!r} cannot be set: {part!r} is {at!r}, it has no keys"
+            )
+
+
+def substitute(document: Document, environment: Mapping[str, str] | None = None) -> Document:
+    """Replace `${NAME}` and `${NAME:-default}` in every text; `$${NAME}` stays as `${NAME}`.
+
+    Raises: ConfigError("unset-variable") naming the variable, the key and its place.
+    """
+    known = os.environ if environment is None else environment
+
+    def walk(item: Any, path: tuple[str, ...]) -> Any:
+        if isinstance(item, dict):
+            return {key: walk(inner, (*path, key)) for key, inner in item.items()}
+        if isinstance(item, list):
+            return [walk(inner, (*path, str(i))) for i, inner in enumerate(item)]
+        return _VARIABLE.sub(lambda m: replace(m, path), item) if isinstance(item, str) else item
+
+    def replace(match: re.Match[str], path: tuple[str, ...]) -> str:
+        escaped, name, default = match.groups()
+        if escaped:
+            return match[0][1:]
+        if name in known:
+            return known[name]
+        if default is None:
+            key = ".".join(path)
+            raise ConfigError(
+                "unset-variable",
+                f"{document.place(key)}: {key} needs the variable {name!r}, which is not set",
+                hint=f"export {name}=…",
+            )
+        return str(default)
+
+    return Document(walk(document.data, ()), document.places)
+
+
+def dump_yaml(data: Mapping[str, Any]) -> str:
+    """Write a mapping as YAML that `parse_yaml` reads back equal."""
+    text: str = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def dump(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a mapping to a .yaml, .yml or .json file, atomically."""
+    if path.suffix.lower() == ".json":
+        files.write_json(path, dict(data))
+    elif path.suffix.lower() in (".yaml", ".yml"):
+        files.write_text(path, dump_yaml(data))
+    else:
+        raise ConfigError("unknown-suffix", f"{str(path)!r} should end in .yaml, .yml or .json")

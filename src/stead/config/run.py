@@ -1,0 +1,265 @@
+"""RunConfig: everything a person may decide about one training run, as frozen, checked values.
+
+Knows nothing about models, data or hardware: "auto" is settled by `planning/resolve`. Methods and
+adapters bring their own config class; their section is checked by it, chosen by `type`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, SerializeAsAny, model_validator
+
+from stead.config.kinds import Section
+from stead.config.sections import Owned, Registered
+
+Auto = Literal["auto"]
+Positive = Annotated[int, Field(ge=1)]
+ReaderName = Annotated[str, Registered("reader", always=("auto",))]
+FormatName = Annotated[str, Registered("format", always=("auto",))]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # 63 bits: torch and numpy both accept it
+
+
+class ModelSection(Section):
+    """Which model is trained and how it is held in memory."""
+
+    path: str = Field(default="", description="model folder, or the name of an added model")
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="number type of the weights while training; auto: by hardware"
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="where the model runs; auto: the fastest that is there"
+    )
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
+        default="auto", description="attention kernel; auto: the fastest exact one for packed rows"
+    )
+    revision: str | None = Field(
+        default=None, description="revision of a model that comes from a hub"
+    )
+
+
+class DataSource(Section):
+    """One of several files or data sets that are read one after the other."""
+
+    path: str = Field(description="file, folder or data set name")
+    reader: ReaderName = Field(
+        default="auto", description="how bytes become rows; auto: by ending and content"
+    )
+    format: FormatName = Field(
+        default="auto", description="how columns become messages; auto: by their names"
+    )
+    columns: dict[str, str] = Field(
+        default={}, description="role → column name, when names are unusual"
+    )
+    split: str | None = Field(default=None, description="split of a Hugging Face data set")
+    limit: Positive | None = Field(default=None, description="read at most so many rows")
+
+
+class DataSection(Section):
+    """Which rows are learnt from, and how they become token sequences."""
+
+    path: str | tuple[str | DataSource, ...] = Field(
+        default="", description="file, folder, or several"
+    )
+    reader: ReaderName = Field(
+        default="auto", description="how bytes become rows; auto: by ending and content"
+    )
+    format: FormatName = Field(
+        default="auto", description="how columns become messages; auto: by their names"
+    )
+    columns: dict[str, str] = Field(
+        default={}, description="role → column name, when names are unusual"
+    )
+    split: str | None = Field(default=None, description="split of a Hugging Face data set")
+    eval_path: str | None = Field(
+        default=None, description="held-out rows; None: eval_share of the data"
+    )
+    eval_share: float = Field(
+        default=0.1, ge=0, lt=1, description="share of rows held out of training"
+    )
+    limit: Positive | None = Field(default=None, description="use at most so many rows")
+    max_length: Annotated[int, Field(ge=8)] | Auto = Field(
+        default="auto", description="longest sequence in tokens; auto: from the data and the model"
+    )
+    on_error: Literal["refuse", "skip"] = Field(
+        default="skip", description="invalid rows: stop, or leave out; named and counted either way"
+    )
+    dedupe: bool = Field(default=True, description="drop rows that are equal to an earlier one")
+    train_on: Literal["all", "last"] = Field(
+        default="all", description="learn from every assistant turn, or the last one only"
+    )
+    seed: Seed = Field(default=42, description="seed of the split into train and eval rows")
+    streaming: bool = Field(
+        default=False, description="read a hub data set without downloading it whole"
+    )
+    pack: bool = Field(
+        default=True, description="join short documents of plain text into full blocks"
+    )
+
+
+class TrainerSection(Section):
+    """How the loop walks over the data and changes weights."""
+
+    type: Annotated[str, Registered("trainer", always=("native",))] = Field(
+        default="native", description="who runs the loop"
+    )
+    epochs: float = Field(default=3.0, gt=0, le=10_000, description="passes over the training rows")
+    max_steps: Positive | None = Field(
+        default=None, description="stop after so many optimizer steps"
+    )
+    batch_tokens: Annotated[int, Field(ge=8)] | Auto | None = Field(
+        default="auto",
+        description="most tokens per micro-batch; auto: from memory and lengths; None: batch_rows",
+    )
+    batch_rows: Positive | None = Field(
+        default=None, description="exactly so many rows per micro-batch instead of a token budget"
+    )
+    accumulation: Positive = Field(default=1, description="micro-batches per optimizer step")
+    lr: Annotated[float, Field(ge=0, le=10)] | Auto = Field(
+        default="auto", description="peak learning rate; auto: by method and adapter"
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="shape of the learning rate after warm-up"
+    )
+    warmup: float = Field(
+        default=0.1, ge=0, description="share of the steps, or steps when 1 or more"
+    )
+    weight_decay: float = Field(
+        default=0.01, ge=0, le=1, description="decoupled decay of matrix weights"
+    )
+    clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no clipping")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="how gradients become steps"
+    )
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default=(0.9, 0.999), description="decay rates of AdamW's two moments"
+    )
+    seed: Seed = Field(default=42, description="seed of row order, new weights and dropout")
+    shuffle: bool = Field(default=True, description="a new row order every epoch; off: file order")
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="recompute activations in the backward pass: less memory, more time",
+    )
+    checkpoint_every: Positive | Auto = Field(
+        default="auto", description="optimizer steps between checkpoints; auto: about ten per run"
+    )
+    keep: Positive = Field(default=3, description="checkpoints kept; older ones are retired")
+    log_every: Positive = Field(default=1, description="optimizer steps between progress events")
+    eval_every: Positive | None = Field(
+        default=None,
+        description="optimizer steps between losses on the held-out rows; None: at the end",
+    )
+    logits_chunk: Positive | Auto = Field(
+        default="auto",
+        description="labelled tokens whose logits are computed at once; auto: by memory",
+    )
+
+
+class LaunchSection(Section):
+    """Where the training process runs."""
+
+    type: Annotated[str, Registered("launcher", always=("process",))] = Field(
+        default="process", description="launcher of the worker"
+    )
+
+
+class EvaluationSection(Section):
+    """What is measured when training has ended; no metrics: nothing."""
+
+    metrics: tuple[Annotated[str, Registered("scorer")], ...] = Field(
+        default=(), description="scorers, for instance exact_match and rouge"
+    )
+    data: str | None = Field(
+        default=None, description="rows to measure on; None: the held-out rows"
+    )
+    limit: Positive | None = Field(default=None, description="measure at most so many rows")
+    max_new_tokens: Positive = Field(default=256, description="longest generated answer in tokens")
+
+
+class ExportSection(Section):
+    """One export of the trained model."""
+
+    format: Annotated[str, Registered("exporter")] = Field(
+        description="exporter, for instance merged or gguf"
+    )
+    quant: str | None = Field(
+        default=None, description="type written to the file, for instance q8_0"
+    )
+    out: str | None = Field(
+        default=None, description="target; None: below the run's artifacts folder"
+    )
+
+
+METHOD = Owned("method", default="sft")
+ADAPTER = Owned("adapter", default="lora")
+MethodField = Annotated[SerializeAsAny[BaseModel], METHOD]
+AdapterField = Annotated[SerializeAsAny[BaseModel], ADAPTER]
+
+
+class RunConfig(Section):
+    """One training run, from data to exported files, before anything is resolved."""
+
+    name: str | None = Field(default=None, description="name of the run, for people")
+    out: str | None = Field(
+        default=None, description="run folder; None: a new one in the data directory"
+    )
+    model: ModelSection = Field(default=ModelSection(), description="which model is trained")
+    data: DataSection = Field(default=DataSection(), description="which rows are learnt from")
+    method: MethodField = Field(
+        default={"type": "sft"},
+        validate_default=True,
+        description="how to learn: a name, or its settings",
+    )
+    adapter: AdapterField = Field(
+        default={"type": "lora"},
+        validate_default=True,
+        description="what is trained: a name, or settings",
+    )
+    trainer: TrainerSection = Field(default=TrainerSection(), description="how the loop runs")
+    launch: LaunchSection = Field(default=LaunchSection(), description="where the process runs")
+    evaluation: EvaluationSection = Field(
+        default=EvaluationSection(), description="what is measured at the end"
+    )
+    export: tuple[ExportSection, ...] = Field(default=(), description="what is written at the end")
+
+    @model_validator(mode="after")
+    def _agree(self) -> "RunConfig":
+        _check_rules(self)
+        return self
+
+
+def _check_rules(config: RunConfig) -> None:
+    """Refuse settings that contradict each other; each rule names both keys."""
+    for rule in (_one_batch_size, _row_fits_batch, _rows_to_evaluate, _trainable_dtype):
+        rule(config)
+
+
+def _one_batch_size(config: RunConfig) -> None:
+    rows, tokens = config.trainer.batch_rows, config.trainer.batch_tokens
+    if rows is not None and isinstance(tokens, int):
+        raise ValueError(
+            f"trainer.batch_rows={rows} and trainer.batch_tokens={tokens} are both set; keep one"
+        )
+    if rows is None and tokens is None:
+        raise ValueError("trainer.batch_tokens is null, so trainer.batch_rows must be set")
+
+
+def _row_fits_batch(config: RunConfig) -> None:
+    length, tokens = config.data.max_length, config.trainer.batch_tokens
+    if isinstance(length, int) and isinstance(tokens, int) and length > tokens:
+        raise ValueError(
+            f"data.max_length={length} is longer than one micro-batch "
+            f"(trainer.batch_tokens={tokens}); raise batch_tokens or lower max_length"
+        )
+
+
+def _rows_to_evaluate(config: RunConfig) -> None:
+    data = config.data
+    if config.trainer.eval_every is not None and data.eval_share == 0 and data.eval_path is None:
+        raise ValueError(
+            f"trainer.eval_every={config.trainer.eval_every} needs held-out rows, but "
+            "data.eval_share is 0 and data.eval_path is not set"
+        )
+
+
+def _trainable_dtype(config: RunConfig) -> None:
+    if config.model.dtype == "fp16" and config.model.device == "cpu":
+        raise ValueError("model.dtype=fp16 cannot be trained on model.device=cpu; use bf16")

@@ -1,0 +1,190 @@
+"""RunConfig + model + data + hardware → Plan: every "auto" settled, with the reason as origin.
+
+Knows nothing about how models are inspected or rows counted: those come in as functions. Nothing is
+loaded, trained or written.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stead.config.kinds import registry
+from stead.config.recipe import Recipe, read_recipe
+from stead.config.run import RunConfig
+from stead.config.validate import keys
+from stead.core import lazy
+from stead.core.errors import ConfigError
+from stead.core.hardware import Hardware
+from stead.core.paths import Home
+from stead.planning import cost, memory, recommend
+from stead.planning.facts import DataFacts, ModelFacts, model_dict
+from stead.planning.forecast import forecast
+from stead.planning.plan import Plan
+
+Inspect = Callable[[str], ModelFacts]
+Survey = Callable[[RunConfig, ModelFacts, int], DataFacts]
+_STEPS_PER_EPOCH = 20  # a token budget that leaves fewer would learn little from a small data set
+_CHECKPOINTS = 10  # per run
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A configuration on its way: what is decided so far, and why."""
+
+    recipe: Recipe
+    model: ModelFacts
+    hardware: Hardware
+    config: RunConfig
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def settle(self, key: str, value: Any, reason: str) -> None:  # Any: a JSON value
+        """Set an undecided key; what somebody decided is left alone."""
+        section, _, name = key.partition(".")
+        if getattr(getattr(self.config, section), name) != "auto":
+            return
+        inner = getattr(self.config, section).model_copy(update={name: value})
+        self.config = self.config.model_copy(update={section: inner})
+        self.reasons[key] = reason
+
+
+def plan(
+    source: RunConfig | Mapping[str, Any] | Path | None,
+    *,
+    inspect: Inspect,
+    survey: Survey,
+    hardware: Hardware,
+    overrides: Mapping[str, Any] | None = None,
+    origin: str = "call",
+    home: Home | None = None,
+    allow: Collection[str] = (),
+) -> Plan:
+    """Settle everything about a run.
+
+    `survey(config, model, longest)` counts the rows, cut at `longest` tokens. `home` holds the
+    records of finished runs that correct the forecast; None: no correction. `allow` names refusals
+    that are overridden: "memory", "disk", "length".
+    Raises: ConfigError, NotFound, DataError, ModelError; ResourceError("not-enough-memory" |
+    "not-enough-disk") with the setting that helps.
+    """
+    recipe = read_recipe(source, overrides, origin)
+    _require(recipe)
+    model = inspect(recipe.config.model.path)
+    draft = _Draft(recipe, model, hardware, recipe.config)
+    _place(draft)
+    longest = _longest(draft, allow)
+    data = survey(draft.config, model, longest)
+    _fit_data(draft, data, longest)
+    config = RunConfig.model_validate(draft.config.model_dump(mode="json"))
+    made = Plan(
+        config=config,
+        origins=_origins(draft),
+        model=model_dict(model),
+        data=data.to_dict(),
+        hardware=hardware.to_dict(),
+        forecast=forecast(config, model, data, hardware, home),
+        notes=recommend.notes(config, model, data),
+    )
+    recommend.refuse_impossible(made, model, hardware, allow)
+    return made
+
+
+def _require(recipe: Recipe) -> None:
+    for key, option in (("model.path", "--model DIR"), ("data.path", "--data FILE")):
+        section, _, name = key.partition(".")
+        if not getattr(getattr(recipe.config, section), name):
+            raise ConfigError("missing-key", f"{key} is missing; give it in the recipe or {option}")
+
+
+def _place(draft: _Draft) -> None:
+    """Settle device, dtype and attention from the hardware."""
+    hardware = draft.hardware
+    found = hardware.gpus[0].name if hardware.gpus else "no GPU found"
+    draft.settle("model.device", hardware.device, f"hardware ({found})")
+    device = draft.config.model.device
+    dtype, why = "fp32", f"no fast bf16 on {device}"
+    if device == "cpu" and hardware.fast_bf16:
+        dtype, why = "bf16", "the processor multiplies bf16 in hardware"
+    elif device == "cuda":
+        modern = any(g.capability >= "8" for g in hardware.gpus)
+        dtype, why = ("bf16", "the card computes in bf16") if modern else ("fp16", "no bf16")
+    draft.settle("model.dtype", dtype, f"hardware ({why})")
+    flash = device == "cuda" and lazy.installed("flash_attn")
+    kernel = "flash_attention_2" if flash else "sdpa"
+    draft.settle("model.attention", kernel, f"hardware ({device})")
+
+
+def _longest(draft: _Draft, allow: Collection[str]) -> int:
+    """Return the length at which rows are surveyed: as asked, else what device and model allow."""
+    asked, context = draft.config.data.max_length, draft.model.context_length
+    if asked == "auto":
+        profile = int(cost.table()["profiles"][draft.config.model.device]["max_length"])
+        tokens = draft.config.trainer.batch_tokens
+        caps = [profile, *([context] if context else []), *([tokens] if tokens != "auto" else [])]
+        return min(c for c in caps if isinstance(c, int))
+    if context and asked > context and "length" not in allow:
+        raise ConfigError(
+            "too-long",
+            f"data.max_length={asked} is longer than the model's context of {context} tokens",
+            key="data.max_length",
+        )
+    return asked
+
+
+def _fit_data(draft: _Draft, data: DataFacts, longest: int) -> None:
+    """Settle what depends on the rows: lengths, batches, learning rate, checkpoints."""
+    top = data.lengths.get("max", longest)
+    length = max(8, min(longest, -(-top // 8) * 8))  # a multiple of 8 keeps matrix tiles whole
+    why = f"longest row has {top} tokens" if top <= longest else f"limit of {longest} tokens"
+    draft.settle("data.max_length", length, f"data ({why})")
+    if draft.config.trainer.batch_rows is not None:
+        draft.settle("trainer.batch_tokens", None, "trainer.batch_rows is given")
+    chunk = memory.logits_chunk(draft.model)
+    draft.settle("trainer.logits_chunk", chunk, f"memory (vocabulary of {draft.model.vocab_size})")
+    draft.settle("trainer.batch_tokens", *_budget(draft, data))
+    draft.settle("trainer.lr", *_rate(draft.config))
+    steps = cost.steps(draft.config, data)
+    every = max(1, -(-steps // _CHECKPOINTS))
+    draft.settle("trainer.checkpoint_every", every, f"about {_CHECKPOINTS} in {steps} steps")
+
+
+def _budget(draft: _Draft, data: DataFacts) -> tuple[int, str]:
+    """Return the token budget of a micro-batch: the device's profile, less for few rows or memory."""
+    config = draft.config
+    least = config.data.max_length if isinstance(config.data.max_length, int) else 8
+    budget = int(cost.table()["profiles"][config.model.device]["batch_tokens"])
+    reason = f"profile for {config.model.device}"
+    small = data.tokens // (_STEPS_PER_EPOCH * config.trainer.accumulation)
+    if small < budget:
+        budget = max(256, small // 64 * 64)
+        reason = f"data (about {_STEPS_PER_EPOCH} steps per epoch from {data.tokens} tokens)"
+    fits = recommend.tokens_that_fit(config, draft.model, draft.hardware)
+    if fits < budget:
+        budget, reason = max(64, fits // 64 * 64), "memory (what the activations leave)"
+    if budget < least:
+        budget, reason = least, f"data (one row of {least} tokens)"
+    return budget, reason
+
+
+def _rate(config: RunConfig) -> tuple[float, str]:
+    """Return the learning rate for method and adapter: the method's own, else the table's."""
+    method, adapter = (str(getattr(c, "type", "")) for c in (config.method, config.adapter))
+    whole = "full" if adapter == "full" else "lora"  # all small adapters take the higher rate
+    own = getattr(registry("method").get(method), "default_lr", None)
+    rates = cost.table()["lr"]
+    row = own if own is not None else rates.get(method, rates["other"])
+    return float(row[whole]), f"default for method {method} with adapter {adapter}"
+
+
+def _origins(draft: _Draft) -> dict[str, str]:
+    """Return the origin of every key: written by somebody, settled here, or a default."""
+    data = draft.config.model_dump(mode="json")
+    found = {}
+    for key in keys(RunConfig, data):
+        section = key.partition(".")[0]
+        owner = getattr(getattr(draft.config, section), "type", "")
+        default = f"default of {section} {owner}" if section in ("method", "adapter") else "default"
+        written = draft.recipe.origin(key)
+        found[key] = draft.reasons.get(key, written if written is not None else default)
+    sections = {key.rpartition(".")[0] for key in found}
+    return {key: origin for key, origin in found.items() if key not in sections}

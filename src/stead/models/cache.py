@@ -1,0 +1,88 @@
+"""Keys and values of a running batch: room ahead for new tokens, rows and columns that can leave.
+
+Knows nothing about sampling. transformers' own growing cache copies everything at each token; this
+one writes in place. Layers with a cache of their own kind (sliding window, linear) keep it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig
+
+_ROOM = 128  # tokens reserved ahead; a larger step copies less often and holds more
+
+
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types here
+    """One layer's keys and values in a buffer longer than they are.
+
+    Shapes: `keys` and `values` are views [B, heads, tokens, dim] of the buffers.
+    """
+
+    def lazy_initialization(self, key_states: "Tensor", value_states: "Tensor") -> None:
+        """Reserve the first buffers."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self._tokens = 0
+        self._keys = _room(key_states, 0)
+        self._values = _room(value_states, 0)
+        self.is_initialized = True
+
+    def update(
+        self, key_states: "Tensor", value_states: "Tensor", *_args: object, **_kwargs: object
+    ) -> tuple["Tensor", "Tensor"]:
+        """Append the new tokens; return all of them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start, end = self._tokens, self._tokens + key_states.shape[-2]
+        if end > self._keys.shape[-2]:
+            self._keys = _grown(self._keys, start, key_states)
+            self._values = _grown(self._values, start, value_states)
+        self._keys[:, :, start:end] = key_states
+        self._values[:, :, start:end] = value_states
+        self._tokens = end
+        self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
+        return self.keys, self.values
+
+    def keep(self, rows: "Tensor", drop: int) -> None:
+        """Keep only `rows`, without the first `drop` tokens."""
+        self._keys = self._keys[rows, :, drop:]
+        self._values = self._values[rows, :, drop:]
+        self._tokens -= drop
+        self.keys, self.values = (x[:, :, : self._tokens] for x in (self._keys, self._values))
+
+
+def _room(like: "Tensor", held: int) -> "Tensor":
+    batch, heads, new, dim = like.shape
+    return like.new_empty(batch, heads, held + new + _ROOM, dim)
+
+
+def _grown(buffer: "Tensor", held: int, new: "Tensor") -> "Tensor":
+    larger = _room(new, held)
+    larger[:, :, :held] = buffer[:, :, :held]
+    return larger
+
+
+def make(config: "PreTrainedConfig") -> Cache:
+    """Return an empty cache for one batch of a model with this config."""
+    cache = DynamicCache(config=config)
+    cache.layers = [RoomyLayer() if type(each) is DynamicLayer else each for each in cache.layers]
+    return cache
+
+
+def is_plain(cache: Cache) -> bool:
+    """Say whether every layer attends to all tokens, so that columns may be dropped."""
+    return bool(cache.layers) and all(isinstance(each, RoomyLayer) for each in cache.layers)
+
+
+def keep(cache: Cache, rows: Sequence[int], drop: int) -> None:
+    """Keep only `rows` of the batch; `drop` leading tokens leave too where `is_plain`."""
+    chosen = torch.tensor(rows)
+    for layer in cache.layers:
+        if not isinstance(layer, RoomyLayer):
+            layer.batch_select_indices(chosen)
+        elif layer.is_initialized:
+            layer.keep(chosen.to(layer.device), drop)

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 _MAX_BYTES = 4 << 20  # a recipe has kilobytes; more is another kind of file
 _MAX_NODES = 100_000  # aliases can multiply a few lines into gigabytes
 _MAX_DEPTH = 64
+_MAX_BRACKETS = 256  # PyYAML's scanner takes quadratic time in open brackets
 _VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -61,6 +63,16 @@ _SCALARS = {
         list("-+.0123456789"),
     ),
 }
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Quote and escape what PyYAML would write raw and read back as a line break."""
+    style = '"' if _ODD.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 for _class in (_Loader, _Dumper):
     _class.yaml_implicit_resolvers = {}
     for _tag, (_pattern, _first) in _SCALARS.items():
@@ -98,6 +110,8 @@ def _text(path: Path) -> str:
 
 def parse_yaml(text: str, name: str) -> Document:
     """Parse YAML 1.2 text; `name` is the file's name in errors."""
+    if _brackets(text) > _MAX_BRACKETS:
+        raise ConfigError("too-large", f"{name} is nested too deeply")
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -105,6 +119,12 @@ def parse_yaml(text: str, name: str) -> Document:
     except RecursionError as error:
         raise ConfigError("too-large", f"{name} is nested too deeply") from error
     return _document(node, name)
+
+
+def _brackets(text: str) -> int:
+    """Return how deep brackets are open at most, quotes not looked at."""
+    steps = (1 if c in "[{" else -1 for c in re.findall(r"[\[\]{}]", text))
+    return max(accumulate(steps), default=0)
 
 
 def _where(error: yaml.YAMLError, name: str) -> str:

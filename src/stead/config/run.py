@@ -164,7 +164,7 @@ class LaunchSection(Section):
 class EvaluationSection(Section):
     """What is measured when training has ended; no metrics: nothing."""
 
-    metrics: tuple[Annotated[str, Registered("scorer")], ...] = Field(
+    metrics: tuple[Annotated[str, Registered("scorer", always=("rouge",))], ...] = Field(
         default=(), description="scorers, for instance exact_match and rouge"
     )
     data: str | None = Field(

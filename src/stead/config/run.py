@@ -116,8 +116,9 @@ class TrainerSection(Section):
     lr: Annotated[float, Field(ge=0, le=10)] | Auto = Field(
         default="auto", description="peak learning rate; auto: by method and adapter"
     )
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="shape of the learning rate after warm-up"
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = Field(
+        default="cosine",
+        description="learning rate after warm-up; wsd: constant, then down over the last fifth",
     )
     warmup: float = Field(
         default=0.1, ge=0, description="share of the steps, or steps when 1 or more"

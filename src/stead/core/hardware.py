@@ -61,7 +61,7 @@ class Hardware:
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """Return plain JSON values."""
-        return asdict(self)
+        return asdict(self) | {"flags": list(self.flags), "gpus": [asdict(g) for g in self.gpus]}
 
 
 def probe(disk: Path | None = None, proc: Path = Path("/proc")) -> Hardware:

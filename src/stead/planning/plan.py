@@ -109,12 +109,12 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Plan":
+    def from_json(cls, data: Any) -> "Plan":
         """Read `to_json`'s value back.
 
         Raises: ConfigError("bad-plan") when it is none; ("changed-plan") when it was edited.
         """
-        if data.get("version") != _VERSION or "config" not in data:
+        if not isinstance(data, dict) or data.get("version") != _VERSION or "config" not in data:
             raise ConfigError("bad-plan", f"this is no plan of version {_VERSION}")
         plan = cls(
             config=RunConfig.model_validate(data["config"]),

@@ -148,9 +148,11 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize("value", [0, "", False, []])
 def test_a_falsy_value_is_a_value(value: object) -> None:
-    key = {0: "trainer.clip", "": "name", False: "data.dedupe"}.get(value, "evaluation.metrics") if (
-        not isinstance(value, list)
-    ) else "evaluation.metrics"
+    key = (
+        {0: "trainer.clip", "": "name", False: "data.dedupe"}.get(value, "evaluation.metrics")
+        if (not isinstance(value, list))
+        else "evaluation.metrics"
+    )
     key = "data.dedupe" if value is False else key
 
     recipe = read_recipe(None, {key: value}, "option")

@@ -59,9 +59,7 @@ def given(source: str, key: str, value: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("key", VALUES)
 @pytest.mark.parametrize(("winner", "loser"), list(itertools.combinations(SOURCES, 2)))
-def test_the_earlier_source_wins_also_with_a_falsy_value(
-    key: str, winner: str, loser: str
-) -> None:
+def test_the_earlier_source_wins_also_with_a_falsy_value(key: str, winner: str, loser: str) -> None:
     falsy, other, _ = VALUES[key]
 
     found = resolve(Sample, **given(winner, key, falsy), **given(loser, key, other))

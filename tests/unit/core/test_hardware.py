@@ -19,9 +19,7 @@ def test_the_probe_finds_this_machine() -> None:
 
 
 @pytest.mark.spec("001-039")
-def test_no_nvidia_program_is_a_clear_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_nvidia_program_is_a_clear_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert hardware.nvidia() == ()

@@ -1,0 +1,378 @@
+"""Planning with known facts: what each "auto" becomes, origins, hash, refusals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stead.config import load
+from stead.config.run import RunConfig
+from stead.core.errors import ConfigError, ResourceError
+from stead.core.hardware import Gpu, Hardware
+from stead.core.paths import Home
+from stead.planning import history
+from stead.planning.facts import DataFacts
+from stead.planning.plan import Plan
+from stead.planning.resolve import plan
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Model:
+    """Facts of a 41M Llama."""
+
+    path: Path = Path("models/m")
+    architecture: str = "LlamaForCausalLM"
+    family: str = "llama"
+    parameters: int = 41_000_000
+    dtype: str = "fp32"
+    context_length: int = 1024
+    vocab_size: int = 32_000
+    hidden_size: int = 512
+    intermediate_size: int = 1376
+    layers: int = 8
+    tied: bool = True
+    has_template: bool = True
+    hash: str = "m" * 64
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]] = field(
+        default_factory=lambda: {
+            f"model.layers.{i}.self_attn.q_proj.weight": ("F32", (512, 512)) for i in range(8)
+        }
+    )
+
+
+CPU = Hardware("cpu x", 2, ("avx2", "avx512f", "amx_bf16"), 24 * GIB, 20 * GIB, 80 * GIB)
+DATA = DataFacts(
+    rows=900,
+    eval_rows=100,
+    tokens=90_000,
+    label_tokens=50_000,
+    lengths={"p50": 90, "p99": 280, "max": 300},
+    hash="d" * 64,
+    kind="messages",
+)
+ASKED: dict[str, Any] = {"model": {"path": "models/m"}, "data": {"path": "rows.jsonl"}}
+
+
+def make(
+    source: Any = ASKED,
+    over: dict[str, Any] | None = None,
+    *,
+    model: Model = Model(),  # noqa: B008 - frozen
+    data: DataFacts = DATA,
+    hardware: Hardware = CPU,
+    **more: Any,
+) -> Plan:
+    return plan(
+        source,
+        overrides=over,
+        inspect=lambda path: model,
+        survey=lambda config, found, longest: data,
+        hardware=hardware,
+        **more,
+    )
+
+
+def test_nothing_is_left_open_and_every_key_has_an_origin() -> None:
+    made = make()
+
+    flat = made.config.model_dump(mode="json")
+    assert "auto" not in [
+        v for k, part in flat.items() if k in ("model", "trainer") for v in part.values()
+    ]
+    assert made.config.data.max_length == 304
+    assert made.config.model.dtype == "bf16"
+    assert made.origins["model.dtype"] == "hardware (the processor multiplies bf16 in hardware)"
+    assert made.origins["data.max_length"] == "data (longest row has 300 tokens)"
+    assert made.origins["trainer.lr"] == "default for method sft with adapter lora"
+    assert made.origins["adapter.r"] == "default of adapter lora"
+    assert made.origins["model.path"] == "call"
+    assert made.origins["trainer.epochs"] == "default"
+
+
+def test_defaults_are_those_of_the_table() -> None:
+    made = make()
+
+    adapter = made.config.adapter.model_dump()
+    trainer = made.config.trainer
+    assert (adapter["r"], adapter["alpha"], adapter["dropout"]) == (8, 32, 0.1)
+    assert (trainer.epochs, trainer.lr, trainer.warmup, trainer.weight_decay) == (
+        3,
+        2e-4,
+        0.1,
+        0.01,
+    )
+    assert (trainer.clip, trainer.seed, made.config.data.eval_share) == (1.0, 42, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("method", "adapter", "lr"),
+    [("sft", "lora", 2e-4), ("sft", "full", 2e-5), ("pretrain", "full", 3e-4)],
+)
+def test_the_learning_rate_follows_method_and_adapter(method: str, adapter: str, lr: float) -> None:
+    made = make(over={"method": method, "adapter": adapter})
+
+    assert made.config.trainer.lr == lr
+    assert made.origins["trainer.lr"] == f"default for method {method} with adapter {adapter}"
+
+
+def test_what_was_asked_is_left_alone() -> None:
+    over = {
+        "trainer.lr": 0,
+        "trainer.batch_tokens": 512,
+        "model.dtype": "fp32",
+        "data.max_length": 64,
+    }
+
+    made = make(over=over, origin="option")
+
+    trainer = made.config.trainer
+    assert (trainer.lr, trainer.batch_tokens, made.config.model.dtype) == (0, 512, "fp32")
+    assert made.config.data.max_length == 64
+    assert {made.origins[key] for key in over} == {"option"}
+
+
+@pytest.mark.parametrize(
+    ("hardware", "device", "dtype"),
+    [
+        (CPU, "cpu", "bf16"),
+        (replace(CPU, flags=("avx2",)), "cpu", "fp32"),
+        (replace(CPU, gpus=(Gpu("cuda", "H200", 140 * GIB, 140 * GIB, "9.0"),)), "cuda", "bf16"),
+        (replace(CPU, gpus=(Gpu("cuda", "T4", 15 * GIB, 15 * GIB, "7.5"),)), "cuda", "fp16"),
+        (replace(CPU, gpus=(Gpu("mps", "Apple GPU", 16 * GIB, 8 * GIB),)), "mps", "fp32"),
+    ],
+)
+def test_device_and_dtype_follow_the_hardware(hardware: Hardware, device: str, dtype: str) -> None:
+    made = make(hardware=hardware)
+
+    assert (made.config.model.device, made.config.model.dtype) == (device, dtype)
+
+
+@pytest.mark.parametrize(
+    ("longest", "context", "expected"),
+    [(300, 1024, 304), (5000, 1024, 1024), (5000, 8192, 2048), (3, 1024, 8)],
+)
+def test_the_length_follows_data_context_and_profile(
+    longest: int, context: int, expected: int
+) -> None:
+    data = replace(DATA, lengths={"max": longest})
+
+    made = make(data=data, model=replace(Model(), context_length=context))
+
+    assert made.config.data.max_length == expected
+
+
+def test_a_length_beyond_the_context_is_refused_unless_allowed() -> None:
+    with pytest.raises(ConfigError, match="context of 1024") as caught:
+        make(over={"data.max_length": 2000})
+
+    assert caught.value.code == "too-long"
+    assert make(over={"data.max_length": 2000}, allow=["length"]).config.data.max_length == 2000
+
+
+def test_small_data_gets_smaller_batches_so_that_there_are_steps() -> None:
+    small = make(data=replace(DATA, tokens=9_000, rows=90))
+    large = make(data=replace(DATA, tokens=9_000_000, rows=90_000))
+
+    assert small.config.trainer.batch_tokens == 448
+    assert large.config.trainer.batch_tokens == 2048
+    assert small.origins["trainer.batch_tokens"].startswith("data")
+    assert large.origins["trainer.batch_tokens"] == "profile for cpu"
+
+
+def test_fixed_rows_take_the_place_of_the_token_budget() -> None:
+    made = make(over={"trainer.batch_rows": 4})
+
+    assert made.config.trainer.batch_tokens is None
+    assert made.forecast.steps == 225 * 3
+
+
+def test_little_memory_gives_small_batches() -> None:
+    tight = replace(CPU, ram_bytes=int(0.9 * GIB), ram_free_bytes=int(0.9 * GIB))
+
+    made = make(data=replace(DATA, tokens=9_000_000), hardware=tight)
+
+    assert made.origins["trainer.batch_tokens"].startswith("memory")
+    assert made.config.trainer.batch_tokens < 2048
+
+
+@pytest.mark.parametrize(
+    ("needs", "hardware", "code", "name"),
+    [
+        (
+            "memory",
+            replace(CPU, ram_bytes=GIB // 8, ram_free_bytes=GIB // 8),
+            "not-enough-memory",
+            "memory",
+        ),
+        ("disk", replace(CPU, disk_free_bytes=1 << 18), "not-enough-disk", "disk"),
+    ],
+)
+def test_an_impossible_plan_is_refused_with_a_fix_and_can_be_forced(
+    needs: str, hardware: Hardware, code: str, name: str
+) -> None:
+    with pytest.raises(ResourceError) as caught:
+        make(hardware=hardware)
+
+    assert caught.value.code == code
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("stead plan --model models/m --data rows.jsonl -s ")
+    assert make(hardware=hardware, allow=[name]).hash
+
+
+@pytest.mark.parametrize("key", ["model.path", "data.path"])
+def test_model_and_data_must_be_named(key: str) -> None:
+    section = key.partition(".")[0]
+
+    with pytest.raises(ConfigError, match=key) as caught:
+        make({k: v for k, v in ASKED.items() if k != section})
+
+    assert caught.value.code == "missing-key"
+
+
+def test_equal_requests_give_an_equal_hash_from_every_surface(tmp_path: Path) -> None:
+    text = "model: {path: models/m}\ndata: {path: rows.jsonl}\ntrainer: {lr: 1e-4}\nout: here\n"
+    (tmp_path / "r.yaml").write_text(text)
+    data = load.parse_yaml(text, "x").data
+    load.dump(tmp_path / "r.json", data)
+
+    hashes = {
+        make(tmp_path / "r.yaml").hash,
+        make(tmp_path / "r.json").hash,
+        make(data).hash,
+        make(RunConfig.model_validate(data)).hash,
+        make(None, {"model.path": "models/m", "data.path": "rows.jsonl", "trainer.lr": 1e-4}).hash,
+        make(ASKED, {"trainer.lr": 1e-4, "out": "elsewhere", "name": "n"}, origin="option").hash,
+    }
+
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"trainer.lr": 1e-3}, {"trainer.seed": 1}, {"adapter.r": 4}, {"adapter": "full"},
+        {"data.limit": 5}, {"model.dtype": "fp32"}, {"trainer.batch_tokens": 1024},
+    ],
+)  # fmt: skip
+def test_a_different_decision_gives_a_different_hash(over: dict[str, Any]) -> None:
+    assert make(over=over).hash != make().hash
+
+
+def test_other_rows_or_weights_give_a_different_hash() -> None:
+    hashes = {
+        make().hash,
+        make(data=replace(DATA, hash="e" * 64)).hash,
+        make(model=replace(Model(), hash="n" * 64)).hash,
+    }
+
+    assert len(hashes) == 3
+
+
+def test_a_plan_survives_its_file_and_notices_an_edit(tmp_path: Path) -> None:
+    made = make()
+    made.write(tmp_path / "plan.json")
+
+    assert Plan.read(tmp_path / "plan.json") == made
+
+    text = (tmp_path / "plan.json").read_text()
+    (tmp_path / "plan.json").write_text(text.replace('"seed": 42', '"seed": 43'))
+    with pytest.raises(ConfigError) as caught:
+        Plan.read(tmp_path / "plan.json")
+    assert caught.value.code == "changed-plan"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "x", '{"version": 1, "config": {}}'])
+def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+
+    with pytest.raises(ConfigError) as caught:
+        Plan.read(tmp_path / "plan.json")
+
+    assert caught.value.code == "bad-plan"
+
+
+def test_warnings_are_notes() -> None:
+    data = replace(DATA, rows=5, dropped={"empty": 2})
+
+    made = make(over={"adapter.alpha": 1}, data=data, model=replace(Model(), has_template=False))
+
+    assert [n.partition(" ")[0] for n in made.notes] == [
+        "only",
+        "2",
+        "the",
+        "adapter.alpha/adapter.r",
+    ]
+
+
+def test_the_forecast_has_parts_an_interval_and_a_basis() -> None:
+    forecast = make().forecast
+
+    assert forecast.memory_bytes.low < forecast.memory_bytes.expected < forecast.memory_bytes.high
+    assert sum(forecast.memory_parts.values()) == forecast.raw["memory_bytes"]
+    assert forecast.memory_parts["weights"] == 41_000_000 * 2
+    assert forecast.memory_parts["gradients"] == 8 * 8 * 1024 * 4  # rank × (in + out) × layers
+    assert "no finished run" in forecast.basis["seconds"]
+
+
+@pytest.mark.parametrize(
+    ("over", "part"),
+    [
+        ({"trainer.gradient_checkpointing": True}, "activations"),
+        ({"trainer.optimizer": "sgd"}, "optimizer"),
+        ({"trainer.batch_tokens": 512}, "activations"),
+        ({"trainer.logits_chunk": 64}, "logits"),
+    ],
+)
+def test_a_memory_saving_setting_lowers_its_part(over: dict[str, Any], part: str) -> None:
+    assert make(over=over).forecast.memory_parts[part] < make().forecast.memory_parts[part]
+
+
+def test_finished_runs_correct_the_next_forecast(home: Path) -> None:
+    where = Home(home)
+    first = make(home=where)
+
+    for factor in (1.9, 2.0, 2.1):
+        actual = {"memory_bytes": first.forecast.raw["memory_bytes"] * factor, "seconds": 0.0}
+        history.record(first, actual, where)
+    again = make(home=where)
+
+    assert again.forecast.memory_bytes.expected == pytest.approx(
+        2 * first.forecast.memory_bytes.expected
+    )
+    assert again.forecast.seconds == first.forecast.seconds  # 0 seconds is no measurement
+    assert "corrected by 3 finished runs" in again.forecast.basis["memory_bytes"]
+    assert "past error 5%" in again.forecast.basis["memory_bytes"]
+    assert again.hash == first.hash
+
+
+def test_runs_of_another_kind_correct_nothing(home: Path) -> None:
+    where = Home(home)
+    other = make(over={"adapter": "full"}, home=where)
+    history.record(other, {"memory_bytes": other.forecast.raw["memory_bytes"] * 3}, where)
+
+    assert make(home=where).forecast == make().forecast
+
+
+def test_a_torn_record_is_skipped(home: Path) -> None:
+    where = Home(home)
+    made = make()
+    history.record(made, {"seconds": made.forecast.raw["seconds"]}, where)
+    with history.path(where).open("ab") as file:
+        file.write(b'{"kind": {"cp')
+
+    assert len(history.read(where)) == 1
+
+
+def test_many_runs_give_an_interval_of_their_own_spread(home: Path) -> None:
+    where = Home(home)
+    made = make()
+    for factor in (1.0, 1.0, 1.0, 1.0, 1.02):
+        history.record(made, {"seconds": made.forecast.raw["seconds"] * factor}, where)
+
+    found = make(home=where).forecast.seconds
+
+    assert found.high / found.low < 1.2

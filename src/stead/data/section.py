@@ -19,33 +19,60 @@ class DataSection(Protocol):
     """
 
     @property
-    def path(self) -> str | Sequence[Any]: ...  # Any: str or a source object
+    def path(self) -> str | Sequence[Any]:  # Any: str or a source object
+        """Where the rows are: one source or several."""
+
     @property
-    def reader(self) -> str: ...
+    def reader(self) -> str:
+        """A reader's name, or "auto"."""
+
     @property
-    def format(self) -> str: ...
+    def format(self) -> str:
+        """A format's name, or "auto"."""
+
     @property
-    def columns(self) -> Mapping[str, str]: ...
+    def columns(self) -> Mapping[str, str]:
+        """Our column names to the file's."""
+
     @property
-    def split(self) -> str | None: ...
+    def split(self) -> str | None:
+        """The split of a hub data set."""
+
     @property
-    def eval_path(self) -> str | None: ...
+    def eval_path(self) -> str | None:
+        """Separate evaluation data, if any."""
+
     @property
-    def eval_share(self) -> float: ...
+    def eval_share(self) -> float:
+        """Share of rows held out when there is none."""
+
     @property
-    def limit(self) -> int | None: ...
+    def limit(self) -> int | None:
+        """Use this many usable rows at most."""
+
     @property
-    def on_error(self) -> OnError: ...
+    def on_error(self) -> OnError:
+        """What an invalid row does."""
+
     @property
-    def dedupe(self) -> bool: ...
+    def dedupe(self) -> bool:
+        """Whether equal rows count once."""
+
     @property
-    def train_on(self) -> TrainOn: ...
+    def train_on(self) -> TrainOn:
+        """All answers of a conversation, or the last."""
+
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """Chooses the held-out rows."""
+
     @property
-    def streaming(self) -> bool: ...
+    def streaming(self) -> bool:
+        """Whether hub rows are fetched as they are read."""
+
     @property
-    def pack(self) -> bool: ...
+    def pack(self) -> bool:
+        """Whether documents share rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from stead.core.errors import DataError
@@ -141,7 +142,7 @@ def _from_marks(renderer: Renderer, chat: Chat, text: str, turns: list[int]) -> 
             continue
         found = [_turn(renderer, chat, text, places, i) for i in turns]
         spans = [span for span in found if span is not None]
-        ascending = all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+        ascending = all(a[1] <= b[0] for a, b in pairwise(spans))
         if len(spans) == len(found) and ascending:
             return spans
     raise _not_exact(turns[0], "the template changes or hides the answer")

@@ -174,13 +174,16 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.globals.clear()
         self.globals.update(
             range=self._range, dict=dict, namespace=_Names, raise_exception=_raise,
-            strftime_now=lambda form: self.clock.strftime(form),
+            strftime_now=self._now,
         )  # fmt: skip
 
     def _range(self, *arguments: int) -> range:
         found = range(*arguments)
         self.budget.spend(len(found))
         return found
+
+    def _now(self, form: str) -> str:
+        return self.clock.strftime(form)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Allow the listed attributes of plain data and jinja's own loop and namespace."""
@@ -221,7 +224,9 @@ class _Environment(ImmutableSandboxedEnvironment):
             (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
         ):
             raise _unsafe(f"{type(forbidden).__name__.lower()} in line {forbidden.lineno}")
-        for block in tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock)):
+        loops: tuple[type[nodes.For | nodes.Macro | nodes.CallBlock], ...]
+        loops = (nodes.For, nodes.Macro, nodes.CallBlock)
+        for block in (found for kind in loops for found in tree.find_all(kind)):
             step = nodes.ExprStmt(extension.call_named("_step")).set_lineno(block.lineno)
             block.body.insert(0, step)
         _replace_concat(tree, extension)
@@ -240,7 +245,7 @@ def _measured(node: nodes.Node, extension: _Marks) -> nodes.Node:
     _replace_concat(node, extension)
     if not isinstance(node, nodes.Concat):
         return node
-    listed = nodes.List(node.nodes).set_lineno(node.lineno)
+    listed = nodes.List(node.nodes, lineno=node.lineno)
     return extension.call_named("_concat", listed).set_lineno(node.lineno)
 
 

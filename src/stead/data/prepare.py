@@ -1,0 +1,370 @@
+"""The stage of this room: rows in, a committed folder of token sequences out.
+
+Knows nothing about models' weights or batches. Two passes over the sources: the first counts, cleans
+and chooses the split, the second renders, encodes and writes; memory does not grow with rows but for
+a few hash bytes each. The same inputs are prepared once: the folder's name is their hash.
+
+Files of a folder: `<split>.<column>.{tokens,mask,offsets}.bin` (uint32, uint8, int64), `.cuts.bin`
+where documents share a row, `<split>.<name>.f32.bin` for scalars, `<split>.rows.jsonl`.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from stead.core import files, manifest
+from stead.core.errors import CheckpointError, DataError
+from stead.core.events import Emit, Finished, Note, Progress, Saved, Started, ignore
+from stead.data.clean import Tally, content_key
+from stead.data.examples import Encoder, Example, convert_kind
+from stead.data.facts import DataFacts, Lengths, build_facts
+from stead.data.row import Kind, Row
+from stead.data.rows import Loaded, load, source_hash
+from stead.data.section import DataSection, sources
+from stead.data.split import Chooser, Split, share_split
+from stead.data.store import ColumnWriter, ScalarWriter
+from stead.data.template import ChatTemplate
+from stead.data.tokenizer import TextTokenizer
+from stead.values import PreparedData
+
+VERSION = 1  # of the layout and of everything that decides tokens; part of every hash
+BLOCK = 2048  # tokens of a block of documents when no length is given
+_BATCH = 256  # rows rendered and encoded together
+_SURVEY_ROWS = 20_000  # rows encoded by a survey; beyond them counts are estimates
+_COLUMNS: dict[str, tuple[str, ...]] = {"preference": ("chosen", "rejected")}
+_SCALARS: dict[str, tuple[str, ...]] = {"preference": ("margin",), "labelled": ("label",)}
+
+T = TypeVar("T")
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of at most `size`."""
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield batch
+
+
+def final_kind(native: Iterable[Kind], wanted: Kind | None) -> Kind:
+    """Return the kind of the prepared rows. Raises: DataError("wrong-kind") when there is none."""
+    kinds = set(native)
+    if wanted is None:
+        if len(kinds) == 1:
+            return kinds.pop()
+        wanted = "messages"
+    if wanted == "messages" and kinds == {"text"}:
+        return "text"
+    for kind in sorted(kinds):
+        convert_kind(Row(kind, ""), wanted)
+    return wanted
+
+
+def inputs_hash(
+    section: DataSection,
+    model_folder: Path,
+    *,
+    kind_wanted: Kind | None,
+    max_length: int | None,
+    seed: int,
+) -> str:
+    """Return a SHA-256 over everything that decides the prepared tokens: rows, choices, tokenizer."""
+    chosen = {
+        name: getattr(section, name)
+        for name in (
+            "split", "eval_share", "limit", "on_error", "dedupe", "train_on", "streaming", "pack",
+        )
+    }  # fmt: skip
+    each = [[s.reader, s.format, dict(s.columns), s.split, s.limit] for s in sources(section)]
+    tokenizer, template = TextTokenizer.open(model_folder), ChatTemplate.open(model_folder)
+    parts = [VERSION, source_hash(section), chosen, each, tokenizer.hash, template.hash]
+    return files.hash_value([*parts, kind_wanted, max_length, seed])
+
+
+class _Scan:
+    """The first pass: which rows are usable, of what kind, and which are held out."""
+
+    def __init__(self, section: DataSection, seed: int) -> None:
+        self.section, self._seed = section, seed
+        self.loaded = Loaded(Tally(section.on_error))
+        self.rows = self.eval_rows = 0
+        self.held_out: frozenset[bytes] = frozenset()
+        self.split = Split(seed, 0)
+
+    def run(self) -> Iterator[Row]:
+        """Yield the training source's rows; afterwards `split` is known."""
+        section = self.section
+        if section.eval_path is not None:
+            rows = load(section, Loaded(Tally("skip")), evaluation=True)
+            self.held_out = frozenset(content_key(row) for row in rows)
+        chooser = Chooser(self._seed)
+        for row in train_rows(section, self.loaded, self.held_out):
+            self.rows += 1
+            if section.eval_path is None and not section.streaming:
+                chooser.see(row)
+            yield row
+        if section.streaming and section.eval_path is None:
+            self.split = share_split(self._seed, section.eval_share)
+        elif section.eval_path is None:
+            self.split = chooser.split(section.eval_share)
+            self.eval_rows = chooser.count(self.split)
+
+
+def train_rows(section: DataSection, loaded: Loaded, held_out: frozenset[bytes]) -> Iterator[Row]:
+    """Yield usable rows that are not in the separate evaluation data."""
+    for row in load(section, loaded):
+        if held_out and content_key(row) in held_out:
+            reason = "the same as a row of the evaluation data"
+            loaded.tally.drop(row.where, "in-eval", reason, invalid=False)
+            loaded.tally.kept -= 1
+        else:
+            yield row
+
+
+def open_encoder(
+    section: DataSection, model_folder: Path, kind: Kind | None, max_length: int | None
+) -> Encoder:
+    """Return the encoder of a model folder for a section's choices."""
+    return Encoder(
+        TextTokenizer.open(model_folder),
+        ChatTemplate.open(model_folder),
+        train_on=section.train_on,
+        max_length=max_length,
+        as_text=kind == "text",
+        whole_documents=section.pack,
+    )
+
+
+def survey(
+    section: DataSection,
+    model_folder: Path,
+    max_length: int | None,
+    kind_wanted: Kind | None = None,
+) -> DataFacts:
+    """Look at the data as `prepare` would, writing nothing: counts, lengths, drops, detection.
+
+    Rows beyond the first 20,000 are counted but not encoded: `estimated` says so.
+    """
+    scan = _Scan(section, section.seed)
+    tally = scan.loaded.tally
+    encoder: Encoder | None = None
+    lengths = Lengths()
+    for batch in batches(scan.run(), _BATCH):
+        kind = final_kind(scan.loaded.kinds, kind_wanted)
+        if encoder is None:
+            encoder = open_encoder(section, model_folder, kind, max_length)
+        if lengths.rows < _SURVEY_ROWS:
+            for example in encoder.encode(batch, kind, tally):
+                lengths.add(example)
+    if encoder is None:
+        raise DataError("no-rows", "every training row is a row of the evaluation data")
+    return build_facts(
+        scan.loaded, lengths, encoder, kind=kind, train_rows=tally.kept - scan.eval_rows,
+        eval_rows=scan.eval_rows, source_hash=source_hash(section),
+    )  # fmt: skip
+
+
+def prepare(
+    section: DataSection,
+    model_folder: Path,
+    out: Path,
+    *,
+    kind_wanted: Kind | None = None,
+    max_length: int | None = None,
+    seed: int | None = None,
+    emit: Emit = ignore,
+) -> PreparedData:
+    """Prepare a section for a model in a folder below `out`, named by the hash of all inputs.
+
+    A folder that is there and verifies is taken as it is. Raises: DataError("nothing-to-train") when
+    no token would be trained, and whatever reading, detection and rendering refuse.
+    """
+    used = section.seed if seed is None else seed
+    digest = inputs_hash(
+        section, model_folder, kind_wanted=kind_wanted, max_length=max_length, seed=used
+    )
+    folder, ready = _place(out, digest[:16])
+    if ready:
+        emit(Note(stage="prepare", message=f"prepared before: {folder}", code="cached"))
+        return PreparedData.open(folder)
+    scan = _Scan(section, used)
+    for _ in scan.run():
+        pass
+    emit(Started(stage="prepare", total=scan.rows, unit="row"))
+    work = _Work(section, model_folder, scan, kind_wanted, max_length, emit)
+    facts: dict[str, Any] = {"inputs": digest, "max_length": max_length, "seed": used}
+    manifest.commit(folder, "prepared-data", lambda partial: work.fill(partial, facts), facts)
+    emit(Saved(stage="prepare", path=str(folder), what="prepared data"))
+    emit(Finished(stage="prepare", result=facts))
+    return PreparedData.open(folder)
+
+
+def _place(out: Path, name: str) -> tuple[Path, bool]:
+    """Return a folder that verifies, or the first free name; a damaged one is left and passed by."""
+    for number in count():
+        folder = out / (name if number == 0 else f"{name}-{number}")
+        if not folder.exists():
+            return folder, False
+        try:
+            manifest.verify(folder, "prepared-data")
+        except CheckpointError:
+            continue
+        return folder, True
+    raise AssertionError("count() does not end")
+
+
+class _Work:
+    """The second pass: encode and write."""
+
+    def __init__(
+        self,
+        section: DataSection,
+        model_folder: Path,
+        scan: _Scan,
+        kind_wanted: Kind | None,
+        max_length: int | None,
+        emit: Emit,
+    ) -> None:
+        self.section, self.scan, self.emit = section, scan, emit
+        self.kind = final_kind(scan.loaded.kinds, kind_wanted)
+        self.encoder = open_encoder(section, model_folder, self.kind, max_length)
+        wants_blocks = self.kind == "text" and section.pack
+        self.block = (BLOCK if max_length is None else max_length) if wants_blocks else None
+        self.loaded = Loaded(Tally(section.on_error))
+        self.done = 0
+
+    def fill(self, folder: Path, facts: dict[str, Any]) -> None:
+        """Write every file of the folder and complete `facts`, the manifest's meta."""
+        lengths = Lengths()
+        with ExitStack() as stack:
+            outs = {
+                split: stack.enter_context(_SplitWriter(folder, split, self.kind, self.block))
+                for split in ("train", "eval")
+            }
+            for example in self._examples(self._train_rows(), self.loaded.tally):
+                held = self.scan.split.is_eval(example.origin)
+                outs["eval" if held else "train"].add(example)
+                lengths.add(example)
+            if self.section.eval_path is not None:
+                other = Loaded(Tally("skip"))
+                rows = load(self.section, other, evaluation=True)
+                for example in self._examples(rows, other.tally):
+                    outs["eval"].add(example)
+        if outs["train"].labels == 0:
+            raise self._nothing()
+        self._warn()
+        found = build_facts(
+            self.loaded, lengths, self.encoder, kind=self.kind, train_rows=outs["train"].examples,
+            eval_rows=outs["eval"].examples, source_hash=source_hash(self.section),
+        )  # fmt: skip
+        facts |= {
+            "kind": self.kind,
+            "splits": {split: writer.rows for split, writer in outs.items()},
+            "tokens": {split: writer.tokens for split, writer in outs.items()},
+            "label_tokens": {split: writer.labels for split, writer in outs.items()},
+            "facts": found.to_json(),
+        }
+
+    def _train_rows(self) -> Iterator[Row]:
+        return train_rows(self.section, self.loaded, self.scan.held_out)
+
+    def _examples(self, rows: Iterable[Row], tally: Tally) -> Iterator[Example]:
+        for batch in batches(rows, _BATCH):
+            yield from self.encoder.encode(batch, self.kind, tally)
+            self.done += len(batch)
+            self.emit(Progress(stage="prepare", done=self.done))
+
+    def _nothing(self) -> DataError:
+        tally = self.loaded.tally
+        why = (
+            f"; the first: {tally.examples[0].where}: {tally.examples[0].reason}"
+            if tally.examples
+            else ""
+        )
+        return DataError(
+            "nothing-to-train",
+            f"no token would be trained: {tally.read} rows were read, {dict(tally.dropped)} dropped{why}",
+            **tally.to_json(),
+        )
+
+    def _warn(self) -> None:
+        """Report what the user should know before a run; nothing is passed over silently."""
+        counts, tally = self.encoder.counts, self.loaded.tally
+        texts = {
+            "no-end-token": (counts.endless, "rows have an answer without an end token: the model may not stop"),
+            "truncated": (counts.truncated, f"rows are longer than {self.encoder.max_length} tokens and were cut"),
+            "answer-cut": (counts.answers_cut, "rows lost a part of the answer to the length limit"),
+            "straddling": (counts.straddling, "tokens join trained and untrained text and are not trained"),
+            "invalid-rows": (tally.invalid, "rows are invalid and were left out"),
+        }  # fmt: skip
+        for code, (number, text) in texts.items():
+            if number:
+                message = f"{number} {text}"
+                self.emit(Note(stage="prepare", message=message, level="warning", code=code))
+        if self.encoder.template.is_default and self.kind != "text":
+            message = "the model folder has no chat template; the default one is used"
+            self.emit(
+                Note(stage="prepare", message=message, level="warning", code="default-template")
+            )
+
+
+class _SplitWriter:
+    """All files of one split."""
+
+    def __init__(self, folder: Path, split: str, kind: Kind, block: int | None) -> None:
+        names = _COLUMNS.get(kind, ("tokens",))
+        self._columns = {n: ColumnWriter(folder / f"{split}.{n}", block) for n in names}
+        scalars = _SCALARS.get(kind, ())
+        self._scalars = {n: ScalarWriter(folder / f"{split}.{n}") for n in scalars}
+        self._rows = open(folder / f"{split}.rows.jsonl", "xb")  # noqa: SIM115 - closed by close()
+        self.examples = 0
+
+    def add(self, example: Example) -> None:
+        """Write one example."""
+        for name, writer in self._columns.items():
+            writer.add(example.columns[name])
+        for name, scalar in self._scalars.items():
+            scalar.add(example.scalars.get(name, 0.0))
+        self._rows.write(msgspec.json.encode(_kept(example.row)) + b"\n")
+        self.examples += 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of each column: examples, or blocks of documents."""
+        return next(iter(self._columns.values())).rows
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all columns."""
+        return sum(writer.tokens for writer in self._columns.values())
+
+    @property
+    def labels(self) -> int:
+        """Trained tokens of all columns."""
+        return sum(writer.labels for writer in self._columns.values())
+
+    def __enter__(self) -> "_SplitWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for column in self._columns.values():
+            column.close()
+        for scalar in self._scalars.values():
+            scalar.close()
+        self._rows.close()
+
+
+def _kept(row: Row) -> Row:
+    """Return what `rows.jsonl` keeps: all of a conversation, the beginning of a document."""
+    return row if row.text is None else replace(row, text=row.text[:200])
+
+
+def read_rows(prepared: PreparedData, split: str) -> Iterator[Row]:
+    """Yield the rows of a split, for evaluation and preview; documents only by their beginning."""
+    decoder = msgspec.json.Decoder(Row)
+    with open(prepared.path / f"{split}.rows.jsonl", "rb") as file:
+        for line in file:
+            yield decoder.decode(line)

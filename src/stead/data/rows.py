@@ -1,0 +1,137 @@
+"""From a section to usable rows: read, detect, convert, clean; what was found is remembered.
+
+Knows nothing about templates or tokens. Streams: a detection sample is all that is held.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from stead.core import files
+from stead.core.errors import DataError
+from stead.data.clean import Tally, clean
+from stead.data.format import Detection, Format, detect, map_columns, open_format
+from stead.data.reader import BadRow, Detected, Record, read
+from stead.data.row import Kind, Row
+from stead.data.section import DataSection, Source, sources
+
+_SAMPLE = 200  # records looked at to tell the format
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What reading a section found out: how each source was read, and what was dropped."""
+
+    tally: Tally
+    readers: list[Detected] = field(default_factory=list)
+    formats: list[Detection] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """The kinds of rows the formats give, in order of the sources."""
+        return list(dict.fromkeys(open_format(one.name).kind for one in self.formats))
+
+
+def load(section: DataSection, loaded: Loaded, *, evaluation: bool = False) -> Iterator[Row]:
+    """Yield the section's usable rows in order; `loaded` fills while they are read.
+
+    Raises: DataError for a source that cannot be read at all, for columns that fit no format, and
+    with `on_error` "refuse" for the first invalid row; DataError("no-rows") when none is usable.
+    """
+    parts = (_convert(one, loaded) for one in sources(section, evaluation=evaluation))
+    rows = clean(chain.from_iterable(parts), loaded.tally, dedupe=section.dedupe)
+    found = False
+    for row in rows if section.limit is None else islice(rows, section.limit):
+        found = True
+        yield row
+    if not found:
+        raise _nothing(section, loaded.tally)
+
+
+def _nothing(section: DataSection, tally: Tally) -> DataError:
+    first = tally.examples[0] if tally.examples else None
+    why = f"; the first: {first.where}: {first.reason}" if first else ""
+    return DataError(
+        "no-rows", f"none of the {tally.read} rows of {section.path!r} can be used{why}",
+        **tally.to_json(),
+    )  # fmt: skip
+
+
+def _convert(source: Source, loaded: Loaded) -> Iterator[Row]:
+    raw, detected = read(source)
+    loaded.readers.append(detected)
+    records = _records(raw, source, loaded.tally)
+    sample = list(islice(records, _SAMPLE))
+    if not sample:
+        return iter(())
+    loaded.columns += [k for k in sample[0].fields if k not in loaded.columns]
+    detection = _detection(source, [record.fields for record in sample])
+    loaded.formats.append(detection)
+    limited: Iterable[Record] = chain(sample, records)
+    if source.limit is not None:
+        limited = islice(limited, source.limit)
+    return _rows(open_format(detection.name), limited, loaded.tally)
+
+
+def _detection(source: Source, fields: list[dict[str, Any]]) -> Detection:
+    if source.format == "auto":
+        return detect(fields)
+    kind = open_format(source.format)
+    fitting = [why for one in fields if (why := kind.recognize(one)) is not None]
+    share = len(fitting) / len(fields)
+    return Detection(source.format, f"format {source.format!r} was asked for", share)
+
+
+def _records(raw: Iterable[Record | BadRow], source: Source, tally: Tally) -> Iterator[Record]:
+    for one in raw:
+        tally.read += 1
+        if isinstance(one, BadRow):
+            tally.drop(one.where, one.code, one.reason)
+        elif not source.columns:
+            yield one
+        else:
+            mapped = _mapped(one, source.columns, tally)
+            if mapped is not None:
+                yield mapped
+
+
+def _mapped(record: Record, columns: Mapping[str, str], tally: Tally) -> Record | None:
+    try:
+        return Record(record.where, map_columns(record.fields, columns))
+    except DataError as error:
+        if error.code == "no-column" and tally.read == 1:
+            raise  # a column nobody has is a mistake in the mapping, not in the rows
+        tally.drop(record.where, error.code, error.message)
+        return None
+
+
+def _rows(kind: Format, records: Iterable[Record], tally: Tally) -> Iterator[Row]:
+    for record in records:
+        try:
+            yield from list(kind.convert(record.fields, record.where))
+        except DataError as error:
+            tally.drop(record.where, error.code, error.message)
+        except UnicodeEncodeError:
+            reason = "half of a surrogate pair, which is no character"
+            tally.drop(record.where, "bad-text", reason)
+        except RecursionError:
+            tally.drop(record.where, "too-deep", "nested too deeply")
+
+
+def source_hash(section: DataSection) -> str:
+    """Return a SHA-256 over the content of the section's sources; hub sources count by name."""
+    listed = sources(section)
+    if section.eval_path is not None:
+        listed += sources(section, evaluation=True)
+    return files.hash_value([_one_hash(source) for source in listed])
+
+
+def _one_hash(source: Source) -> list[Any]:
+    path = Path(source.path)
+    if source.path.startswith("hf:") or not path.exists():
+        return [source.path, source.split]
+    inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return [source.split, *(files.hash_file(p) for p in inside)]

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from stead.app import runs
+from stead.config.kinds import registry
 from stead.core import manifest
 from stead.core.download import Rules
 from stead.core.errors import ConfigError, ModelError, NotFound, SteadError
 from stead.core.events import Emit, ignore
 from stead.core.paths import Home
-from stead.core.registry import Registry
 from stead.hub import discover as discovery
 from stead.hub import fetch, lease, library, refs
 from stead.hub.hub_cache import cache_folder
@@ -25,8 +25,6 @@ from stead.hub.info import ModelInfo
 from stead.hub.inspect import inspect, locate
 from stead.hub.library import Entry
 from stead.hub.source import Found, Source
-
-SOURCES: Registry[Source] = Registry("source", "stead.hub.sources", base="stead.hub.source:Source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,8 @@ class Models:
             "local": {"home": self.home},
             "url": {"rules": Rules(allow_private=True)},  # typed by this machine's user
         }
-        return SOURCES.create(name, **needs.get(name, {}))
+        found: Source = registry("source").create(name, **needs.get(name, {}))
+        return found
 
     def add(
         self, what: str, *, name: str | None = None, copy: bool = False, emit: Emit = ignore

@@ -185,6 +185,7 @@ def _answered(
             yield answer
             return
         finally:
+            answer.close()  # it holds the socket once the connection let go of it
             connection.close()
     raise UnsafeError("too-many-redirects", f"{url!r} redirects more than {rules.redirects} times")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from stead.core.errors import UnsafeError, UsageError
 from stead.core.paths import safe_name
 
-_REPOSITORY = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@.*)?$", re.ASCII)
-_REVISION = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@.*)?", re.ASCII)
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 _PREFIXES = {"hf": "huggingface", "huggingface": "huggingface", "file": "local"}
 
 
@@ -52,7 +52,7 @@ def parse(text: str) -> Ref:
     prefix, colon, rest = text.partition(":")
     if colon and prefix in _PREFIXES:
         return _local(rest) if prefix == "file" else _repository(rest)
-    if os.path.lexists(Path(text).expanduser()) or not _REPOSITORY.match(text):
+    if os.path.lexists(Path(text).expanduser()) or not _REPOSITORY.fullmatch(text):
         if colon and re.fullmatch(r"[a-z]+", prefix) and not os.path.lexists(text):
             raise UsageError(
                 "bad-ref",
@@ -76,6 +76,6 @@ def _repository(text: str) -> Ref:
     for part in parts:
         if ".." in safe_name(part) or "--" in part:  # `--` joins org and name in caches
             raise UnsafeError("invalid-name", f"{part!r} is no valid repository name")
-    if at and (not _REVISION.match(revision) or ".." in revision):
+    if at and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise UnsafeError("invalid-name", f"{revision[:100]!r} is no valid revision")
     return Ref("huggingface", name, revision if at else None)

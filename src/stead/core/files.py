@@ -110,3 +110,11 @@ def hash_file(path: Path) -> str:
 def package_text(package: str, name: str) -> str:
     """Return a text file that ships inside package `package`."""
     return (importlib.resources.files(package) / name).read_text(encoding="utf-8")
+
+
+def publish(partial: Path, target: Path) -> None:
+    """Fsync a finished file and rename it to its final name on the same file system."""
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, target)
+    sync_folder(target.parent)

@@ -114,6 +114,9 @@ def read(folder: Path, kind: str | None = None) -> Manifest:
         manifest = Manifest(kind=data["kind"], meta=data["meta"], files=data["files"])
         if data["version"] != _VERSION or data["hash"] != manifest.hash:
             raise ValueError("hash or version differs")
+        for name, entry in manifest.files.items():
+            if type(entry["bytes"]) is not int:
+                raise ValueError(f"the entry of {name!r} has no size")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError("bad-manifest", f"{str(path)!r} is damaged: {error}") from error
     if kind is not None and manifest.kind != kind:

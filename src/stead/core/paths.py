@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stead.core.errors import UnsafeError
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10)}
 
 
@@ -22,7 +22,7 @@ def safe_name(name: str) -> str:
     control characters, over 96 characters, not NFC.
     """
     bad = (
-        not _NAME.match(name)
+        not _NAME.fullmatch(name)  # `$` would let a newline through
         or name.endswith(".")
         or name.split(".", maxsplit=1)[0].lower() in _RESERVED
         or unicodedata.normalize("NFC", name) != name

@@ -1,1 +1,83 @@
-"""To be written in this change."""
+"""The seam for what is trained: all weights, or small ones beside frozen ones.
+
+Knows nothing about losses, data or the loop. Light: configs load in the base install; the layers an
+adapter puts into a model are built by `Layers`, which the caller passes in.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import torch
+
+
+class AdapterConfig(BaseModel):
+    """Settings of an adapter; a subclass adds its own and narrows `type`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which base an adapter belongs to, written beside its weights."""
+
+    base: Path
+    base_hash: str = ""
+    lineage: dict[str, Any] = field(default_factory=dict)  # Any: JSON values
+
+
+class Layers(Protocol):
+    """What can be put into a model; `models/lowrank` has the real ones."""
+
+    def detect_targets(self, model: "torch.nn.Module", wanted: str | tuple[str, ...]) -> list[str]:
+        """Return the full names of the linear layers meant by `wanted`."""
+
+    def add_low_rank(
+        self, model: "torch.nn.Module", names: list[str], *, rank: int, scaling: float,
+        dropout: float, seed: int,
+    ) -> None:  # fmt: skip
+        """Put a trainable product B·A beside each named linear layer."""
+
+    def read_tensors(self, path: Path) -> "dict[str, torch.Tensor]":
+        """Read a safetensors file."""
+
+    def write_tensors(
+        self, path: Path, tensors: "dict[str, torch.Tensor]", metadata: dict[str, str]
+    ) -> None:
+        """Write a safetensors file."""
+
+    def write_model(self, model: "torch.nn.Module", folder: Path, base: Path) -> None:
+        """Write a whole model folder: weights, config, tokenizer."""
+
+
+class Adapter(ABC):
+    """Decide which weights of a model are trained, and write exactly those.
+
+    `wrap` leaves `requires_grad` true on the trained parameters and on nothing else. The file name is
+    the adapter's name.
+    """
+
+    config: AdapterConfig
+    requires: ClassVar[tuple[str, ...]] = ()
+    kind: ClassVar[str] = "adapter"  # what `save` writes: "adapter" or "model"
+
+    def __init__(self, config: AdapterConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
+        """Make the model trainable; new weights come from `seed`."""
+
+    @abstractmethod
+    def save(self, model: "torch.nn.Module", layers: Layers, folder: Path, origin: Origin) -> None:
+        """Write the trained weights and their config into an existing, empty folder."""
+
+    @abstractmethod
+    def attach(self, model: "torch.nn.Module", layers: Layers, folder: Path) -> None:
+        """Put saved weights into a freshly loaded base model."""

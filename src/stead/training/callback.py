@@ -1,1 +1,66 @@
-"""To be written in this change."""
+"""The seam for what watches the loop: called after each step, with its own state to save.
+
+Knows nothing about models or optimizers; it acts through `Run` only.
+"""
+
+from abc import ABC
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from stead.core.events import Emit
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What one optimizer step did. `loss` is the mean over the step's weight."""
+
+    loss: float
+    grad_norm: float
+    lr: float
+    tokens: int
+    seconds: float
+    skipped: bool = False
+    values: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Run:
+    """What a callback may see and ask for. `step` counts finished steps."""
+
+    total: int
+    emit: Emit
+    save: Callable[[], None]
+    evaluate: Callable[[], float | None]
+    step: int = 0
+    epoch: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+    stop: str | None = None  # a callback's reason to end the run early
+    values: dict[str, float] = field(default_factory=dict)  # added to the next progress event
+
+
+class Callback(ABC):
+    """A hook of the loop; called in the order given. State must be JSON values."""
+
+    requires: ClassVar[tuple[str, ...]] = ()
+
+    def begin(self, run: Run) -> None:
+        """Be told that the loop starts or resumes at `run.step`."""
+        return
+
+    def after_step(self, run: Run, outcome: StepOutcome) -> None:
+        """Be told that a step is done and logged."""
+        return
+
+    def end(self, run: Run) -> None:
+        """Be told that the last step is done."""
+        return
+
+    def state(self) -> dict[str, Any]:  # Any: JSON values
+        """Return what must survive a kill."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # Any: JSON values
+        """Put back what `state` returned."""
+        return

@@ -1,0 +1,113 @@
+"""Training state on disk: safetensors and JSON in a committed folder, verified when read.
+
+Knows nothing about what the tensors mean. A folder is written once; the loader takes the newest one
+that verifies and says which it passed over.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stead.core import files, manifest
+from stead.core.errors import CheckpointError
+from stead.core.events import Emit, Note, Saved
+from stead.values import Checkpoint
+
+KIND = "checkpoint"
+PREFIX = "step-"
+_STATE = "state.json"
+_RETIRED = ".retired-"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a checkpoint holds: groups of tensors by name, and JSON values."""
+
+    tensors: Mapping[str, Mapping[str, Tensor]]  # group ("model", "optimizer") -> name -> tensor
+    values: dict[str, Any]  # Any: JSON values
+
+
+def save(parent: Path, step: int, state: State, emit: Emit) -> Checkpoint:
+    """Commit `parent/step-00000042` and read it back; return it only when it verifies.
+
+    Raises: ResourceError("disk-full"), CheckpointError. Nothing half-written stays.
+    """
+    target = parent / f"{PREFIX}{step:08d}"
+    if target.exists():
+        return Checkpoint.open(target)  # the same step of the same run: nothing to add
+
+    def fill(folder: Path) -> None:
+        for group, tensors in state.tensors.items():
+            with translated(folder):
+                ready = {n: t.detach().cpu().contiguous() for n, t in sorted(tensors.items())}
+                save_file(ready, folder / f"{group}.safetensors")
+        files.write_json(folder / _STATE, state.values)
+
+    manifest.commit(target, KIND, fill, {"step": step})
+    found = Checkpoint.open(target)
+    emit(Saved(stage="train", path=str(target), what="checkpoint"))
+    return found
+
+
+@contextlib.contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Turn safetensors' own I/O errors back into OSError, so that a full disk is seen as one."""
+    try:
+        yield
+    except SafetensorError as error:
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            if f"os error {number}" in str(error):
+                raise OSError(number, os.strerror(number), str(folder)) from error
+        raise CheckpointError("not-written", f"cannot write to {str(folder)!r}: {error}") from error
+
+
+def newest(parent: Path, emit: Emit) -> Checkpoint | None:
+    """Return the newest checkpoint that verifies; each damaged one is told as a warning."""
+
+    def rejected(folder: Path, error: CheckpointError) -> None:
+        emit(Note(stage="train", level="warning", code=f"checkpoint-{error.code}",
+                  message=f"checkpoint {folder.name} is passed over: {error.message}"))  # fmt: skip
+
+    clean(parent)
+    found = manifest.newest(parent, PREFIX, KIND, rejected)
+    return None if found is None else Checkpoint.open(found)
+
+
+def clean(parent: Path) -> None:
+    """Remove what a killed writer or retirement left behind."""
+    if parent.is_dir():
+        for left in [*parent.glob(".partial-*"), *parent.glob(_RETIRED + "*")]:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def load(checkpoint: Checkpoint, groups: tuple[str, ...]) -> State:
+    """Read a verified checkpoint. Raises: CheckpointError("torn") naming the file."""
+    tensors = {}
+    for group in groups:
+        path = checkpoint.path / f"{group}.safetensors"
+        try:
+            tensors[group] = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError("torn", f"{str(path)!r} cannot be read: {error}") from error
+    return State(tensors, files.read_json(checkpoint.path / _STATE))
+
+
+def retire(parent: Path, keep: int) -> None:
+    """Delete all but the `keep` newest; call only after the newest was verified.
+
+    A folder is renamed first, so that a half-deleted one is never taken for a checkpoint.
+    """
+    for folder in sorted(parent.glob(PREFIX + "*"))[:-keep]:
+        hidden = folder.with_name(_RETIRED + folder.name)
+        os.rename(folder, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+    files.sync_folder(parent)

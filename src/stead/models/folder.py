@@ -1,0 +1,29 @@
+"""Write a model folder that transformers reads: weights, config, and the base's tokenizer files.
+
+Knows nothing about training. The tokenizer's files are copied byte for byte, never rewritten.
+"""
+
+import shutil
+from pathlib import Path
+
+from torch import nn
+
+COPIED = (
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja",
+    "chat_template.json", "generation_config.json",
+)  # fmt: skip
+
+
+def copy_tokenizer(base: Path, folder: Path) -> list[str]:
+    """Copy the tokenizer, template and generation files that `base` has; return their names."""
+    found = [name for name in COPIED if (base / name).is_file()]
+    for name in found:
+        shutil.copyfile(base / name, folder / name)
+    return found
+
+
+def write_model(model: nn.Module, folder: Path, base: Path) -> None:
+    """Write weights and config of `model`, and the tokenizer files of `base`, into `folder`."""
+    model.save_pretrained(folder, safe_serialization=True)
+    copy_tokenizer(base, folder)

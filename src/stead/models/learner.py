@@ -1,0 +1,129 @@
+"""A model as training methods see it: flattened batches in, losses or log-probabilities out.
+
+Knows nothing about methods, optimizers or steps. Legend: T tokens of a micro-batch, N labelled ones.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from stead.models import attention, fused
+from stead.models.loss import Head, cross_entropy_sum, token_log_probs
+from stead.models.lowrank import Draw, set_draw
+from stead.values import LoadedModel
+
+IGNORED = -100
+
+
+class FlatBatch(Protocol):
+    """A padding-free micro-batch, as `data/pack` makes it (arrays of the lengths it names)."""
+
+    tokens: Any  # Any: int64[T], numpy or torch
+    labels: Any  # int64[T]: the next token where it is trained, else -100
+    positions: Any  # int64[T]: 0, 1, 2 … in each row
+    starts: Any  # int32[S+1]: where rows begin
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerOptions:
+    """How the forward pass is run; None of it changes what is computed beyond rounding."""
+
+    chunk: int = 256
+    checkpointing: bool = False
+    fuse: bool = True
+
+
+class Learner:
+    """The forward pass of training.
+
+    While it is open, the model computes packed attention; `close` gives the model back as it was.
+    `rows_apart` says that this family cannot be packed exactly, so rows are run one by one.
+    """
+
+    def __init__(self, loaded: LoadedModel, options: LearnerOptions | None = None) -> None:
+        self.loaded = loaded
+        self.model = loaded.model
+        self.options = options if options is not None else LearnerOptions()
+        self.head = head_of(self.model)
+        self._decoder = self.model.get_decoder()
+        self._attention = self.model.config._attn_implementation
+        self.model.set_attn_implementation(attention.NAME)
+        self.fused = fused.install(self.model) if self.options.fuse else []
+        self.rows_apart: str | None = None
+        if self.options.checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def close(self) -> None:
+        """Undo what the constructor changed in the model."""
+        fused.remove(self.model)
+        self.model.set_attn_implementation(self._attention)
+        if self.options.checkpointing:
+            self.model.gradient_checkpointing_disable()
+
+    @contextmanager
+    def draw(self, seed: int, step: int, *, active: bool = True) -> Iterator[None]:
+        """Let dropout of this thread come from (seed, step); inactive: no dropout at all."""
+        former = set_draw(Draw(seed, step, active))
+        try:
+            yield
+        finally:
+            set_draw(former)
+
+    def hidden(self, batch: FlatBatch) -> Tensor:
+        """Return the last hidden states. Shapes: [T, E]."""
+        tokens, positions = self._tensor(batch.tokens), self._tensor(batch.positions)
+        starts = tuple(int(s) for s in batch.starts)
+        if self.rows_apart is None:
+            return self._forward(tokens, positions, starts)
+        pairs = zip(starts[:-1], starts[1:], strict=True)
+        return torch.cat([self._forward(tokens[a:b], positions[a:b], (0, b - a)) for a, b in pairs])
+
+    def label_loss(self, batch: FlatBatch) -> tuple[Tensor, int]:
+        """Return the summed loss over the labelled tokens, and their number. Units: nats."""
+        labels = self._tensor(batch.labels)
+        place = (labels != IGNORED).nonzero().squeeze(1)
+        hidden = self.hidden(batch).index_select(0, place)
+        count = place.shape[0]
+        return cross_entropy_sum(
+            hidden, self.head, labels.index_select(0, place), self.options.chunk
+        ), count
+
+    def label_log_probs(self, batch: FlatBatch) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities of the labels and their places in the batch. Shapes: [N], [N]."""
+        labels = self._tensor(batch.labels)
+        place = (labels != IGNORED).nonzero().squeeze(1)
+        hidden = self.hidden(batch).index_select(0, place)
+        chosen = labels.index_select(0, place)
+        return token_log_probs(hidden, self.head, chosen, self.options.chunk), place
+
+    def trained(self) -> list[tuple[str, torch.nn.Parameter]]:
+        """Name the trained parameters, each once, in the model's order."""
+        return [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+
+    def _tensor(self, values: Any) -> Tensor:
+        return torch.as_tensor(values).to(self.loaded.device)
+
+    def _forward(self, tokens: Tensor, positions: Tensor, starts: Sequence[int]) -> Tensor:
+        out = self._decoder(
+            input_ids=tokens[None], position_ids=positions[None], use_cache=False, starts=starts
+        )
+        hidden: Tensor = out.last_hidden_state[0]
+        return hidden
+
+
+def head_of(model: Any) -> Head:  # Any: a transformers model
+    """Describe the output layer, with the scalings that some families apply to logits."""
+    layer = model.get_output_embeddings()
+    config = model.config
+    scale = getattr(config, "logit_scale", None)
+    divisor = getattr(config, "logits_scaling", None)
+    return Head(
+        layer.weight,
+        layer.bias,
+        scale=1.0 * (scale if scale is not None else 1.0) / (divisor if divisor is not None else 1),
+        softcap=getattr(config, "final_logit_softcapping", None),
+    )

@@ -1,0 +1,133 @@
+"""Cross-entropy over the vocabulary, computed in chunks so that [N, V] never exists at once.
+
+Knows nothing about which tokens count or what the loss is for. Legend: N labelled tokens, E hidden
+size, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_CACHED_NUMBERS = 1 << 18  # float32 numbers per inner step: 1 MiB, stays in a core's cache
+_SAFE_EXPONENT = 60.0  # exp(60)·V is far below float32's largest number, so no shift is needed
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The output layer: logits = cap(hidden·weightᵀ·scale + bias)."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return logits. Shapes: [..., E] → [..., V]."""
+        out = torch.nn.functional.linear(hidden, self.weight, self.bias)
+        if self.scale != 1.0:
+            out = out * self.scale
+        if self.softcap is not None:
+            out = torch.tanh(out / self.softcap) * self.softcap
+        return out
+
+    @property
+    def is_plain(self) -> bool:
+        """Say whether logits are just hidden·weightᵀ."""
+        return self.bias is None and self.scale == 1.0 and self.softcap is None
+
+
+def cross_entropy_sum(hidden: Tensor, head: Head, labels: Tensor, chunk: int) -> Tensor:
+    """Return the summed negative log-likelihood of `labels`, as a float32 scalar.
+
+    Shapes: hidden [N, E], labels [N]. Units: nats. `chunk` tokens have logits at the same time.
+    """
+    if head.is_plain:
+        total: Tensor = ChunkedCrossEntropy.apply(hidden, head.weight, labels, chunk)
+        return total
+    return sum(
+        (
+            torch.utils.checkpoint.checkpoint(_direct, h, head, y, use_reentrant=False)
+            for h, y in zip(hidden.split(chunk), labels.split(chunk), strict=True)
+        ),
+        torch.zeros((), device=hidden.device),
+    )
+
+
+def _direct(hidden: Tensor, head: Head, labels: Tensor) -> Tensor:
+    return torch.nn.functional.cross_entropy(head.logits(hidden).float(), labels, reduction="sum")
+
+
+def token_log_probs(hidden: Tensor, head: Head, labels: Tensor, chunk: int) -> Tensor:
+    """Return each label's log-probability with gradient; logits are recomputed in the backward pass.
+
+    Shapes: hidden [N, E], labels [N] → [N], float32.
+    """
+    parts = [
+        torch.utils.checkpoint.checkpoint(_direct_log_probs, h, head, y, use_reentrant=False)
+        for h, y in zip(hidden.split(chunk), labels.split(chunk), strict=True)
+    ]
+    return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
+
+
+def _direct_log_probs(hidden: Tensor, head: Head, labels: Tensor) -> Tensor:
+    logits = head.logits(hidden).float()
+    return -torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+class ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
+    """Loss and gradient in one pass over the logits; the backward pass only multiplies."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, chunk: int) -> Tensor:
+        """Shapes: hidden [N, E], weight [V, E], labels [N] → scalar float32."""
+        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
+        grad_hidden = torch.empty_like(hidden) if wants_hidden else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
+        total = torch.zeros((), dtype=torch.float64)
+        for start in range(0, hidden.shape[0], chunk):
+            rows = slice(start, start + chunk)
+            logits = torch.mm(hidden[rows], weight.t())
+            total += _softmax_minus_label_(logits, labels[rows]).cpu()
+            if grad_hidden is not None:
+                torch.mm(logits, weight, out=grad_hidden[rows])
+            if grad_weight is not None:
+                grad_weight += torch.mm(logits.t(), hidden[rows])
+        ctx.weight_dtype = weight.dtype
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        return total.float().to(hidden.device)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale the gradients found in the forward pass."""
+        grad_hidden, grad_weight = ctx.saved_tensors
+        h = None if grad_hidden is None else grad_hidden * grad.to(grad_hidden.dtype)
+        w = None if grad_weight is None else (grad_weight * grad).to(ctx.weight_dtype)
+        return h, w, None, None
+
+
+def _softmax_minus_label_(logits: Tensor, labels: Tensor) -> Tensor:
+    """Replace logits by softmax − one-hot, in place; return the summed loss in float64.
+
+    Shapes: logits [n, V], labels [n]. Row blocks are small enough to stay in cache.
+    """
+    n, V = logits.shape
+    step = max(1, _CACHED_NUMBERS // V) if logits.device.type == "cpu" else n
+    total = torch.zeros((), dtype=torch.float64, device=logits.device)
+    buffer = torch.empty(min(step, n), V, dtype=torch.float32, device=logits.device)
+    for start in range(0, n, step):
+        part = logits[start : start + step]
+        wide = buffer[: part.shape[0]].copy_(part)
+        index = labels[start : start + step, None]
+        picked = wide.gather(1, index).squeeze(1)
+        highest = wide.amax(1, keepdim=True)
+        shifted = bool((highest.abs() > _SAFE_EXPONENT).any())
+        if shifted:
+            wide -= highest
+        sums = wide.exp_().sum(1, keepdim=True)
+        log_sums = sums.log() + highest if shifted else sums.log()
+        total += (log_sums.squeeze(1) - picked).double().sum()
+        torch.mul(wide, sums.reciprocal_(), out=part)
+        part.scatter_add_(1, index, part.new_full((1, 1), -1.0).expand(part.shape[0], 1))
+    return total

@@ -1,0 +1,144 @@
+"""Linear layers with a trainable low-rank product beside a frozen weight.
+
+Knows nothing about which layers get one or how they are saved. Legend: T tokens, K inputs,
+N outputs, R rank.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import local
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from stead.core import seeds
+from stead.core.errors import ModelError
+from stead.models import folder as model_folder
+from stead.models.targets import targets
+
+
+@dataclass(slots=True)
+class Draw:
+    """The counter that dropout masks come from: the same (seed, step) gives the same masks."""
+
+    seed: int = 0
+    step: int = 0
+    active: bool = False
+
+
+@dataclass(slots=True)
+class LowRank:
+    """Settings of one layer's product; `place` tells its dropout apart from other layers'."""
+
+    scaling: float
+    dropout: float
+    place: str
+    extra: dict[str, Any] = field(default_factory=dict)  # Any: caches of the fast paths
+
+
+class _Current(local):
+    def __init__(self) -> None:
+        self.draw = Draw()
+
+
+_current = _Current()  # per thread: lanes run micro-batches side by side
+
+
+def set_draw(draw: Draw) -> Draw:
+    """Set this thread's dropout counter; return the former one."""
+    former = _current.draw
+    _current.draw = draw
+    return former
+
+
+def current_draw() -> Draw:
+    """Return this thread's dropout counter."""
+    return _current.draw
+
+
+def keep_mask(like: Tensor, share: float, place: str) -> Tensor | None:
+    """Return the mask of kept inputs, scaled so that the mean stays; None when dropout is off.
+
+    Shapes: as `like`. The share is rounded to 1/256, because a byte per input decides; the scale
+    uses the rounded share, so the mean is exact.
+    """
+    draw = _current.draw
+    dropped = round(share * 256)
+    if not draw.active or dropped == 0:
+        return None
+    generator = torch.Generator(device="cpu")
+    generator.manual_seed(seeds.stream(draw.seed, draw.step, place))
+    words = torch.empty((like.numel() + 7) // 8, dtype=torch.int64)
+    words.random_(-(2**63), None, generator=generator)
+    kept = words.view(torch.uint8)[: like.numel()].view(like.shape) >= dropped
+    return kept.to(device=like.device, dtype=like.dtype).mul_(256 / (256 - dropped))
+
+
+class LowRankLinear(nn.Linear):  # type: ignore[misc]  # torch is untyped here
+    """y = x·Wᵀ (+ b) + scaling · drop(x)·Aᵀ·Bᵀ, with W frozen and A, B kept in float32.
+
+    Made by changing the class of an existing linear layer, so that names, hooks and sharing stay.
+    """
+
+    lora: LowRank
+    lora_A: nn.Parameter
+    lora_B: nn.Parameter
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply the layer. Shapes: [..., K] → [..., N]."""
+        x = input
+        mask = keep_mask(x, self.lora.dropout, self.lora.place)
+        dropped = x if mask is None else x * mask
+        low = nn.functional.linear(dropped, self.lora_A.to(x.dtype))
+        added = nn.functional.linear(low, self.lora_B.to(x.dtype) * self.lora.scaling)
+        return nn.functional.linear(x, self.weight, self.bias) + added
+
+
+def detect_targets(model: nn.Module, wanted: str | tuple[str, ...]) -> list[str]:
+    """Return the full names of the linear layers meant by `wanted`."""
+    return targets(model, wanted)
+
+
+def add_low_rank(
+    model: nn.Module, names: list[str], *, rank: int, scaling: float, dropout: float, seed: int
+) -> None:
+    """Put a trainable product beside each named layer: A uniform (Kaiming, as PEFT), B zero.
+
+    Raises: ModelError("already-adapted").
+    """
+    for name in names:
+        layer = model.get_submodule(name)
+        if isinstance(layer, LowRankLinear):
+            raise ModelError("already-adapted", f"the layer {name!r} has an adapter already")
+        generator = torch.Generator().manual_seed(seeds.stream(seed, 0, f"lora_A.{name}"))
+        bound = layer.in_features**-0.5  # kaiming_uniform_(a=√5) is uniform in ±1/√K
+        A = torch.empty(rank, layer.in_features).uniform_(-bound, bound, generator=generator)
+        layer.__class__ = LowRankLinear
+        layer.lora = LowRank(scaling, dropout, f"dropout.{name}")
+        layer.lora_A = nn.Parameter(A.to(layer.weight.device))
+        layer.lora_B = nn.Parameter(
+            torch.zeros(layer.out_features, rank, device=layer.weight.device)
+        )
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file. Raises: ModelError("torn-weights")."""
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError("torn-weights", f"{str(path)!r} cannot be read: {error}") from error
+    return found
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, names sorted, so that equal weights give equal bytes."""
+    ready = {n: tensors[n].detach().cpu().contiguous() for n in sorted(tensors)}
+    save_file(ready, path, metadata=metadata)
+
+
+def write_model(model: nn.Module, folder: Path, base: Path) -> None:
+    """Write a whole model folder: weights, config, tokenizer."""
+    model_folder.write_model(model, folder, base)

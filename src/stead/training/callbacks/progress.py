@@ -1,0 +1,49 @@
+"""Tell how the run goes: loss, rate, speed, memory, time left.
+
+Knows nothing about who reads it.
+"""
+
+import resource
+import sys
+from collections import deque
+
+from stead.core.events import Progress
+from stead.training.callback import Callback, Run, StepOutcome
+
+_WINDOW = 20  # steps whose mean speed gives the time left
+
+
+class ReportProgress(Callback):
+    """Emit a Progress event every `every` steps, and at the last one."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self._recent: deque[tuple[int, float]] = deque(maxlen=_WINDOW)
+
+    def after_step(self, run: Run, outcome: StepOutcome) -> None:
+        """Emit when it is time."""
+        self._recent.append((outcome.tokens, outcome.seconds))
+        if run.step % self.every != 0 and run.step != run.total:
+            return
+        tokens = sum(t for t, _ in self._recent)
+        seconds = max(sum(s for _, s in self._recent), 1e-9)
+        values = {
+            "loss": outcome.loss,
+            "lr": outcome.lr,
+            "grad_norm": outcome.grad_norm,
+            "epoch": run.epoch,
+            "tokens": float(run.tokens),
+            "tokens_per_s": tokens / seconds,
+            "seconds_left": seconds / len(self._recent) * (run.total - run.step),
+            "peak_rss_mib": float(peak_rss_mib()),
+        }
+        run.emit(
+            Progress(stage="train", done=run.step, values=values | outcome.values | run.values)
+        )
+        run.values.clear()
+
+
+def peak_rss_mib() -> int:
+    """Return the largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1 << 20) if sys.platform == "darwin" else peak // 1024

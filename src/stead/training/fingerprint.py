@@ -1,0 +1,78 @@
+"""What must be equal for a resumed run to end with the same bits, and what it means when it is not.
+
+Knows nothing about checkpoints or the loop.
+"""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+import stead
+from stead.core import files
+from stead.core.errors import CheckpointError
+
+LEVELS = ("exact", "same-order", "best-effort")
+_CONTENT = ("model", "data", "config")  # a change here is another run, not another machine
+_ROOMS = ("models", "training", "data/pack.py")
+
+
+def fingerprint(
+    *, model: str, data: str, config: str, device: torch.device, dtype: torch.dtype, lanes: int
+) -> dict[str, Any]:  # Any: JSON values
+    """Describe everything that decides the bits of the result."""
+    return {
+        "model": model,
+        "data": data,
+        "config": config,
+        "code": _code_hash(),
+        "stead": stead.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "machine": platform.machine(),
+        "device": device.type,
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "lanes": lanes,
+        "world": 1,
+    }
+
+
+def _code_hash() -> str:
+    root = Path(stead.__file__).parent
+    paths = [p for room in _ROOMS for p in [root / room] if p.is_file()]
+    paths += [p for room in _ROOMS for p in (root / room).rglob("*.py")]
+    return files.hash_value(
+        {p.relative_to(root).as_posix(): files.hash_file(p) for p in sorted(paths)}
+    )
+
+
+def check(saved: dict[str, Any], present: dict[str, Any], allowed: str) -> str:
+    """Return the level a resume can promise; refuse one below what is allowed.
+
+    Raises: CheckpointError("fingerprint-changed") naming each field that differs.
+    """
+    changed = sorted(k for k in saved.keys() | present.keys() if saved.get(k) != present.get(k))
+    if not changed:
+        return "exact"
+    level = "best-effort" if any(k in _CONTENT for k in changed) else "same-order"
+    if LEVELS.index(level) > LEVELS.index(allowed):
+        parts = ", ".join(
+            f"{k}: {_short(saved.get(k))} → {_short(present.get(k))}" for k in changed
+        )
+        raise CheckpointError(
+            "fingerprint-changed",
+            f"the checkpoint was written under other conditions ({parts}); resuming could only be {level!r}",
+            hint=f"stead train --resume-level {level}",
+            changed=changed,
+            level=level,
+        )
+    return level
+
+
+def _short(value: Any) -> str:  # Any: a JSON value
+    text = str(value)
+    return text[:12] if len(text) > 40 else text

@@ -1,0 +1,33 @@
+"""Continued pretraining: learn every token of plain text, documents kept apart.
+
+Knows nothing about adapters, batches or saving.
+"""
+
+from typing import Literal
+
+from stead.training.method import Columns, Loss, Method, MethodConfig, Model
+
+_IGNORED = -100
+
+
+class PretrainConfig(MethodConfig):
+    """No settings of its own."""
+
+    type: Literal["pretrain"] = "pretrain"
+
+
+class Pretrain(Method):
+    """Next-token cross-entropy on all tokens."""
+
+    config: PretrainConfig
+    kinds = ("text",)
+    columns = ("tokens",)
+
+    def weight(self, batch: Columns) -> float:
+        """Count the labelled tokens."""
+        return float((batch["tokens"].labels != _IGNORED).sum())
+
+    def loss(self, model: Model, batch: Columns) -> Loss:
+        """Sum the loss over the labelled tokens."""
+        total, _ = model.label_loss(batch["tokens"])
+        return Loss(total)

@@ -1,0 +1,154 @@
+"""One optimizer step: micro-batches → summed gradients → one change of the weights.
+
+Knows nothing about data, callbacks or files. Lanes: micro-batches that run side by side, each on one
+thread; their gradients are added in a fixed order, so the result does not depend on who was first.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stead.models.learner import Learner
+from stead.training.callback import StepOutcome
+from stead.training.method import Columns, Method
+from stead.training.optim import Optimizer
+
+_PARTS = 1 << 20  # more parts than one step can have: keeps dropout counters of steps apart
+_GROW_AFTER = 2000  # good steps before the fp16 loss scale doubles, as torch.amp.GradScaler
+
+
+@dataclass(slots=True)
+class Scaler:
+    """Loss scaling for fp16, whose gradients would vanish; 1 and idle for other types."""
+
+    active: bool
+    scale: float = field(default=0.0)
+    good: int = 0
+
+    def __post_init__(self) -> None:
+        """Start high, as torch.amp.GradScaler does."""
+        if self.scale == 0.0:
+            self.scale = 65536.0 if self.active else 1.0
+
+    def update(self, *, finite: bool) -> None:
+        """Halve after an overflow, double after many good steps."""
+        if not self.active:
+            return
+        self.good = self.good + 1 if finite else 0
+        if not finite:
+            self.scale = max(1.0, self.scale / 2)
+        elif self.good == _GROW_AFTER:
+            self.scale, self.good = self.scale * 2, 0
+
+
+@dataclass(slots=True)
+class _Part:
+    loss: float
+    gradients: list[Tensor]
+    values: dict[str, float]
+
+
+class Stepper:
+    """Compute losses and change weights; everything it uses is passed in.
+
+    `lanes` parts run at the same time. Use from one thread only.
+    """
+
+    def __init__(
+        self, learner: Learner, method: Method, optimizer: Optimizer, *, seed: int, lanes: int = 1,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:  # fmt: skip
+        self.learner = learner
+        self.method = method
+        self.optimizer = optimizer
+        self.scaler = Scaler(active=learner.loaded.dtype == torch.float16)
+        self._seed = seed
+        self._clock = clock
+        self._names = list(optimizer.parameters)
+        self._parameters = list(optimizer.parameters.values())
+        self._pool = (
+            ThreadPoolExecutor(lanes, "lane", torch.set_num_threads, (1,)) if lanes > 1 else None
+        )
+
+    def close(self) -> None:
+        """End the lanes and give the model back."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self.learner.close()
+
+    def run(self, step: int, parts: Sequence[Columns], lr: float) -> StepOutcome:
+        """Do 0-based optimizer step `step` on its micro-batches."""
+        began = self._clock()
+        weight = max(1.0, sum(self.method.weight(p) for p in parts))
+        self.learner.model.train()
+
+        def work(index: int) -> _Part:
+            return self._part(step, index, parts[index], weight)
+
+        total = 0.0
+        gradients: list[Tensor] = []
+        values: dict[str, float] = {}
+        for part in self._map(work, len(parts)):
+            total += part.loss
+            gradients = _add(gradients, part.gradients)
+            for name, value in part.values.items():
+                values[name] = values.get(name, 0.0) + value / weight
+        norm, skipped = self._change(gradients, lr, total / weight)
+        tokens = sum(int(c.starts[-1]) for p in parts for c in p.values())
+        seconds = self._clock() - began
+        return StepOutcome(total / weight, norm, lr, tokens, seconds, skipped, values)
+
+    def evaluate(self, parts: Sequence[Columns]) -> float | None:
+        """Return the mean loss over `parts` without learning; None when they have no labels."""
+        weight = sum(self.method.weight(p) for p in parts)
+        if weight == 0:
+            return None
+        self.learner.model.eval()
+
+        def work(index: int) -> float:
+            with torch.no_grad(), self.learner.draw(0, 0, active=False):
+                return float(self.method.loss(self.learner, parts[index]).total)
+
+        return sum(self._map(work, len(parts))) / weight
+
+    def _map(self, work: Callable[[int], Any], count: int) -> Any:  # Any: an iterator of work's
+        return map(work, range(count)) if self._pool is None else self._pool.map(work, range(count))
+
+    def _part(self, step: int, index: int, columns: Columns, weight: float) -> _Part:
+        with self.learner.draw(self._seed, step * _PARTS + index):
+            if self._pool is None:  # layers of the model itself that draw from torch's generator
+                torch.default_generator.manual_seed((self._seed * 31 + step) * _PARTS + index)
+            loss = self.method.loss(self.learner, columns)
+            scaled = loss.total * (self.scaler.scale / weight)
+            found = torch.autograd.grad(scaled, self._parameters, allow_unused=True)
+        gradients = [
+            torch.zeros_like(p, dtype=torch.float32) if g is None else g
+            for g, p in zip(found, self._parameters, strict=True)
+        ]
+        return _Part(float(loss.total.detach()), gradients, loss.values)
+
+    def _change(self, gradients: list[Tensor], lr: float, loss: float) -> tuple[float, bool]:
+        named = {n: g.float() for n, g in zip(self._names, gradients, strict=True)}
+        if self.scaler.active:
+            torch._foreach_mul_(list(named.values()), 1.0 / self.scaler.scale)
+        if not math.isfinite(loss) and not self.scaler.active:
+            return math.nan, False  # the guard stops the run; the weights stay as they are
+        norm = self.optimizer.step(named, lr)
+        finite = math.isfinite(norm)
+        self.scaler.update(finite=finite)
+        return norm, self.scaler.active and not finite
+
+
+def _add(total: list[Tensor], more: list[Tensor]) -> list[Tensor]:
+    """Add gradients in float32, whatever type one part's have."""
+    if not total:
+        return more
+    total = [t if t.dtype == torch.float32 else t.float() for t in total]
+    torch._foreach_add_(total, [m.float() for m in more])
+    return total

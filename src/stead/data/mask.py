@@ -1,0 +1,85 @@
+"""Which tokens are trained: character spans to a token mask, and the invariants that must hold.
+
+Knows nothing about templates or files. A token is trained when it holds a character of a span and
+nothing outside it but white space (" Hello" after "answer:" is trained; a token that joins the
+user's last letter with the answer's first is not, and is counted).
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from stead.data.tokenizer import Encoding, TextTokenizer
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """Token ids with one byte each: 1 = trained.
+
+    `straddling` counts tokens left out because they join trained and untrained text; `silent` counts
+    spans without a trained token; `endless` counts spans whose last token is no stop token.
+    """
+
+    ids: list[int]
+    mask: bytearray
+    straddling: int = 0
+    silent: int = 0
+    endless: int = 0
+
+
+def mask_tokens(
+    text: str, encoding: Encoding, spans: Sequence[Span], stop_ids: Collection[int] = ()
+) -> Masked:
+    """Return the mask of an encoded text. Spans ascend and do not overlap."""
+    starts = [a for a, _ in encoding.offsets]
+    ends = [b for _, b in encoding.offsets]
+    mask = bytearray(len(starts))
+    straddling = silent = endless = 0
+    for start, end in spans:
+        low, high = bisect_right(ends, start), bisect_left(starts, end)
+        mask[low:high] = b"\1" * (high - low)
+        for i in {low, high - 1} if low < high else ():
+            outside = text[starts[i] : min(start, ends[i])] + text[max(end, starts[i]) : ends[i]]
+            if outside.strip():
+                mask[i] = 0
+                straddling += 1
+        silent += not any(mask[low:high])
+        endless += low >= high or not mask[high - 1] or encoding.ids[high - 1] not in stop_ids
+    return Masked(encoding.ids, mask, straddling, silent, endless)
+
+
+def with_bos(masked: Masked, bos_id: int) -> Masked:
+    """Put an untrained BOS in front, unless the ids begin with it already."""
+    if masked.ids[:1] == [bos_id]:
+        return masked
+    mask = bytearray(1) + masked.mask
+    return Masked([bos_id, *masked.ids], mask, masked.straddling, masked.silent, masked.endless)
+
+
+def chat_needs_bos(tokenizer: TextTokenizer, *, is_default_template: bool) -> bool:
+    """Say whether BOS must be put before a rendered chat.
+
+    A model's own template writes BOS itself where the model wants one, and transformers adds nothing
+    to it; only for our default template the tokenizer's rule decides.
+    """
+    return is_default_template and tokenizer.adds_bos and tokenizer.bos_id is not None
+
+
+def trained_text(text: str, encoding: Encoding, mask: Sequence[int]) -> list[tuple[str, bool]]:
+    """Cut a text into (piece, trained?) by its token mask, for showing it."""
+    pieces: list[tuple[str, bool]] = []
+    position = 0
+    for (_, end), flag in zip(encoding.offsets, mask, strict=True):
+        if end <= position:
+            continue
+        piece, trained = text[position:end], bool(flag)
+        if pieces and pieces[-1][1] == trained:
+            pieces[-1] = (pieces[-1][0] + piece, trained)
+        else:
+            pieces.append((piece, trained))
+        position = end
+    if position < len(text):
+        pieces.append((text[position:], False))
+    return pieces

@@ -1,0 +1,361 @@
+"""Finds exactly which characters of a rendered chat the model has to write itself.
+
+Knows nothing about jinja or tokens: it renders through a callable. With `{% generation %}` blocks
+the template says it; without, single private-use characters are put around the contents, and a place
+counts only when the rendering minus those characters is the true rendering, to the character. What
+stands between the generation prompt and the end of turn is trained; if that cannot be shown, the
+answer is DataError("mask-not-exact"), never a guess.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from stead.core.errors import DataError
+from stead.data.chat import chat_dicts
+from stead.messages import Message
+
+Chat = list[dict[str, Any]]  # Any: the plain data templates see
+Span = tuple[int, int]
+Run = Callable[[Chat, bool, tuple[str, str] | None], str]
+
+_BLOCK = ("\ufdd0", "\ufdd1")  # noncharacters: never valid in interchanged text (Unicode 23.7)
+_BASE = 0xF0000  # plane 15 is private use: one character per place, untouched by trim and case
+_MARK = re.compile("[\U000f0000-\U000ffffd]")
+_TAG = re.compile(r"(?:</[^<>\s]+>|\[/[A-Z]+\])\s*")  # ends of reasoning that templates cut at
+_USER: dict[str, Any] = {"role": "user", "content": "u"}
+_ANSWER: dict[str, Any] = {"role": "assistant", "content": "a"}
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """A template as a function `(chat, generation prompt?, block marks) -> text`, with its facts.
+
+    Equal keys mean equal functions: facts about the template are remembered by key.
+    """
+
+    run: Run = field(compare=False)
+    key: str
+    has_blocks: bool = field(default=False, compare=False)
+    specials: frozenset[str] = field(default=frozenset(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to place marks: where an answer's start mark goes, and whether others get marks."""
+
+    start: str | None  # "head", "after-tag" or None
+    others: bool
+
+
+_WAYS = (
+    _Way("head", others=True),
+    _Way(None, others=True),
+    _Way("head", others=False),
+    _Way(None, others=False),
+    _Way("after-tag", others=True),
+    _Way("after-tag", others=False),
+)
+
+
+def locate(
+    renderer: Renderer, messages: Sequence[Message], *, train: str, first: int
+) -> tuple[str, tuple[Span, ...]]:
+    """Return the rendered text and the trained spans, ascending and disjoint."""
+    chat = chat_dicts(messages)
+    text = renderer.run(chat, False, None)
+    turns = [i for i, m in enumerate(chat) if m["role"] == "assistant" and i >= first]
+    if train == "last":
+        turns = turns[-1:]
+    if not turns:
+        return text, ()
+    found = _from_blocks(renderer, chat, text, turns) if renderer.has_blocks else None
+    if found is None:
+        found = _from_marks(renderer, chat, text, turns)
+    return text, tuple(found)
+
+
+# With {% generation %} blocks
+
+
+def _from_blocks(renderer: Renderer, chat: Chat, text: str, turns: list[int]) -> list[Span] | None:
+    if any(mark in text for mark in _BLOCK):
+        return None
+    blocks = _blocks(renderer, chat, text)
+    if not blocks:
+        return None
+    chosen = _blocks_of(renderer, chat, blocks, turns)
+    if chosen is None:
+        return None
+    return [_with_end(renderer, chat, text, span, is_last=span == blocks[-1]) for span in chosen]
+
+
+def _blocks(renderer: Renderer, chat: Chat, text: str) -> list[Span] | None:
+    """Return the blocks' places, or None when the template changed text because of the marks."""
+    pieces = re.split("([\ufdd0\ufdd1])", renderer.run(chat, False, _BLOCK))
+    if "".join(pieces[::2]) != text or pieces[1::2] != list(_BLOCK) * (len(pieces) // 4):
+        return None
+    places = []
+    position = 0
+    for piece in pieces[::2]:
+        position += len(piece)
+        places.append(position)
+    return [(a, b) for a, b in zip(places[:-1:2], places[1:-1:2], strict=True) if a < b]
+
+
+def _blocks_of(
+    renderer: Renderer, chat: Chat, blocks: list[Span], turns: list[int]
+) -> list[Span] | None:
+    answers = [i for i, m in enumerate(chat) if m["role"] == "assistant"]
+    if turns == answers:
+        return blocks
+    if len(blocks) == len(answers):
+        return [block for i, block in zip(answers, blocks, strict=True) if i in turns]
+    before = chat[: turns[0]]  # the wanted turns are always the last ones of the chat
+    earlier = _blocks(renderer, before, renderer.run(before, False, None))
+    return None if earlier is None else blocks[len(earlier) :]
+
+
+def _with_end(renderer: Renderer, chat: Chat, text: str, span: Span, *, is_last: bool) -> Span:
+    """Add the end token where a template's block leaves it out: a model must learn to stop."""
+    start, end = span
+    if text[start:end].rstrip().endswith(tuple(renderer.specials)):
+        return span
+    tail = end_of_turn(renderer)
+    if is_last and chat[-1]["role"] == "assistant":
+        tail = _cut(text[end:], renderer.specials)
+    return (start, end + len(tail)) if text.startswith(tail, end) else span
+
+
+# Without blocks
+
+
+def _from_marks(renderer: Renderer, chat: Chat, text: str, turns: list[int]) -> list[Span]:
+    if len(chat) > 20_000 or _MARK.search(text):
+        raise _not_exact(turns[0], "the text holds private-use characters of plane 15")
+    for way in _WAYS:
+        places = _places(renderer, chat, text, way)
+        if places is None:
+            continue
+        found = [_turn(renderer, chat, text, places, i) for i in turns]
+        spans = [span for span in found if span is not None]
+        ascending = all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+        if len(spans) == len(found) and ascending:
+            return spans
+    raise _not_exact(turns[0], "the template changes or hides the answer")
+
+
+def _not_exact(turn: int, why: str) -> DataError:
+    return DataError(
+        "mask-not-exact",
+        f"the trained part of turn {turn + 1} cannot be located exactly: {why}",
+        turn=turn,
+    )
+
+
+def _start_mark(i: int) -> str:
+    return chr(_BASE + 2 * i)
+
+
+def _end_mark(i: int) -> str:
+    return chr(_BASE + 2 * i + 1)
+
+
+def _mark_chat(chat: Chat, way: _Way) -> Chat:
+    marked = []
+    for i, message in enumerate(chat):
+        if message["role"] == "assistant":
+            marked.append(_mark_answer(message, i, way))
+        elif way.others and isinstance(message.get("content"), str):
+            head, core, rest = _split(message["content"])
+            marked.append(message | {"content": f"{head}{core}{_end_mark(i)}{rest}"})
+        else:
+            marked.append(message)
+    return marked
+
+
+def _mark_answer(message: dict[str, Any], i: int, way: _Way) -> dict[str, Any]:
+    content = message.get("content")
+    if isinstance(content, str) and content.strip():
+        head, core, rest = _split(content)
+        at = _start_place(core, way)
+        if at is not None:
+            core = core[:at] + _start_mark(i) + core[at:]
+        return message | {"content": f"{head}{core}{_end_mark(i)}{rest}"}
+    calls = message.get("tool_calls")
+    if calls:
+        function = calls[0]["function"]
+        named = function | {"name": _end_mark(i) + function["name"]}
+        return message | {"tool_calls": [calls[0] | {"function": named}, *calls[1:]]}
+    return message | {"content": _end_mark(i)} if isinstance(content, str) else message
+
+
+def _start_place(core: str, way: _Way) -> int | None:
+    if way.start == "after-tag":
+        ends = [found.end() for found in _TAG.finditer(core) if found.end() < len(core)]
+        return ends[-1] if ends else 0
+    return 0 if way.start == "head" else None
+
+
+def _split(content: str) -> tuple[str, str, str]:
+    """Cut into leading space, core, trailing space: marks go inside, so trimming stays the same."""
+    core = content.strip()
+    at = content.find(core)
+    return content[:at], core, content[at + len(core) :]
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the marks came out, in characters of the unmarked text."""
+
+    by_mark: dict[str, int]
+
+    def start(self, i: int) -> int | None:
+        return self.by_mark.get(_start_mark(i))
+
+    def end(self, i: int) -> int | None:
+        return self.by_mark.get(_end_mark(i))
+
+    def before(self, i: int, limit: int) -> int:
+        """Return the end of the last other content that stands before `limit`, or 0."""
+        own = (_start_mark(i), _end_mark(i))
+        ends = [p for mark, p in self.by_mark.items() if mark not in own and p <= limit]
+        return max(ends, default=0)
+
+
+def _places(renderer: Renderer, chat: Chat, text: str, way: _Way) -> _Places | None:
+    """Render with marks; None unless the text without them is unchanged and no mark is doubled."""
+    try:
+        marked = renderer.run(_mark_chat(chat, way), False, None)
+    except DataError:
+        return None  # the template looked at a content and did not like the mark
+    found: dict[str, int] = {}
+    pieces = _MARK.split(marked)
+    if "".join(pieces) != text:
+        return None
+    position = 0
+    for piece, mark in zip(pieces, _MARK.findall(marked), strict=False):
+        position += len(piece)
+        if mark in found:
+            return None
+        found[mark] = position
+    return _Places(found)
+
+
+def _turn(renderer: Renderer, chat: Chat, text: str, places: _Places, i: int) -> Span | None:
+    anchor = places.end(i)
+    if anchor is None:
+        return None
+    start = _start(renderer, chat, text, places, i)
+    end = _end(renderer, chat, text, anchor, i)
+    if start is None or end is None or start >= end:
+        return None
+    reasoning = str(chat[i].get("reasoning_content", "")).strip()
+    if reasoning and reasoning in text[places.before(i, start) : start]:
+        return None
+    return start, end
+
+
+def _start(renderer: Renderer, chat: Chat, text: str, places: _Places, i: int) -> int | None:
+    """Return where the model begins to write: after the generation prompt, else at the content."""
+    own, anchor = places.start(i), places.end(i)
+    if anchor is None:
+        return None
+    limit = anchor if own is None else own
+    header = _header(renderer)
+    if header:
+        at = text.find(header, places.before(i, limit), limit)
+        if at >= 0:
+            return at + len(header)
+    if own is None:
+        return None
+    if not header:
+        before = _try_run(renderer, chat[:i])
+        if before and text.startswith(before) and not text[len(before) : own].strip():
+            return min(len(before), own)
+    head = _split(str(chat[i]["content"]))[0]
+    return own - len(head) if text.endswith(head, 0, own) else own
+
+
+def _end(renderer: Renderer, chat: Chat, text: str, anchor: int, i: int) -> int | None:
+    """Return where the answer's own end token ends; without one, where the content ends."""
+    calls = bool(chat[i].get("tool_calls"))
+    if i == len(chat) - 1:
+        return anchor + len(_tail(renderer, text[anchor:], calls=calls))
+    usual = end_of_turn(renderer)
+    kept = _kept_space(chat[i], text, anchor)
+    if not calls and usual:
+        for skip in (kept, 0):
+            if text.startswith(usual, anchor + skip):
+                return anchor + skip + len(usual)
+    alone = _places_alone(renderer, chat[: i + 1], i)
+    if alone is None:
+        return None
+    tail = _tail(renderer, alone, calls=calls)
+    if text.startswith(tail, anchor):
+        return anchor + len(tail)
+    return None if calls else anchor + kept  # the template ends only the chat, not each turn
+
+
+def _kept_space(message: dict[str, Any], text: str, anchor: int) -> int:
+    content = message.get("content")
+    rest = _split(content)[2] if isinstance(content, str) else ""
+    return len(rest) if text.startswith(rest, anchor) else 0
+
+
+def _places_alone(renderer: Renderer, chat: Chat, i: int) -> str | None:
+    """Return what follows turn `i` when the chat ends there."""
+    text = _try_run(renderer, chat)
+    for way in _WAYS[:4]:
+        places = _places(renderer, chat, text, way) if text else None
+        anchor = None if places is None else places.end(i)
+        if anchor is not None:
+            return text[anchor:]
+    return None
+
+
+def _tail(renderer: Renderer, tail: str, *, calls: bool) -> str:
+    if not calls:
+        return _cut(tail, renderer.specials)
+    usual = end_of_turn(renderer).strip()
+    at = tail.rfind(usual) if usual else -1
+    return tail[: at + len(usual)] if at >= 0 else tail.rstrip()
+
+
+def _cut(tail: str, specials: frozenset[str]) -> str:
+    """Cut what follows an answer after its first special token; trailing space is no one's."""
+    found = [(at, -len(s)) for s in specials if (at := tail.find(s)) >= 0]
+    if not found:
+        return tail.rstrip()
+    at, length = min(found)
+    return tail[: at - length]
+
+
+def _try_run(renderer: Renderer, chat: Chat, *, generate: bool = False) -> str:
+    """Render a part of a chat; "" when the template refuses it."""
+    try:
+        return renderer.run(chat, generate, None)
+    except DataError:
+        return ""
+
+
+@lru_cache(maxsize=64)
+def _header(renderer: Renderer) -> str:
+    """Return what the template adds for the model to go on from; "" when it adds nothing."""
+    plain = _try_run(renderer, [_USER])
+    asked = _try_run(renderer, [_USER], generate=True)
+    if not plain or not asked:
+        return ""
+    same = 0
+    while same < min(len(plain), len(asked)) and plain[same] == asked[same]:
+        same += 1
+    return asked[same:]
+
+
+@lru_cache(maxsize=64)
+def end_of_turn(renderer: Renderer) -> str:
+    """Return the text that ends a plain answer, e.g. `<|im_end|>` or ` </s>`; "" for none."""
+    tail = _places_alone(renderer, [_USER, _ANSWER], 1)
+    return "" if tail is None else _cut(tail, renderer.specials)

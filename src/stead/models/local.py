@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from msgspec import structs
+
 from stead.core.errors import BackendError, BackendTimeout
 from stead.core.events import Emit, ignore
 from stead.data.mask import mask_tokens
@@ -28,6 +30,7 @@ from stead.messages import (
     Message,
     ModelCard,
     Reply,
+    Sampling,
     TokenLogprob,
     Usage,
 )
@@ -77,6 +80,9 @@ class LocalBackend(Backend):
         self._clock = clock
         self._lock = threading.Lock()
         self._context = context_length(loaded)
+        ending = template.end_of_turn().strip()
+        # An end of turn that is one token is among the stop ids; one of several is a stop string.
+        self._endings = (ending,) if len(tokenizer.encode(ending).ids) > 1 else ()
         if loaded.model.config._attn_implementation not in ("sdpa", "eager"):
             loaded.model.set_attn_implementation("sdpa")
 
@@ -109,7 +115,7 @@ class LocalBackend(Backend):
         pieces = generate.stream(
             self._loaded,
             asked.ids,
-            request.sampling,
+            self._sampling(request),
             stop_ids=self._tokenizer.stop_ids,
             halt=_halt(deadline),
         )
@@ -183,7 +189,7 @@ class LocalBackend(Backend):
         if not asked:
             return []
         rows = [
-            generate.row(self._loaded, a.ids, a.request.sampling, choice=choice)
+            generate.row(self._loaded, a.ids, self._sampling(a.request), choice=choice)
             for a in asked
             for choice in range(a.request.sampling.n)
         ]
@@ -242,6 +248,11 @@ class LocalBackend(Backend):
             first = asked.deviations[0]
             raise BackendError("deviation", f"{first.kind}: {first.detail} (strict was asked for)")
         return asked
+
+    def _sampling(self, request: GenerateRequest) -> Sampling:
+        if request.messages is None or not self._endings:
+            return request.sampling
+        return structs.replace(request.sampling, stop=(*request.sampling.stop, *self._endings))
 
     def _prompt_ids(self, request: GenerateRequest) -> list[int]:
         if request.messages is None:

@@ -47,6 +47,19 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
         self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
         return self.keys, self.values
 
+    def fill(self, parts: Sequence["RoomyLayer"]) -> None:
+        """Take over the rows of several layers, their last tokens in the same column.
+
+        Columns before a shorter part are zero: they are masked, and 0 times anything finite is 0.
+        """
+        first = parts[0]
+        self.dtype, self.device = first.dtype, first.device
+        self._tokens = max(p._tokens for p in parts)
+        self._keys = _joined([p.keys for p in parts], self._tokens)
+        self._values = _joined([p.values for p in parts], self._tokens)
+        self.is_initialized = True
+        self.keys, self.values = (x[:, :, : self._tokens] for x in (self._keys, self._values))
+
     def keep(self, rows: "Tensor", drop: int) -> None:
         """Keep only `rows`, without the first `drop` tokens."""
         self._keys = self._keys[rows, :, drop:]
@@ -66,6 +79,17 @@ def _grown(buffer: "Tensor", held: int, new: "Tensor") -> "Tensor":
     return larger
 
 
+def _joined(parts: Sequence["Tensor"], tokens: int) -> "Tensor":
+    _, heads, _, dim = parts[0].shape
+    rows = sum(len(p) for p in parts)
+    joined = parts[0].new_zeros(rows, heads, tokens + _ROOM, dim)
+    row = 0
+    for part in parts:
+        joined[row : row + len(part), :, tokens - part.shape[2] : tokens] = part
+        row += len(part)
+    return joined
+
+
 def make(config: "PreTrainedConfig") -> Cache:
     """Return an empty cache for one batch of a model with this config."""
     cache = DynamicCache(config=config)
@@ -76,6 +100,16 @@ def make(config: "PreTrainedConfig") -> Cache:
 def is_plain(cache: Cache) -> bool:
     """Say whether every layer attends to all tokens, so that columns may be dropped."""
     return bool(cache.layers) and all(isinstance(each, RoomyLayer) for each in cache.layers)
+
+
+def join(config: "PreTrainedConfig", caches: Sequence[Cache]) -> Cache:
+    """Make one cache of the rows of several, newest tokens aligned; all must be `is_plain`."""
+    if len(caches) == 1:
+        return caches[0]
+    joined = make(config)
+    for i, layer in enumerate(joined.layers):
+        layer.fill([each.layers[i] for each in caches])
+    return joined
 
 
 def keep(cache: Cache, rows: Sequence[int], drop: int) -> None:

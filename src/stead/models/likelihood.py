@@ -11,7 +11,9 @@ import torch
 
 from stead.core.errors import ModelError
 from stead.core.events import Emit, Finished, Progress, Started, ignore
-from stead.models.generate import Halt, context_length, inference, stop_signal
+from stead.models.batch import inference
+from stead.models.generate import Halt, stop_signal
+from stead.models.row import context_length
 from stead.values import LoadedModel
 
 if TYPE_CHECKING:

@@ -97,6 +97,15 @@ class Answer:
                 return
             yield part
 
+    async def drain(self, limit_s: float = 0.05) -> None:
+        """Read what little follows a protocol's own end marker, so that the socket can be reused."""
+        try:
+            async with asyncio.timeout(limit_s):
+                while await self._raw.content.readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            self.close()
+
     def close(self) -> None:
         """Give the connection back if the answer was read to its end, else close the socket."""
         self._raw.close()

@@ -18,7 +18,6 @@ from stead.core import files, process
 from stead.core.errors import ModelError, ProcessError, from_dict
 from stead.core.lazy import installed
 from stead.core.registry import Registry
-from stead.inference.fill import Lack
 from stead.values import Endpoint
 
 _POLL_S = 0.02
@@ -61,7 +60,7 @@ class Engine(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = "local"
     loads: ClassVar[frozenset[str]] = frozenset()  # "gguf", "model", "adapter"
-    lacks: ClassVar[frozenset[Lack]] = frozenset()  # what `inference/fill` adds
+    lacks: ClassVar[frozenset[str]] = frozenset()  # what `inference/fill` adds
     keepalive: ClassVar[bool] = True  # False: each open connection costs the engine a thread
 
     @classmethod

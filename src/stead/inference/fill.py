@@ -4,7 +4,6 @@ Knows nothing about particular engines; each engine says what it lacks.
 """
 
 from collections.abc import AsyncIterator
-from typing import Literal
 
 from msgspec.structs import replace
 
@@ -23,8 +22,6 @@ from stead.messages import (
     TokenLogprob,
 )
 
-Lack = Literal["n", "echo", "exact_seed", "zero_logprobs"]
-
 
 class Filled(Backend):
     """`inner`, with what is in `lacks` done here.
@@ -35,7 +32,7 @@ class Filled(Backend):
     zero_logprobs: the engine sends no token's own value unless alternatives are asked for.
     """
 
-    def __init__(self, inner: Backend, lacks: frozenset[Lack]) -> None:
+    def __init__(self, inner: Backend, lacks: frozenset[str]) -> None:
         self._inner = inner
         self._lacks = lacks
 

@@ -6,7 +6,6 @@ Knows nothing about the wheel's calls; `worker/llama` does.
 from typing import ClassVar
 
 from stead.engines.engine import ProgramEngine
-from stead.inference.fill import Lack
 
 
 class LlamaCpp(ProgramEngine):
@@ -19,6 +18,6 @@ class LlamaCpp(ProgramEngine):
     requires = ("xllamacpp",)
     extra = "local"
     loads = frozenset({"gguf"})
-    lacks: ClassVar[frozenset[Lack]] = frozenset({"n", "echo", "exact_seed", "zero_logprobs"})
+    lacks: ClassVar[frozenset[str]] = frozenset({"n", "echo", "exact_seed", "zero_logprobs"})
     keepalive = False
     module = "stead.worker.llama"

@@ -15,12 +15,13 @@ from types import FrameType
 
 from stead.core import files
 from stead.core.errors import SteadError
+from stead.core.process import stop_requested
 from stead.engines.engine import Order, describe, read_order
 
 Ready = Callable[[str], None]
 Serve = Callable[[Order, str, Ready], None]
 
-stopping = threading.Event()
+stopping = stop_requested
 """Set by SIGTERM, SIGINT or the parent's end; `serve` returns soon after."""
 
 _LAST_S = 10.0  # a program that does not stop by itself is ended

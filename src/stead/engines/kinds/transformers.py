@@ -3,7 +3,11 @@
 Knows nothing about the library's calls; `worker/generate` does.
 """
 
-from stead.engines.engine import ProgramEngine
+from pathlib import Path
+
+from stead.core.errors import ConfigError
+from stead.engines.engine import Order, ProgramEngine
+from stead.values import Endpoint
 
 
 class Transformers(ProgramEngine):
@@ -13,3 +17,12 @@ class Transformers(ProgramEngine):
     extra = "train"
     loads = frozenset({"model", "adapter"})
     module = "stead.worker.generate"
+
+    def start(self, order: Order, folder: Path, *, timeout_s: float = 300.0) -> Endpoint:
+        """Start the program. Raises: ConfigError("no-context-option"), since the model's own counts."""
+        if order.context is not None:
+            raise ConfigError(
+                "no-context-option",
+                f"the transformers engine has the model's own context, not {order.context}",
+            )
+        return super().start(order, folder, timeout_s=timeout_s)

@@ -116,6 +116,7 @@ class TokenLogprob(msgspec.Struct, frozen=True):
     logprob: float
     id: int | None = None
     top: tuple[tuple[str, float], ...] = ()
+    raw: bytes | None = None  # the token's bytes where `token` cannot show them
 
 
 class Choice(msgspec.Struct, frozen=True):

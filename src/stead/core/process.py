@@ -57,7 +57,10 @@ class Child:
             self.signal(signal.SIGTERM)
             if self.wait(grace_s) is None:
                 self.signal(signal.SIGKILL)
-        return self.process.wait()
+        status = self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        return status
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -72,10 +75,14 @@ def spawn(
     name: str,
     log: Path | None = None,
     env: Mapping[str, str] | None = None,
+    tie: bytes | None = None,
 ) -> Child:
     """Start `argv` in a new process group, its output appended to `log` (or dropped).
 
-    `env` is added to the allow-listed environment. Raises: ProcessError("no-start").
+    `env` is added to the allow-listed environment. `tie` is written to the child's stdin, which then
+    stays open as long as this process lives: secrets travel in no file, argument or environment, and
+    end-of-file tells the child that its parent is gone, however it went.
+    Raises: ProcessError("no-start").
     """
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +90,7 @@ def spawn(
     try:
         process = subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if tie is None else subprocess.PIPE,
             stdout=out,
             stderr=subprocess.STDOUT,
             env=environment(env),
@@ -94,6 +101,8 @@ def spawn(
     finally:
         if not isinstance(out, int):
             out.close()
+    if process.stdin is not None and tie is not None:
+        _write_tie(process, tie, argv[0])
     return Child(process, name)
 
 
@@ -111,6 +120,17 @@ def output(argv: Sequence[str], timeout_s: float = 10.0) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.decode(errors="replace")
+
+
+def _write_tie(process: "subprocess.Popen[bytes]", tie: bytes, program: str) -> None:
+    assert process.stdin is not None  # noqa: S101 - a pipe was asked for
+    try:
+        process.stdin.write(tie)
+        process.stdin.flush()
+    except OSError as error:
+        process.kill()
+        process.wait()
+        raise ProcessError("no-start", f"{program!r} ended at once: {error.strerror}") from error
 
 
 def python(module: str, *arguments: str) -> list[str]:

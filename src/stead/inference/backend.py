@@ -7,7 +7,7 @@ Knows nothing about protocols, vendors or engines. Cloud, local and in-process m
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from stead.core.errors import BackendError, BackendTimeout
 from stead.messages import (
@@ -73,3 +73,9 @@ def left(deadline: float | None, cap_s: float) -> float:
     if rest <= 0:
         raise BackendTimeout("deadline", "the deadline of the request has passed")
     return min(cap_s, rest)
+
+
+async def close_stream(stream: AsyncIterator[Chunk]) -> None:
+    """Close a stream that may not have been read to its end, which cancels the work upstream."""
+    if isinstance(stream, AsyncGenerator):
+        await stream.aclose()

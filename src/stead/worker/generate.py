@@ -1,1 +1,72 @@
-"""To be written in this change."""
+"""The transformers program: loads a model folder, maybe with an adapter, and serves it by `serving`.
+
+Knows nothing about who asks. `python -m stead.worker.generate`, the order on stdin; see `engines/child`.
+"""
+
+import socket
+from pathlib import Path
+from types import FrameType
+
+import torch
+import uvicorn
+
+from stead.core.process import stop_requested
+from stead.engines import child
+from stead.engines.engine import Order
+from stead.inference.fill import Filled
+from stead.inference.route import ByName
+from stead.models.load import load_model
+from stead.models.local import LocalBackend
+from stead.serving.asgi import App
+from stead.serving.settings import Settings
+
+_DRAIN_S = 2  # whoever started us has let its requests finish before
+
+
+class _Server(uvicorn.Server):  # type: ignore[misc]  # the library has no types
+    """Say when the socket listens; a signal also stops the generations at work."""
+
+    def __init__(self, config: uvicorn.Config, url: str, ready: child.Ready) -> None:
+        super().__init__(config)
+        self._url = url
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready(self._url)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        stop_requested.set()
+        super().handle_exit(sig, frame)
+
+
+def app(order: Order, token: str) -> App:
+    """Load what is ordered and return its server."""
+    if order.threads is not None:
+        torch.set_num_threads(order.threads)
+    adapter = None if order.adapter is None else Path(order.adapter)
+    loaded = load_model(Path(order.model), adapter=adapter)
+    backend = Filled(LocalBackend.of(loaded, name=order.name), frozenset({"n"}))
+    settings = Settings(api_keys=(token,), concurrency=order.parallel)
+    return App(ByName({order.name: (backend, order.name)}), settings)
+
+
+def serve(order: Order, token: str, ready: child.Ready) -> None:
+    """Load the model and answer until told to stop."""
+    answer = app(order, token)
+    bound = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    config = uvicorn.Config(
+        answer,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+    _Server(config, url, ready).run(sockets=[bound])
+
+
+if __name__ == "__main__":
+    raise SystemExit(child.main(serve))

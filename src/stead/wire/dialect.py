@@ -1,0 +1,145 @@
+"""The seam for protocols: one codec per route of a vendor's API, used by both ends.
+
+Knows nothing about sockets or servers. A dialect turns bytes into `messages` and back; the server
+reads requests and writes replies with it, the client writes requests and reads replies.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeVar
+
+import msgspec
+
+from stead.core.errors import BackendError, SteadError, UsageError
+from stead.core.registry import Registry
+from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, Reply
+from stead.wire.sse import Event
+
+Kind = Literal["chat", "completion", "embedding"]
+T = TypeVar("T")
+
+
+class RequestRefused(UsageError):  # noqa: N818 - the state, by its usual name
+    """A request that the protocol does not allow; `details["param"]` names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A decoded request body: what to do, and what only the answer's writer needs to know."""
+
+    model: str
+    generate: tuple[GenerateRequest, ...] = ()  # several: a completion of several prompts
+    embed: EmbedRequest | None = None
+    stream: bool = False
+    include_usage: bool = False
+    encoding: Literal["float", "base64"] = "float"
+
+
+class StreamWriter(ABC):
+    """Write one streamed answer; made anew for each, because protocols number their events."""
+
+    @abstractmethod
+    def chunk(self, chunk: Chunk) -> bytes:
+        """Return the event bytes for a chunk (may be empty)."""
+
+    @abstractmethod
+    def end(self) -> bytes:
+        """Return what ends a successful stream; never called after an error."""
+
+    @abstractmethod
+    def error(self, error: SteadError) -> bytes:
+        """Return the event that ends a stream which failed after it had begun."""
+
+
+class StreamReader(ABC):
+    """Read one streamed answer. `ended` turns true at the protocol's own end marker."""
+
+    ended: bool = False
+
+    @abstractmethod
+    def feed(self, event: Event) -> Sequence[Chunk]:
+        """Return the chunks of an event. Raises: BackendError for an error event or nonsense."""
+
+
+class Dialect(ABC):
+    """One route of a protocol, both directions. Instances hold no state."""
+
+    kind: ClassVar[Kind]
+    path: ClassVar[str]
+
+    @abstractmethod
+    def read_request(self, body: bytes) -> Asked:
+        """Decode and check a request. Raises: RequestRefused naming the field."""
+
+    @abstractmethod
+    def write_request(self, request: GenerateRequest | EmbedRequest) -> bytes:
+        """Encode a request for an upstream; a streamed one asks for usage."""
+
+    @abstractmethod
+    def write_error(self, error: SteadError) -> bytes:
+        """Encode an error as this protocol's clients expect it."""
+
+    @abstractmethod
+    def read_error(self, status: int, body: bytes, retry_after: str | None) -> BackendError:
+        """Turn an upstream's error answer into one of ours, with status and body excerpt."""
+
+
+class GenerateDialect(Dialect):
+    """A route that generates: chat or completion."""
+
+    @abstractmethod
+    def write_reply(self, reply: Reply, asked: Asked) -> bytes:
+        """Encode a whole answer."""
+
+    @abstractmethod
+    def read_reply(self, body: bytes) -> Reply:
+        """Decode a whole answer. Raises: BackendError("bad-answer")."""
+
+    @abstractmethod
+    def stream_writer(self, asked: Asked) -> StreamWriter:
+        """Return a writer for one streamed answer."""
+
+    @abstractmethod
+    def stream_reader(self) -> StreamReader:
+        """Return a reader for one streamed answer."""
+
+
+class EmbedDialect(Dialect):
+    """A route that turns texts into vectors."""
+
+    @abstractmethod
+    def write_vectors(self, reply: EmbedReply, asked: Asked) -> bytes:
+        """Encode vectors."""
+
+    @abstractmethod
+    def read_vectors(self, body: bytes) -> EmbedReply:
+        """Decode vectors. Raises: BackendError("bad-answer")."""
+
+
+DIALECTS: Registry[Dialect] = Registry(
+    "dialect", "stead.wire.dialects", base="stead.wire.dialect:Dialect"
+)
+
+
+def status_of(error: SteadError) -> int:
+    """Return the HTTP status for an error: its own, unless its details name a narrower one."""
+    status = error.details.get("status")
+    return status if isinstance(status, int) else error.http_status
+
+
+def decode_answer(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
+    """Decode an upstream's bytes. Raises: BackendError("bad-answer") with an excerpt."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise BackendError(
+            "bad-answer",
+            f"the endpoint sent something else than its protocol: {error}: {excerpt(body)!r}",
+        ) from error
+
+
+def excerpt(body: bytes, length: int = 200) -> str:
+    """Return the start of a body as printable text, for messages."""
+    text = body[: 4 * length].decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else " " for c in text)[:length]

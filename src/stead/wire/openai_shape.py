@@ -1,0 +1,419 @@
+"""What the routes of the OpenAI protocol share: bounds, usage, log-probabilities, errors.
+
+Knows nothing about one route. Source: the published OpenAPI description of the OpenAI API
+(schemas CompletionUsage, ChatCompletionTokenLogprob, Error).
+"""
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from stead.core.errors import BackendError, RateLimited, SteadError
+from stead.messages import FinishReason, GenerateRequest, Sampling, TokenLogprob, Usage
+from stead.wire.dialect import RequestRefused, decode_answer, excerpt, status_of
+
+S = TypeVar("S")
+
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Bias = Annotated[float, Meta(ge=-100, le=100)]
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Choices = Annotated[int, Meta(ge=1, le=128)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Alternatives = Annotated[int, Meta(ge=0, le=20)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
+Stops = Annotated[list[StopText], Meta(max_length=16)]  # the vendor allows 4, engines more
+
+SAMPLING_FIELDS = (
+    "max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "frequency_penalty",
+    "presence_penalty", "repeat_penalty",
+)  # fmt: skip
+
+_FINISH: dict[str, FinishReason] = {
+    "stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls",
+    "content_filter": "content_filter", "eos": "stop", "error": "error",
+}  # fmt: skip
+
+
+class StreamOptions(Struct, forbid_unknown_fields=True):
+    """`stream_options` of a request."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class SamplingFields(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Request fields that both generating routes have; the last three are common extensions."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=512)]
+    max_tokens: Count | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    n: Choices | None = None
+    seed: Seed | None = None
+    stop: StopText | Stops | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: dict[str, Bias] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    min_p: Share | None = None
+    repeat_penalty: Annotated[float, Meta(ge=0, le=10)] | None = None
+
+
+def stops(value: str | list[str] | None) -> tuple[str, ...]:
+    """Return stop texts as a tuple."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def sampling(asked: SamplingFields, *, max_tokens: int | None, logprobs: int | None) -> Sampling:
+    """Return the sampling of a request; the routes differ in these two fields only."""
+    return Sampling(
+        max_tokens=max_tokens,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        top_k=asked.top_k,
+        min_p=asked.min_p,
+        seed=asked.seed,
+        stop=stops(asked.stop),
+        frequency_penalty=asked.frequency_penalty,
+        presence_penalty=asked.presence_penalty,
+        repeat_penalty=asked.repeat_penalty,
+        logprobs=logprobs,
+        logit_bias={} if asked.logit_bias is None else asked.logit_bias,
+        n=1 if asked.n is None else asked.n,
+    )
+
+
+def usage_wanted(asked: SamplingFields) -> bool:
+    """Say whether a stream ends with usage. Raises: RequestRefused for options without stream."""
+    if asked.stream_options is None:
+        return False
+    if not asked.stream:
+        raise refuse("stream_options", "stream_options needs stream to be true")
+    return bool(asked.stream_options.include_usage)
+
+
+def texts(param: str, value: str | list[str | int | list[int]]) -> list[str | tuple[int, ...]]:
+    """Return each of the four shapes the protocol has: text, texts, token ids, lists of ids."""
+    if isinstance(value, str):
+        return [value]
+    kinds = {type(v) for v in value}
+    if len(kinds) != 1:
+        raise refuse(param, f"{param} holds texts, or token ids, or lists of ids, not a mixture")
+    if kinds == {int}:
+        ids = tuple(v for v in value if isinstance(v, int))
+        if not 0 <= min(ids) <= max(ids) < 2**31:
+            raise refuse(param, f"{min(ids)} … {max(ids)} are no token ids")
+        return [ids]
+    return [tuple(v) if isinstance(v, list) else str(v) for v in value]
+
+
+_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`(?: - at `\$(?P<at>[^`]*)`)?")
+_MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`(?: - at `\$(?P<at>[^`]*)`)?")
+_AT = re.compile(r" - at `(?:key in )?\$(?P<at>[^`]*)`")
+
+
+def decode_request(decoder: "msgspec.json.Decoder[S]", body: bytes) -> S:
+    """Decode a request body. Raises: RequestRefused with the field in `details["param"]`."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestRefused("invalid-json", f"the body is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise RequestRefused("invalid-json", "the body is nested too deeply") from error
+
+
+def _refusal(message: str) -> RequestRefused:
+    """Turn the decoder's words into the vendor's: what is wrong, and where."""
+    for pattern, code, words in (
+        (_UNKNOWN, "unknown-parameter", "unknown parameter"),
+        (_MISSING, "missing-required-parameter", "missing required parameter"),
+    ):
+        if found := pattern.search(message):
+            at = (found["at"] or "").lstrip(".")
+            name = f"{at}.{found['name']}" if at else found["name"]
+            return RequestRefused(code, f"{words}: {name!r}", param=name)
+    found = _AT.search(message)
+    param = found["at"].lstrip(".") if found else None
+    text = _AT.sub("", message)
+    return RequestRefused("invalid-value", f"{param}: {text}" if param else text, param=param)
+
+
+def refuse(param: str, message: str, code: str = "invalid-value") -> RequestRefused:
+    """Return the refusal of one field."""
+    return RequestRefused(code, message, param=param)
+
+
+class TopLogprob(Struct):
+    """One alternative of a token."""
+
+    token: str
+    logprob: float | None = None
+    bytes: list[int] | None = None
+
+
+class ChatLogprob(TopLogprob):
+    """A token of a chat answer with its alternatives; `id` is an extension of local engines."""
+
+    top_logprobs: list[TopLogprob] = []
+    id: int | UnsetType | None = UNSET
+
+
+class ChatLogprobs(Struct):
+    """`logprobs` of a chat choice."""
+
+    content: list[ChatLogprob] | None = None
+    refusal: list[ChatLogprob] | None = None
+
+
+def write_logprobs(tokens: tuple[TokenLogprob, ...]) -> ChatLogprobs | None:
+    """Return the chat shape of log-probabilities; None when there are none."""
+    if not tokens:
+        return None
+    return ChatLogprobs(
+        [
+            ChatLogprob(
+                t.token,
+                t.logprob,
+                list(t.token.encode("utf-8", "surrogatepass") if t.raw is None else t.raw),
+                [TopLogprob(s, p, list(s.encode("utf-8", "surrogatepass"))) for s, p in t.top],
+                UNSET if t.id is None else t.id,
+            )
+            for t in tokens
+        ]
+    )
+
+
+def read_logprobs(shape: ChatLogprobs | None) -> tuple[TokenLogprob, ...]:
+    """Return log-probabilities of the chat shape; an absent number is NaN."""
+    if shape is None or shape.content is None:
+        return ()
+    return tuple(
+        TokenLogprob(
+            t.token,
+            number(t.logprob),
+            t.id if isinstance(t.id, int) else None,
+            tuple((a.token, number(a.logprob)) for a in t.top_logprobs),
+            _raw(t),
+        )
+        for t in shape.content
+    )
+
+
+def number(value: float | None) -> float:
+    """Return a log-probability; an absent one (the first token of an echo) is NaN."""
+    return float("nan") if value is None else value
+
+
+def _raw(token: ChatLogprob) -> bytes | None:
+    """Return the token's bytes where they differ from its text (a part of a character)."""
+    if token.bytes is None or any(not 0 <= b <= 255 for b in token.bytes):
+        return None
+    raw = bytes(token.bytes)
+    return None if raw == token.token.encode("utf-8", "surrogatepass") else raw
+
+
+class PromptDetails(Struct):
+    """Where prompt tokens came from."""
+
+    cached_tokens: int | None = None
+
+
+class CompletionDetails(Struct):
+    """What completion tokens were for."""
+
+    reasoning_tokens: int | None = None
+
+
+class UsageShape(Struct):
+    """`usage` of an answer."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+
+def write_usage(usage: Usage) -> UsageShape:
+    """Return the wire shape of token counts."""
+    return UsageShape(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.total_tokens,
+        PromptDetails(usage.cached_tokens),
+        CompletionDetails(usage.reasoning_tokens),
+    )
+
+
+def read_usage(shape: UsageShape | None) -> Usage | None:
+    """Return token counts; None when they are missing or cannot be true (negative)."""
+    if shape is None or min(shape.prompt_tokens, shape.completion_tokens) < 0:
+        return None
+    cached = shape.prompt_tokens_details and shape.prompt_tokens_details.cached_tokens
+    thought = shape.completion_tokens_details and shape.completion_tokens_details.reasoning_tokens
+    return Usage(
+        shape.prompt_tokens, shape.completion_tokens, max(0, cached or 0), max(0, thought or 0)
+    )
+
+
+def read_finish(value: str) -> FinishReason:
+    """Return why an answer ended; an unknown reason is an error, never a success."""
+    return _FINISH.get(value, "error")
+
+
+class ErrorShape(Struct):
+    """The `error` object."""
+
+    message: str | None = None
+    type: str | None = None
+    param: str | None = None
+    code: str | int | None = None
+
+
+class ErrorBody(Struct):
+    """A body that may hold an error."""
+
+    error: ErrorShape | str | None = None
+
+
+_ERROR_DECODER = msgspec.json.Decoder(ErrorBody)
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def error_object(error: SteadError) -> dict[str, Any]:  # Any: JSON values
+    """Return the vendor's error object for one of our errors; our hint is an extra key."""
+    status = status_of(error)
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    found: dict[str, Any] = {
+        "message": error.message,
+        "type": _TYPES.get(status, kind),
+        "param": error.details.get("param"),
+        "code": error.code.replace("-", "_"),
+    }
+    if error.hint is not None:
+        found["hint"] = error.hint
+    return found
+
+
+def write_error(error: SteadError) -> bytes:
+    """Encode an error body."""
+    return msgspec.json.encode({"error": error_object(error)})
+
+
+class OpenAIErrors:
+    """The error half of every dialect of this protocol."""
+
+    def write_error(self, error: SteadError) -> bytes:
+        """Encode an error body."""
+        return write_error(error)
+
+    def read_error(self, status: int, body: bytes, retry_after: str | None) -> BackendError:
+        """Turn an upstream's error answer into one of ours."""
+        return read_error(status, body, retry_after)
+
+
+_CODES: dict[int, tuple[str, int]] = {  # upstream status -> (our code, what our client is told)
+    400: ("upstream-refused", 400), 404: ("model-not-found", 404), 413: ("upstream-refused", 413),
+    422: ("upstream-refused", 422), 401: ("upstream-auth", 502), 403: ("upstream-auth", 502),
+    408: ("upstream-timeout", 504), 504: ("upstream-timeout", 504),
+    503: ("upstream-overloaded", 503), 529: ("upstream-overloaded", 503),
+}  # fmt: skip
+
+
+def read_error(status: int, body: bytes, retry_after: str | None) -> BackendError:
+    """Turn an upstream's error answer into a typed error with its status and a body excerpt.
+
+    The client's own faults keep their status; a refusal of our key does not, since the client's
+    key is another.
+    """
+    shape = _try_error(body)
+    message = (shape.message if shape else None) or excerpt(body) or "(no text)"
+    details: dict[str, Any] = {"upstream_status": status, "body": excerpt(body)}
+    if shape is not None and shape.param is not None:
+        details["param"] = shape.param
+    if status == 429:
+        wait_s = seconds(retry_after)
+        if wait_s is not None:
+            details["retry_after_s"] = wait_s
+        return RateLimited("rate-limited", f"the endpoint asks to wait: {message}", **details)
+    code, ours = _CODES.get(status, ("upstream-failed", 502))
+    if ours == 503 and (wait_s := seconds(retry_after)) is not None:
+        details["retry_after_s"] = wait_s
+    return BackendError(code, f"the endpoint answered {status}: {message}", status=ours, **details)
+
+
+def _try_error(body: bytes) -> ErrorShape | None:
+    try:
+        error = decode_answer(_ERROR_DECODER, body).error
+    except BackendError:
+        return None
+    return ErrorShape(error) if isinstance(error, str) else error
+
+
+def seconds(value: str | None) -> float | None:
+    """Return a Retry-After in seconds, capped at an hour; None for dates, signs and garbage."""
+    if value is None or not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value.strip()):
+        return None
+    return min(float(value), 3600.0)
+
+
+def raise_if_error(error: ErrorShape | str | None, body: bytes) -> None:
+    """Raise when an answer of status 200 holds an error after all."""
+    if error is not None:
+        raise BackendError(
+            "upstream-failed",
+            f"the endpoint sent an error: {_words(error)}",
+            upstream_status=200,
+            body=excerpt(body),
+        )
+
+
+def _words(error: ErrorShape | str) -> str:
+    return error if isinstance(error, str) else str(error.message)
+
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+
+
+def write_sampling(sampling: Sampling) -> dict[str, Any]:  # Any: JSON values
+    """Return the sampling fields that were given, for an upstream."""
+    found: dict[str, Any] = {}
+    for key in SAMPLING_FIELDS:
+        if (value := getattr(sampling, key)) is not None:
+            found[key] = value
+    if sampling.stop:
+        found["stop"] = sampling.stop
+    if sampling.logit_bias:
+        found["logit_bias"] = sampling.logit_bias
+    if sampling.n != 1:
+        found["n"] = sampling.n
+    return found
+
+
+def write_stream(request: GenerateRequest) -> dict[str, Any]:  # Any: JSON values
+    """Return the fields that ask for a stream with usage at its end."""
+    if not request.stream:
+        return {}
+    return {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def raise_if_answer_is_error(body: bytes) -> None:
+    """Raise when a body of status 200 is an error object; anything else is left to the decoder."""
+    if b'"error"' in body[:_ERROR_HEAD_BYTES]:
+        shape = _try_error(body)
+        raise_if_error(shape, body)
+
+
+_ERROR_HEAD_BYTES = 64  # vendors put the error first; answers do not begin with that word

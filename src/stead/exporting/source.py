@@ -1,0 +1,75 @@
+"""What is exported: a model folder, or an adapter over its base, as one stream of tensors.
+
+Knows nothing about target formats. An adapter is merged while its tensors are read, in float32, so
+no merged copy lies on disk in between.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stead.core import files
+from stead.core.errors import ModelError
+from stead.data.template import ChatTemplate
+from stead.data.template_files import read_object
+from stead.hub.inspect import inspect, locate
+from stead.models import merge
+from stead.models.weights import Tensors, Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model to export: its folder, its base if it is an adapter, and identity."""
+
+    folder: Path
+    base: Path
+    adapter: Path | None
+    hash: str
+    config: dict[str, Any]  # Any: config.json of the base
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Source":
+        """Find the model, and the base of an adapter.
+
+        Raises: NotFound, ModelError("not-exportable" | "missing-base").
+        """
+        info = inspect(locate(path), tokenizer=False)
+        if info.kind == "gguf":
+            raise ModelError("not-exportable", f"{str(info.path)!r} is a GGUF file already")
+        base = info.path
+        if info.kind == "adapter":
+            base = info.base if info.base is not None else _missing_base(info.path)
+        adapter = info.path if info.kind == "adapter" else None
+        return cls(info.path, base, adapter, info.hash, files.read_json(base / "config.json"))
+
+    def tensors(self) -> Tensors:
+        """Return the tensors, merged when there is an adapter. Raises: ModelError of `models/merge`."""
+        if self.adapter is not None:
+            return merge.Merged.open(self.base, self.adapter)
+        return Weights.open(self.base)
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder whose tokenizer the model was trained with: the adapter's own, if it has one."""
+        own = self.adapter is not None and (self.adapter / "tokenizer.json").is_file()
+        return self.adapter if own and self.adapter is not None else self.base
+
+    @property
+    def template(self) -> str:
+        """The chat template that training and evaluation render with."""
+        return ChatTemplate.open(self.tokenizer).source
+
+    @property
+    def facts(self) -> dict[str, Any]:  # Any: JSON values
+        """What training recorded about the model (`stead.json`); {} when it recorded nothing."""
+        return read_object(self.folder / "stead.json")
+
+
+def _missing_base(adapter: Path) -> Path:
+    name = merge.read_config(adapter).get("base_model_name_or_path")
+    raise ModelError(
+        "missing-base",
+        f"the base {name!r} of the adapter {str(adapter)!r} is not here",
+        hint=f"stead model add {name}" if name else None,
+        base=name,
+    )

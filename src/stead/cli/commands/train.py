@@ -1,0 +1,66 @@
+"""Train a model: a recipe or options in, a run folder with the finished weights out.
+
+Knows nothing about training; a worker process does it, so Ctrl-C saves and stops cleanly.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stead.app import runs
+from stead.app.plans import make_plan
+from stead.cli import console
+from stead.cli.recipe_options import Request, recipe_command
+from stead.core.paths import Home
+from stead.planning.plan import Plan
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; train nothing.")]
+
+
+def _train(
+    request: Request,
+    *,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    json_: console.Json = False,
+    quiet: console.Quiet = False,
+) -> None:
+    """Train a model: a recipe or options in, a run folder with the finished weights out."""
+    plan = make_plan(request.recipe, request.overrides, allow=request.allow)
+    if dry_run:
+        from stead.cli.plan_view import show_plan
+
+        show_plan(plan, as_json=json_)
+        return
+    folder = _folder(plan)
+    plan = plan.placed(folder)
+    with console.progress(quiet=quiet) as emit:
+        result = runs.launch(
+            "train", {"plan": plan.to_json(), "resume": resume}, folder, emit
+        )
+    if json_:
+        console.out_json(result)
+        return
+    _show(result)
+
+
+def _folder(plan: Plan) -> Path:
+    given = plan.config.out
+    if given is not None:
+        return Path(given).absolute()
+    return Home.find().ensure().runs / runs.new_id("train")
+
+
+def _show(result: dict[str, Any]) -> None:
+    loss = f"final loss {result['final_loss']:.4f}"
+    if result["eval_loss"] is not None:
+        loss += f", held-out loss {result['eval_loss']:.4f}"
+    console.out(f"{result['steps']} steps, {result['tokens']} tokens in {result['seconds']:.1f} s "
+                f"({result['tokens_per_s']:.0f} tokens/s), {loss}")
+    console.out(f"weights: {result['final']}")
+    console.out(f"next:    stead evaluate --model {result['out']} --data FILE --metrics exact_match")
+
+
+command = recipe_command(_train)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stead.config import load
-from stead.config.load import Document
+from stead.config.document import Document, assign, from_mapping, substitute
 from stead.config.run import ADAPTER, METHOD, RunConfig
 from stead.config.validate import validate
 
@@ -55,10 +55,10 @@ class Given:
 
 def _open(source: RunConfig | Mapping[str, Any] | Path | None, origin: str) -> Document:
     if isinstance(source, Path):
-        return load.substitute(load.read(source))
+        return substitute(load.read(source))
     if isinstance(source, RunConfig):
         source = source.model_dump(mode="json", exclude_unset=True)
-    return load.from_mapping(source, origin) if source is not None else Document({})
+    return from_mapping(source, origin) if source is not None else Document({})
 
 
 def _expand(document: Document) -> Document:
@@ -75,10 +75,10 @@ def _put(document: Document, key: str, given: Given) -> Document:
     """Set one override; naming another method or adapter drops the settings of the former."""
     owned = _OWNED.get(key.removesuffix(".type"))
     if owned is None or not isinstance(given.value, str):
-        return load.assign(document, {key: given.value}, given.origin)
+        return assign(document, {key: given.value}, given.origin)
     before = document.data.get(owned.kind)
     if isinstance(before, Mapping) and owned.name(before) != given.value:
         data = {k: v for k, v in document.data.items() if k != owned.kind}
         places = {k: p for k, p in document.places.items() if not k.startswith(owned.kind)}
         document = Document(data, places)
-    return load.assign(document, {f"{owned.kind}.type": given.value}, given.origin)
+    return assign(document, {f"{owned.kind}.type": given.value}, given.origin)

@@ -13,8 +13,8 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, Field
 
 from stead.config import load
+from stead.config.document import Document, assign, from_mapping, merge, substitute
 from stead.config.kinds import Section
-from stead.config.load import Document
 from stead.config.validate import keys, validate
 from stead.core.errors import ConfigError
 from stead.core.paths import Home
@@ -69,7 +69,7 @@ def read_settings(
     Raises: ConfigError naming file:line, or variable and value.
     """
     real = dict(os.environ if environment is None else environment)
-    file = load.substitute(load.read(home.config), real) if home.config.is_file() else None
+    file = substitute(load.read(home.config), real) if home.config.is_file() else None
     dotenv = read_env(home.root / ".env") if (home.root / ".env").is_file() else {}
     return resolve(Settings, call=call, environment=dotenv | real, file=file, aliases=ALIASES)
 
@@ -88,10 +88,10 @@ def resolve(
     `call` has dotted keys; "not given" is absence: None, 0, "" and [] are values and win.
     """
     document = file if file is not None else Document({})
-    document = load.merge(document, load.from_mapping(mapping or {}, "mapping"))
+    document = merge(document, from_mapping(mapping or {}, "mapping"))
     from_environment, notes = _environment(model, environment or {}, aliases or {})
     for origin, values in (*from_environment, ("call", dict(call or {}))):
-        document = load.assign(document, values, origin)
+        document = assign(document, values, origin)
     value = validate(model, document)
     origins = {key: document.places.get(key, "default") for key in keys(model)}
     return Resolved(value, origins, tuple(notes))

@@ -10,8 +10,8 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from stead.config.document import Document
 from stead.config.kinds import registry
-from stead.config.load import Document
 from stead.config.sections import Owned
 from stead.core.errors import ConfigError
 from stead.core.suggest import nearest

@@ -1,5 +1,6 @@
 """Files to mappings: types, places, refusals, merging, substitution."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stead.config import load
-from stead.core.errors import ConfigError, NotFound, SteadError
+from stead.config.document import assign, merge_maps, substitute
+from stead.core.errors import ConfigError, NotFound, UsageError
 
 SAME = {
     "a.yaml": "trainer:\n  lr: 1e-4\n  betas: [0.9, 0.95]\nname: on\n",
@@ -120,7 +122,7 @@ def test_places_name_file_and_line_of_every_key() -> None:
 def test_merging_is_deep_and_the_later_wins() -> None:
     base = {"a": {"x": 1, "y": [1, 2]}, "b": 0}
 
-    merged = load.merge_maps(base, {"a": {"y": [3], "z": None}, "b": {"c": 1}})
+    merged = merge_maps(base, {"a": {"y": [3], "z": None}, "b": {"c": 1}})
 
     assert merged == {"a": {"x": 1, "y": [3], "z": None}, "b": {"c": 1}}
     assert base == {"a": {"x": 1, "y": [1, 2]}, "b": 0}
@@ -132,14 +134,14 @@ def test_merging_is_deep_and_the_later_wins() -> None:
 def test_merging_flat_mappings_is_what_the_sketch_does(
     base: dict[str, int], over: dict[str, int]
 ) -> None:
-    assert load.merge_maps(base, over) == {**base, **over}
+    assert merge_maps(base, over) == {**base, **over}
 
 
 @pytest.mark.spec("000-059")
 def test_variables_are_replaced_anywhere_in_a_text() -> None:
     document = load.parse_yaml("a: ${ROOT}/x\nb: [\"${N:-7}\", '$${ROOT}']\n", "r.yaml")
 
-    found = load.substitute(document, {"ROOT": "/r"})
+    found = substitute(document, {"ROOT": "/r"})
 
     assert found.data == {"a": "/r/x", "b": ["7", "${ROOT}"]}
 
@@ -149,7 +151,7 @@ def test_an_unset_variable_is_named_with_its_key_and_line() -> None:
     document = load.parse_yaml("a: 1\nb:\n  c: ${API_KEY}\n", "r.yaml")
 
     with pytest.raises(ConfigError) as caught:
-        load.substitute(document, {})
+        substitute(document, {})
 
     assert caught.value.message == "r.yaml:3: b.c needs the variable 'API_KEY', which is not set"
     assert caught.value.hint == "export API_KEY=…"
@@ -185,7 +187,7 @@ def test_what_is_no_assignment_is_refused(text: str) -> None:
 
 def test_assigning_through_a_plain_value_is_refused() -> None:
     with pytest.raises(ConfigError, match="'a' is 3, it has no keys"):
-        load.assign(load.parse_yaml("a: 3", "r.yaml"), {"a.b": 1}, "option -s a.b")
+        assign(load.parse_yaml("a: 3", "r.yaml"), {"a.b": 1}, "option -s a.b")
 
 
 JSON = st.recursive(
@@ -211,10 +213,8 @@ def test_what_is_dumped_as_yaml_reads_back_equal(data: dict[str, object]) -> Non
 def test_any_text_is_read_or_refused_with_a_typed_error(text: str, kind: str) -> None:
     parse = {"yaml": load.parse_yaml, "json": load.parse_json, "toml": load.parse_toml}[kind]
 
-    try:
+    with suppress(UsageError):
         assert isinstance(parse(text, "x").data, dict)
-    except SteadError as error:
-        assert error.exit_status == 2
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.json"])

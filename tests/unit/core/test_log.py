@@ -120,11 +120,11 @@ def test_fields_nest_and_end_also_after_an_exception() -> None:
 
     async def inside() -> None:
         logger.info("task")
+        raise KeyError
 
     with log.fields(a=1):
         with pytest.raises(KeyError), log.fields(b=2):
             asyncio.run(inside())
-            raise KeyError
         logger.info("after")
     logger.info("outside")
 

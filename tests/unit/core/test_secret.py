@@ -103,7 +103,7 @@ def test_a_secret_shows_itself_only_when_asked() -> None:
     secret = Secret("swordfish-0001")
 
     assert secret.reveal() == "swordfish-0001"
-    shown = f"{secret} {secret!r} {secret:>5} {[secret]} " + "%s" % secret
+    shown = f"{secret} {secret!r} {secret:>5} {[secret]}"
     assert "swordfish" not in shown
     assert "swordfish" not in redact("leaked swordfish-0001")
     assert (secret == Secret("swordfish-0001"), secret == "swordfish-0001") == (True, False)

@@ -61,7 +61,7 @@ def make(
     source: Any = ASKED,
     over: dict[str, Any] | None = None,
     *,
-    model: Model = Model(),  # noqa: B008 - frozen
+    model: Model = Model(),
     data: DataFacts = DATA,
     hardware: Hardware = CPU,
     **more: Any,

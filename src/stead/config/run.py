@@ -6,10 +6,10 @@ adapters bring their own config class; their section is checked by it, chosen by
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
-from stead.config.kinds import Section
-from stead.config.sections import Owned, Registered
+from stead.config.kinds import Section, registry
+from stead.config.sections import ExtensionConfig, Owned, Registered
 
 Auto = Literal["auto"]
 Positive = Annotated[int, Field(ge=1)]
@@ -188,11 +188,19 @@ class ExportSection(Section):
         default=None, description="target; None: below the run's artifacts folder"
     )
 
+    @model_validator(mode="after")
+    def _can_store(self) -> "ExportSection":
+        known = getattr(registry("exporter").get(self.format), "quants", ())
+        if self.quant is not None and self.quant not in known:
+            choices = f"(known: {', '.join(known)})" if known else "(it has no choice)"
+            raise ValueError(f"{self.format} cannot store quant={self.quant!r} {choices}")
+        return self
+
 
 METHOD = Owned("method", default="sft")
 ADAPTER = Owned("adapter", default="lora")
-MethodField = Annotated[SerializeAsAny[BaseModel], METHOD]
-AdapterField = Annotated[SerializeAsAny[BaseModel], ADAPTER]
+MethodField = Annotated[SerializeAsAny[ExtensionConfig], METHOD]
+AdapterField = Annotated[SerializeAsAny[ExtensionConfig], ADAPTER]
 
 
 class RunConfig(Section):
@@ -205,13 +213,11 @@ class RunConfig(Section):
     model: ModelSection = Field(default=ModelSection(), description="which model is trained")
     data: DataSection = Field(default=DataSection(), description="which rows are learnt from")
     method: MethodField = Field(
-        default={"type": "sft"},
-        validate_default=True,
+        default_factory=lambda: METHOD.check(METHOD.default),
         description="how to learn: a name, or its settings",
     )
     adapter: AdapterField = Field(
-        default={"type": "lora"},
-        validate_default=True,
+        default_factory=lambda: ADAPTER.check(ADAPTER.default),
         description="what is trained: a name, or settings",
     )
     trainer: TrainerSection = Field(default=TrainerSection(), description="how the loop runs")

@@ -4,7 +4,7 @@ Knows nothing about single extensions; asks the registry of the kind, also for t
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -13,6 +13,15 @@ from stead.config.kinds import registry
 from stead.core.errors import ConfigError
 
 JsonSchema = dict[str, Any]
+if TYPE_CHECKING:
+
+    class ExtensionConfig(BaseModel):
+        """What is known of every extension's config class: its name."""
+
+        type: str
+
+else:
+    ExtensionConfig = BaseModel  # an extension need not derive from a class of this room
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class DataFacts:
     eval_rows: int = 0
     kind: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)
+    truncated: int = 0
     explanation: str = ""
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
@@ -71,6 +72,7 @@ class DataFacts:
             "lengths": dict(self.lengths),
             "kind": self.kind,
             "dropped": dict(self.dropped),
+            "truncated": self.truncated,
             "explanation": self.explanation,
             "hash": self.hash,
         }

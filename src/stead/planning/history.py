@@ -45,8 +45,8 @@ def key(config: RunConfig, cpu: str) -> dict[str, str]:
         "cpu": cpu,
         "device": config.model.device,
         "dtype": config.model.dtype,
-        "method": str(getattr(config.method, "type", "")),
-        "adapter": str(getattr(config.adapter, "type", "")),
+        "method": config.method.type,
+        "adapter": config.adapter.type,
     }
 
 

@@ -4,7 +4,7 @@ Knows nothing about how decisions are made (`planning/resolve`) or carried out. 
 an equal hash from every surface: places, names and forecasts are no part of it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,10 @@ class Plan:
                 "changed-plan", f"the plan was edited: its hash is {plan.hash}, not {data['plan']}"
             )
         return plan
+
+    def placed(self, out: Path) -> "Plan":
+        """Return the plan with its run folder named; the hash stays."""
+        return replace(self, config=self.config.model_copy(update={"out": str(out)}))
 
     def write(self, path: Path) -> None:
         """Write the plan to a JSON file, atomically."""

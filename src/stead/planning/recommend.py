@@ -47,6 +47,9 @@ def notes(config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, .
     if dropped:
         why = ", ".join(f"{n} {reason}" for reason, n in data.dropped.items())
         found.append(f"{dropped} rows are left out: {why}")
+    if data.truncated:
+        limit = config.data.max_length
+        found.append(f"{data.truncated} rows are cut at data.max_length={limit} tokens")
     if data.kind == "messages" and not model.has_template:
         found.append("the model has no chat template; the documented default is used")
     r, alpha = getattr(config.adapter, "r", None), getattr(config.adapter, "alpha", None)
@@ -92,7 +95,7 @@ def _smaller(config: RunConfig, model: ModelFacts, hardware: Hardware) -> dict[s
         return change
     if fits >= length:
         return change | {"trainer.batch_tokens": max(length, fits // 64 * 64)}
-    if getattr(config.adapter, "type", "") == "full":
+    if config.adapter.type == "full":
         return {"adapter": "lora"} | change
     return change | {"model.dtype": "bf16", "data.max_length": max(8, min(length // 2, fits))}
 

@@ -168,7 +168,7 @@ def _budget(draft: _Draft, data: DataFacts) -> tuple[int, str]:
 
 def _rate(config: RunConfig) -> tuple[float, str]:
     """Return the learning rate for method and adapter: the method's own, else the table's."""
-    method, adapter = (str(getattr(c, "type", "")) for c in (config.method, config.adapter))
+    method, adapter = config.method.type, config.adapter.type
     whole = "full" if adapter == "full" else "lora"  # all small adapters take the higher rate
     own = getattr(registry("method").get(method), "default_lr", None)
     rates = cost.table()["lr"]

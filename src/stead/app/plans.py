@@ -1,0 +1,63 @@
+"""Use case "plan": a recipe and options → a Plan, with the rooms that know models and data.
+
+Knows nothing about how a plan is shown or carried out. Light: reads headers and rows, no weights.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from stead.config.kinds import registry
+from stead.config.run import RunConfig
+from stead.core import hardware
+from stead.core.paths import Home
+from stead.data.prepare import survey
+from stead.hub.inspect import inspect, locate
+from stead.planning import resolve
+from stead.planning.facts import DataFacts, ModelFacts
+from stead.planning.plan import Plan
+
+
+def make_plan(
+    source: RunConfig | Mapping[str, Any] | Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    origin: str = "call",
+    allow: Collection[str] = (),
+    home: Home | None = None,
+) -> Plan:
+    """Settle everything about a run; nothing is loaded or written.
+
+    `overrides` are dotted keys, for instance {"trainer.lr": 1e-4}. Raises: what
+    `planning.resolve.plan`, `hub.inspect` and `data.survey` raise.
+    """
+    home = Home.find() if home is None else home
+    return resolve.plan(
+        source,
+        overrides=overrides,
+        origin=origin,
+        inspect=lambda path: inspect(locate(path, home=home).absolute(), home=home),
+        survey=survey_rows,
+        hardware=hardware.probe(home.root),
+        home=home,
+        allow=allow,
+    )
+
+
+def survey_rows(config: RunConfig, model: ModelFacts, longest: int) -> DataFacts:
+    """Count the rows as the method will get them, cut at `longest` tokens."""
+    kinds = registry("method").get(config.method.type).kinds
+    found = survey(config.data, model.path, longest, kind_wanted=kinds[0])
+    share = found.train_rows / max(1, found.rows)
+    return DataFacts(
+        rows=found.train_rows,
+        eval_rows=found.eval_rows,
+        tokens=found.train_tokens,
+        label_tokens=round(found.label_tokens * share),
+        lengths={name: round(value) for name, value in found.lengths.items()},
+        hash=found.hash,
+        kind=found.kind,
+        dropped=found.dropped,
+        truncated=found.counts.get("truncated", 0),
+        explanation="; ".join(found.why),
+    )

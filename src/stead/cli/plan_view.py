@@ -1,0 +1,81 @@
+"""A plan as text for people: decisions with origins, counts, forecast, notes, hash.
+
+Knows nothing about how it was made.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from stead.cli import console
+
+if TYPE_CHECKING:
+    from stead.planning.plan import Interval, Plan
+
+
+def show_plan(plan: "Plan", *, as_json: bool = False, quiet: bool = False) -> None:
+    """Print a plan on stdout: as text, as one JSON line, or only its hash."""
+    if as_json:
+        console.out_json(plan.to_json())
+    else:
+        console.out(plan.hash if quiet else render(plan))
+
+
+def render(plan: "Plan") -> str:
+    """Return the plan as aligned text: decisions with origins, counts, forecast, notes, hash."""
+    flat = {key: _value(plan, key) for key in plan.origins}
+    width = max(map(len, flat))
+    wide = min(40, max(map(len, flat.values())))
+    lines = [f"{k:<{width}}  {v:<{wide}}  {plan.origins[k]}" for k, v in flat.items()]
+    return "\n".join([*lines, "", *_counts(plan), "", *_forecast(plan), *_notes(plan), _hash(plan)])
+
+
+def _value(plan: "Plan", key: str) -> str:
+    found: object = plan.config
+    for part in key.split("."):
+        found = getattr(found, part)
+    return f"{found:g}" if isinstance(found, float) else str(found)
+
+
+def _counts(plan: "Plan") -> list[str]:
+    data, model = plan.data, plan.model
+    lengths = "  ".join(f"{name} {count}" for name, count in data["lengths"].items())
+    return [
+        f"model     {model['architecture']}, {model['parameters']:,} parameters, {model['dtype']}",
+        f"data      {data['rows']:,} rows to learn from, {data['eval_rows']:,} held out",
+        f"tokens    {data['tokens']:,} per epoch, {data['label_tokens']:,} with a loss",
+        f"lengths   {lengths}",
+    ]
+
+
+def _forecast(plan: "Plan") -> list[str]:
+    found = plan.forecast
+    parts = ", ".join(f"{k} {_bytes(v)}" for k, v in found.memory_parts.items())
+    return [
+        f"steps     {found.steps:,}",
+        f"memory    {_range(found.memory_bytes, _bytes)}  ({found.basis['memory_bytes']})",
+        f"          {parts}",
+        f"time      {_range(found.seconds, _seconds)}  ({found.basis['seconds']})",
+        f"disk      {_range(found.disk_bytes, _bytes)}  ({found.basis['disk_bytes']})",
+    ]
+
+
+def _notes(plan: "Plan") -> list[str]:
+    return ["", *(f"note: {text}" for text in plan.notes)] if plan.notes else []
+
+
+def _hash(plan: "Plan") -> str:
+    return f"\nplan      {plan.hash}"
+
+
+def _range(interval: "Interval", show: Callable[[float], str]) -> str:
+    return f"{show(interval.expected)} ({show(interval.low)} to {show(interval.high)})"
+
+
+def _bytes(count: float) -> str:
+    return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"
+
+
+def _seconds(count: float) -> str:
+    if count < 120:
+        return f"{count:.0f} s"
+    return f"{count / 60:.0f} min" if count < 7200 else f"{count / 3600:.1f} h"

@@ -224,11 +224,12 @@ class _Environment(ImmutableSandboxedEnvironment):
             (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
         ):
             raise _unsafe(f"{type(forbidden).__name__.lower()} in line {forbidden.lineno}")
-        loops: tuple[type[nodes.For | nodes.Macro | nodes.CallBlock], ...]
-        loops = (nodes.For, nodes.Macro, nodes.CallBlock)
-        for block in (found for kind in loops for found in tree.find_all(kind)):
+        kinds = (nodes.For, nodes.Macro, nodes.CallBlock)
+        blocks = [block for kind in kinds for block in tree.find_all(kind)]
+        for block in blocks:
             step = nodes.ExprStmt(extension.call_named("_step")).set_lineno(block.lineno)
-            block.body.insert(0, step)
+            body: list[nodes.Node] = block.body  # type: ignore[attr-defined]  # all three have one
+            body.insert(0, step)
         _replace_concat(tree, extension)
 
 

@@ -38,7 +38,7 @@ class Renderer:
     """
 
     run: Run = field(compare=False)
-    key: str
+    key: object
     has_blocks: bool = field(default=False, compare=False)
     specials: frozenset[str] = field(default=frozenset(), compare=False)
 

@@ -441,8 +441,10 @@ class ChatTemplate:
         def run(chat: list[dict[str, Any]], generate: bool, marks: tuple[str, str] | None) -> str:
             return self._run(chat, tools, generate=generate, marks=marks)
 
-        has_blocks = "endgeneration" in self._chosen(tools)
-        return spans.Renderer(run, self.hash, has_blocks=has_blocks, specials=self.specials)
+        source = self._chosen(tools)
+        key = (source, frozenset(self.tokens.items()), self.now)
+        has_blocks = "endgeneration" in source
+        return spans.Renderer(run, key, has_blocks=has_blocks, specials=self.specials)
 
     def _chosen(self, tools: Sequence[Mapping[str, Any]]) -> str:
         return self.named.get("tool_use", self.source) if tools else self.source

@@ -140,7 +140,7 @@ def _from_marks(renderer: Renderer, chat: Chat, text: str, turns: list[int]) -> 
         places = _places(renderer, chat, text, way)
         if places is None:
             continue
-        found = [_turn(renderer, chat, text, places, i) for i in turns]
+        found = [_turn(renderer, chat, text, places, i, way) for i in turns]
         spans = [span for span in found if span is not None]
         ascending = all(a[1] <= b[0] for a, b in pairwise(spans))
         if len(spans) == len(found) and ascending:
@@ -245,11 +245,15 @@ def _places(renderer: Renderer, chat: Chat, text: str, way: _Way) -> _Places | N
     return _Places(found)
 
 
-def _turn(renderer: Renderer, chat: Chat, text: str, places: _Places, i: int) -> Span | None:
+def _turn(
+    renderer: Renderer, chat: Chat, text: str, places: _Places, i: int, way: _Way
+) -> Span | None:
     anchor = places.end(i)
     if anchor is None:
         return None
-    start = _start(renderer, chat, text, places, i)
+    start = _start(renderer, text, places, i, _space_before(chat[i], way))
+    if start is None and not _header(renderer) and not chat[i].get("content"):
+        start = _start_of_calls(renderer, chat, text, anchor, i)
     end = _end(renderer, chat, text, anchor, i)
     if start is None or end is None or start >= end:
         return None
@@ -259,25 +263,36 @@ def _turn(renderer: Renderer, chat: Chat, text: str, places: _Places, i: int) ->
     return start, end
 
 
-def _start(renderer: Renderer, chat: Chat, text: str, places: _Places, i: int) -> int | None:
-    """Return where the model begins to write: after the generation prompt, else at the content."""
+def _start(renderer: Renderer, text: str, places: _Places, i: int, head: str) -> int | None:
+    """Return where the model begins to write: after the generation prompt, else at the content.
+
+    `head` is the content's own space before its start mark; it is the answer's where it is kept.
+    """
     own, anchor = places.start(i), places.end(i)
     if anchor is None:
         return None
     limit = anchor if own is None else own
     header = _header(renderer)
-    if header:
-        at = text.find(header, places.before(i, limit), limit)
-        if at >= 0:
-            return at + len(header)
+    at = text.find(header, places.before(i, limit), limit) if header else -1
+    if at >= 0:
+        return at + len(header)
     if own is None:
         return None
-    if not header:
-        before = _try_run(renderer, chat[:i])
-        if before and text.startswith(before) and not text[len(before) : own].strip():
-            return min(len(before), own)
-    head = _split(str(chat[i]["content"]))[0]
-    return own - len(head) if text.endswith(head, 0, own) else own
+    if text.endswith(head, 0, own):
+        own -= len(head)
+    lead = _lead(renderer)
+    return own - len(lead) if text.endswith(lead, 0, own) else own
+
+
+def _space_before(message: dict[str, Any], way: _Way) -> str:
+    """Return the space of a content that stands directly before its start mark."""
+    content = message.get("content")
+    if not isinstance(content, str):
+        return ""
+    head, core, _ = _split(content)
+    at = _start_place(core, way)
+    before = head + core[:at]
+    return before[len(before.rstrip()) :]
 
 
 def _end(renderer: Renderer, chat: Chat, text: str, anchor: int, i: int) -> int | None:
@@ -353,6 +368,42 @@ def _header(renderer: Renderer) -> str:
     while same < min(len(plain), len(asked)) and plain[same] == asked[same]:
         same += 1
     return asked[same:]
+
+
+@lru_cache(maxsize=64)
+def _opening(renderer: Renderer) -> str | None:
+    """Return what a template puts between a question and the answer's content; None: unknown."""
+    asked, answered = _try_run(renderer, [_USER]), _try_run(renderer, [_USER, _ANSWER])
+    places = _places(renderer, [_USER, _ANSWER], answered, _WAYS[0])
+    start = None if places is None else places.start(1)
+    if start is None or not asked or not answered.startswith(asked):
+        return None
+    return answered[len(asked) : start]
+
+
+def _lead(renderer: Renderer) -> str:
+    """Return the space a template without generation prompt puts before an answer, e.g. " " (Llama 2)."""
+    opening = None if _header(renderer) else _opening(renderer)
+    return opening if opening is not None and opening.isspace() else ""
+
+
+def _start_of_calls(renderer: Renderer, chat: Chat, text: str, anchor: int, i: int) -> int | None:
+    """Return where a turn of calls alone begins, for a template without generation prompt.
+
+    What the template adds for the turn, rendered without the later ones, must stand in the text.
+    """
+    before, alone = _try_run(renderer, chat[:i]), _try_run(renderer, chat[: i + 1])
+    opening, places = _opening(renderer), _places(renderer, chat[: i + 1], alone, _WAYS[2])
+    inside = None if places is None else places.end(i)
+    if opening is None or inside is None or not before or not alone.startswith(before):
+        return None
+    added = alone[len(before) : inside]
+    start = anchor - len(added)
+    if text[start:anchor] != added:
+        return None
+    if not opening.strip():
+        return start
+    return start + len(opening) if added.startswith(opening) else None
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from stead.core.errors import ConfigError, MissingDependency
@@ -98,7 +99,7 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             if not module.name.startswith("_"):
                 found[module.name] = f"{self.package}.{module.name}"
-        for point in importlib.metadata.entry_points(group=f"stead.{self.kind}"):
+        for point in _points(f"stead.{self.kind}"):
             if point.name in found:
                 raise ConfigError(
                     "duplicate",
@@ -142,6 +143,12 @@ class Registry(Generic[T]):
             name=name,
             suggestion=near[0] if near else None,
         )
+
+
+@lru_cache
+def _points(group: str) -> importlib.metadata.EntryPoints:
+    """Return a group's entry points; reading them opens a file per installed distribution."""
+    return importlib.metadata.entry_points(group=group)
 
 
 def _present(module: str) -> bool:

@@ -67,19 +67,13 @@ def chat_needs_bos(tokenizer: TextTokenizer, *, is_default_template: bool) -> bo
     return is_default_template and tokenizer.adds_bos and tokenizer.bos_id is not None
 
 
-def trained_text(text: str, encoding: Encoding, mask: Sequence[int]) -> list[tuple[str, bool]]:
-    """Cut a text into (piece, trained?) by its token mask, for showing it."""
-    pieces: list[tuple[str, bool]] = []
-    position = 0
-    for (_, end), flag in zip(encoding.offsets, mask, strict=True):
-        if end <= position:
-            continue
-        piece, trained = text[position:end], bool(flag)
-        if pieces and pieces[-1][1] == trained:
-            pieces[-1] = (pieces[-1][0] + piece, trained)
+def trained_text(pieces: Sequence[str], mask: Sequence[int]) -> list[tuple[str, bool]]:
+    """Join the tokens' texts into (piece, trained?), for showing. A row's first token is no label."""
+    joined: list[tuple[str, bool]] = []
+    for number, (piece, flag) in enumerate(zip(pieces, mask, strict=True)):
+        trained = bool(flag) and number > 0
+        if joined and joined[-1][1] == trained:
+            joined[-1] = (joined[-1][0] + piece, trained)
         else:
-            pieces.append((piece, trained))
-        position = end
-    if position < len(text):
-        pieces.append((text[position:], False))
-    return pieces
+            joined.append((piece, trained))
+    return joined

@@ -8,57 +8,32 @@ answer is DataError("mask-not-exact"), never a guess.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 from stead.core.errors import DataError
 from stead.data.chat import chat_dicts
+from stead.data.marks import (
+    MARK,
+    WAYS,
+    Chat,
+    Places,
+    Renderer,
+    Way,
+    find_places,
+    split_space,
+    start_place,
+    try_run,
+)
 from stead.messages import Message
 
-Chat = list[dict[str, Any]]  # Any: the plain data templates see
 Span = tuple[int, int]
-Run = Callable[[Chat, bool, tuple[str, str] | None], str]
 
 _BLOCK = ("\ufdd0", "\ufdd1")  # noncharacters: never valid in interchanged text (Unicode 23.7)
-_BASE = 0xF0000  # plane 15 is private use: one character per place, untouched by trim and case
-_MARK = re.compile("[\U000f0000-\U000ffffd]")
-_TAG = re.compile(r"(?:</[^<>\s]+>|\[/[A-Z]+\])\s*")  # ends of reasoning that templates cut at
 _USER: dict[str, Any] = {"role": "user", "content": "u"}
 _ANSWER: dict[str, Any] = {"role": "assistant", "content": "a"}
-
-
-@dataclass(frozen=True, slots=True)
-class Renderer:
-    """A template as a function `(chat, generation prompt?, block marks) -> text`, with its facts.
-
-    Equal keys mean equal functions: facts about the template are remembered by key.
-    """
-
-    run: Run = field(compare=False)
-    key: str
-    has_blocks: bool = field(default=False, compare=False)
-    specials: frozenset[str] = field(default=frozenset(), compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """One way to place marks: where an answer's start mark goes, and whether others get marks."""
-
-    start: str | None  # "head", "after-tag" or None
-    others: bool
-
-
-_WAYS = (
-    _Way("head", others=True),
-    _Way(None, others=True),
-    _Way("head", others=False),
-    _Way(None, others=False),
-    _Way("after-tag", others=True),
-    _Way("after-tag", others=False),
-)
 
 
 def locate(
@@ -134,13 +109,13 @@ def _with_end(renderer: Renderer, chat: Chat, text: str, span: Span, *, is_last:
 
 
 def _from_marks(renderer: Renderer, chat: Chat, text: str, turns: list[int]) -> list[Span]:
-    if len(chat) > 20_000 or _MARK.search(text):
+    if len(chat) > 20_000 or MARK.search(text):
         raise _not_exact(turns[0], "the text holds private-use characters of plane 15")
-    for way in _WAYS:
-        places = _places(renderer, chat, text, way)
+    for way in WAYS:
+        places = find_places(renderer, chat, text, way)
         if places is None:
             continue
-        found = [_turn(renderer, chat, text, places, i) for i in turns]
+        found = [_turn(renderer, chat, text, places, i, way) for i in turns]
         spans = [span for span in found if span is not None]
         ascending = all(a[1] <= b[0] for a, b in pairwise(spans))
         if len(spans) == len(found) and ascending:
@@ -156,100 +131,15 @@ def _not_exact(turn: int, why: str) -> DataError:
     )
 
 
-def _start_mark(i: int) -> str:
-    return chr(_BASE + 2 * i)
-
-
-def _end_mark(i: int) -> str:
-    return chr(_BASE + 2 * i + 1)
-
-
-def _mark_chat(chat: Chat, way: _Way) -> Chat:
-    marked = []
-    for i, message in enumerate(chat):
-        if message["role"] == "assistant":
-            marked.append(_mark_answer(message, i, way))
-        elif way.others and isinstance(message.get("content"), str):
-            head, core, rest = _split(message["content"])
-            marked.append(message | {"content": f"{head}{core}{_end_mark(i)}{rest}"})
-        else:
-            marked.append(message)
-    return marked
-
-
-def _mark_answer(message: dict[str, Any], i: int, way: _Way) -> dict[str, Any]:
-    content = message.get("content")
-    if isinstance(content, str) and content.strip():
-        head, core, rest = _split(content)
-        at = _start_place(core, way)
-        if at is not None:
-            core = core[:at] + _start_mark(i) + core[at:]
-        return message | {"content": f"{head}{core}{_end_mark(i)}{rest}"}
-    calls = message.get("tool_calls")
-    if calls:
-        function = calls[0]["function"]
-        named = function | {"name": _end_mark(i) + function["name"]}
-        return message | {"tool_calls": [calls[0] | {"function": named}, *calls[1:]]}
-    return message | {"content": _end_mark(i)} if isinstance(content, str) else message
-
-
-def _start_place(core: str, way: _Way) -> int | None:
-    if way.start == "after-tag":
-        ends = [found.end() for found in _TAG.finditer(core) if found.end() < len(core)]
-        return ends[-1] if ends else 0
-    return 0 if way.start == "head" else None
-
-
-def _split(content: str) -> tuple[str, str, str]:
-    """Cut into leading space, core, trailing space: marks go inside, so trimming stays the same."""
-    core = content.strip()
-    at = content.find(core)
-    return content[:at], core, content[at + len(core) :]
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Where the marks came out, in characters of the unmarked text."""
-
-    by_mark: dict[str, int]
-
-    def start(self, i: int) -> int | None:
-        return self.by_mark.get(_start_mark(i))
-
-    def end(self, i: int) -> int | None:
-        return self.by_mark.get(_end_mark(i))
-
-    def before(self, i: int, limit: int) -> int:
-        """Return the end of the last other content that stands before `limit`, or 0."""
-        own = (_start_mark(i), _end_mark(i))
-        ends = [p for mark, p in self.by_mark.items() if mark not in own and p <= limit]
-        return max(ends, default=0)
-
-
-def _places(renderer: Renderer, chat: Chat, text: str, way: _Way) -> _Places | None:
-    """Render with marks; None unless the text without them is unchanged and no mark is doubled."""
-    try:
-        marked = renderer.run(_mark_chat(chat, way), False, None)
-    except DataError:
-        return None  # the template looked at a content and did not like the mark
-    found: dict[str, int] = {}
-    pieces = _MARK.split(marked)
-    if "".join(pieces) != text:
-        return None
-    position = 0
-    for piece, mark in zip(pieces, _MARK.findall(marked), strict=False):
-        position += len(piece)
-        if mark in found:
-            return None
-        found[mark] = position
-    return _Places(found)
-
-
-def _turn(renderer: Renderer, chat: Chat, text: str, places: _Places, i: int) -> Span | None:
+def _turn(
+    renderer: Renderer, chat: Chat, text: str, places: Places, i: int, way: Way
+) -> Span | None:
     anchor = places.end(i)
     if anchor is None:
         return None
-    start = _start(renderer, chat, text, places, i)
+    start = _start(renderer, text, places, i, _space_before(chat[i], way))
+    if start is None and not _header(renderer) and not chat[i].get("content"):
+        start = _start_of_calls(renderer, chat, text, anchor, i)
     end = _end(renderer, chat, text, anchor, i)
     if start is None or end is None or start >= end:
         return None
@@ -259,25 +149,36 @@ def _turn(renderer: Renderer, chat: Chat, text: str, places: _Places, i: int) ->
     return start, end
 
 
-def _start(renderer: Renderer, chat: Chat, text: str, places: _Places, i: int) -> int | None:
-    """Return where the model begins to write: after the generation prompt, else at the content."""
+def _start(renderer: Renderer, text: str, places: Places, i: int, head: str) -> int | None:
+    """Return where the model begins to write: after the generation prompt, else at the content.
+
+    `head` is the content's own space before its start mark; it is the answer's where it is kept.
+    """
     own, anchor = places.start(i), places.end(i)
     if anchor is None:
         return None
     limit = anchor if own is None else own
     header = _header(renderer)
-    if header:
-        at = text.find(header, places.before(i, limit), limit)
-        if at >= 0:
-            return at + len(header)
+    at = text.find(header, places.before(i, limit), limit) if header else -1
+    if at >= 0:
+        return at + len(header)
     if own is None:
         return None
-    if not header:
-        before = _try_run(renderer, chat[:i])
-        if before and text.startswith(before) and not text[len(before) : own].strip():
-            return min(len(before), own)
-    head = _split(str(chat[i]["content"]))[0]
-    return own - len(head) if text.endswith(head, 0, own) else own
+    if text.endswith(head, 0, own):
+        own -= len(head)
+    lead = _lead(renderer)
+    return own - len(lead) if text.endswith(lead, 0, own) else own
+
+
+def _space_before(message: dict[str, Any], way: Way) -> str:
+    """Return the space of a content that stands directly before its start mark."""
+    content = message.get("content")
+    if not isinstance(content, str):
+        return ""
+    head, core, _ = split_space(content)
+    at = start_place(core, way)
+    before = head + core[:at]
+    return before[len(before.rstrip()) :]
 
 
 def _end(renderer: Renderer, chat: Chat, text: str, anchor: int, i: int) -> int | None:
@@ -302,15 +203,15 @@ def _end(renderer: Renderer, chat: Chat, text: str, anchor: int, i: int) -> int 
 
 def _kept_space(message: dict[str, Any], text: str, anchor: int) -> int:
     content = message.get("content")
-    rest = _split(content)[2] if isinstance(content, str) else ""
+    rest = split_space(content)[2] if isinstance(content, str) else ""
     return len(rest) if text.startswith(rest, anchor) else 0
 
 
 def _places_alone(renderer: Renderer, chat: Chat, i: int) -> str | None:
     """Return what follows turn `i` when the chat ends there."""
-    text = _try_run(renderer, chat)
-    for way in _WAYS[:4]:
-        places = _places(renderer, chat, text, way) if text else None
+    text = try_run(renderer, chat)
+    for way in WAYS[:4]:
+        places = find_places(renderer, chat, text, way) if text else None
         anchor = None if places is None else places.end(i)
         if anchor is not None:
             return text[anchor:]
@@ -334,25 +235,53 @@ def _cut(tail: str, specials: frozenset[str]) -> str:
     return tail[: at - length]
 
 
-def _try_run(renderer: Renderer, chat: Chat, *, generate: bool = False) -> str:
-    """Render a part of a chat; "" when the template refuses it."""
-    try:
-        return renderer.run(chat, generate, None)
-    except DataError:
-        return ""
-
-
 @lru_cache(maxsize=64)
 def _header(renderer: Renderer) -> str:
     """Return what the template adds for the model to go on from; "" when it adds nothing."""
-    plain = _try_run(renderer, [_USER])
-    asked = _try_run(renderer, [_USER], generate=True)
+    plain = try_run(renderer, [_USER])
+    asked = try_run(renderer, [_USER], generate=True)
     if not plain or not asked:
         return ""
     same = 0
     while same < min(len(plain), len(asked)) and plain[same] == asked[same]:
         same += 1
     return asked[same:]
+
+
+@lru_cache(maxsize=64)
+def _opening(renderer: Renderer) -> str | None:
+    """Return what a template puts between a question and the answer's content; None: unknown."""
+    asked, answered = try_run(renderer, [_USER]), try_run(renderer, [_USER, _ANSWER])
+    places = find_places(renderer, [_USER, _ANSWER], answered, WAYS[0])
+    start = None if places is None else places.start(1)
+    if start is None or not asked or not answered.startswith(asked):
+        return None
+    return answered[len(asked) : start]
+
+
+def _lead(renderer: Renderer) -> str:
+    """Return the space a template without generation prompt puts before an answer, e.g. " " (Llama 2)."""
+    opening = None if _header(renderer) else _opening(renderer)
+    return opening if opening is not None and opening.isspace() else ""
+
+
+def _start_of_calls(renderer: Renderer, chat: Chat, text: str, anchor: int, i: int) -> int | None:
+    """Return where a turn of calls alone begins, for a template without generation prompt.
+
+    What the template adds for the turn, rendered without the later ones, must stand in the text.
+    """
+    before, alone = try_run(renderer, chat[:i]), try_run(renderer, chat[: i + 1])
+    opening, places = _opening(renderer), find_places(renderer, chat[: i + 1], alone, WAYS[2])
+    inside = None if places is None else places.end(i)
+    if opening is None or inside is None or not before or not alone.startswith(before):
+        return None
+    added = alone[len(before) : inside]
+    start = anchor - len(added)
+    if text[start:anchor] != added:
+        return None
+    if not opening.strip():
+        return start
+    return start + len(opening) if added.startswith(opening) else None
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,6 @@ template renders is byte for byte what `transformers` renders.
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,16 +22,25 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from stead.core.errors import DataError, UnsafeError
+from stead.core.errors import DataError
 from stead.data import spans
+from stead.data.bounds import (
+    BINOPS,
+    OUTPUT_LIMIT,
+    SOURCE_LIMIT,
+    Budget,
+    fits,
+    measure,
+    measure_call,
+    tojson,
+    too_much,
+    unsafe,
+)
 from stead.data.chat import chat_dicts
+from stead.data.marks import Renderer
 from stead.data.template_files import TemplateFiles, default_source, read_template_files
 from stead.messages import Message
 
-SOURCE_LIMIT = 1 << 18  # characters; the longest template of a known family has 20,000
-OUTPUT_LIMIT = 1 << 20  # characters added to what the messages hold themselves
-STEP_LIMIT = 200_000  # loop turns and macro calls; 2,000 messages need about 20,000
-TIME_LIMIT_S = 2.0
 FIXED_DATE = datetime(2024, 7, 26)  # the date Llama 3's own template falls back to
 
 _STR = {
@@ -53,54 +61,6 @@ _FILTERS = (
     "max", "min", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select",
     "selectattr", "slice", "sort", "string", "sum", "title", "trim", "truncate", "unique", "upper",
 )  # fmt: skip
-
-
-class _Budget:
-    """Counts the steps of one render. One render at a time per environment."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.deadline = 0.0
-
-    def start(self) -> None:
-        self.steps = 0
-        self.deadline = time.monotonic() + TIME_LIMIT_S
-
-    def spend(self, steps: int = 1) -> None:
-        self.steps += steps
-        if self.steps > STEP_LIMIT:
-            raise _too_much(f"more than {STEP_LIMIT} steps")
-        if self.steps % 256 == 0 and time.monotonic() > self.deadline:
-            raise _too_much(f"more than {TIME_LIMIT_S:g} s")
-
-
-def _too_much(what: str) -> UnsafeError:
-    return UnsafeError("template-too-much", f"the chat template wants {what}")
-
-
-def _unsafe(what: str) -> UnsafeError:
-    return UnsafeError("template-unsafe", f"the chat template uses {what}")
-
-
-def _fits(chars: int) -> None:
-    if chars > OUTPUT_LIMIT:
-        raise _too_much(f"a text of {chars} characters")
-
-
-def _measure(value: Any, left: int = OUTPUT_LIMIT) -> int:  # Any: template values
-    """Return what is left of `left` after the printed size of a nested value, or refuse."""
-    if left < 0:
-        raise _too_much(f"to print more than {OUTPUT_LIMIT} characters")
-    if isinstance(value, str):
-        return left - len(value)
-    if isinstance(value, Mapping):
-        for key, inside in value.items():
-            left = _measure(inside, left - len(str(key)) - 4)
-        return left
-    if isinstance(value, list | tuple):
-        for inside in value:
-            left = _measure(inside, left - 2)
-    return left - 4
 
 
 class _Marks(Extension):
@@ -125,7 +85,7 @@ class _Marks(Extension):
 
     def _concat(self, parts: Sequence[Any]) -> str:  # Any: template values
         texts = [str(part) for part in parts]
-        _fits(sum(map(len, texts)))
+        fits(sum(map(len, texts)))
         return "".join(texts)
 
     def call_named(self, name: str, *arguments: nodes.Expr) -> nodes.Call:
@@ -149,7 +109,7 @@ class _Names(Namespace):
 
 def _check_name(name: object) -> None:
     if isinstance(name, str) and name.startswith("_"):
-        raise _unsafe(f"the name {name!r} in a namespace")
+        raise unsafe(f"the name {name!r} in a namespace")
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -164,13 +124,13 @@ class _Environment(ImmutableSandboxedEnvironment):
             optimized=False,  # constants would be computed while compiling, before any limit
             extensions=[_Marks, LoopControlExtension],
         )
-        self.budget = _Budget()
+        self.budget = Budget()
         self.lock = threading.Lock()
         self.marks: tuple[str, str] | None = None
         self.clock = FIXED_DATE
         filters = {name: _checked(self.filters[name]) for name in _FILTERS}
         self.filters.clear()
-        self.filters.update(filters | {"tojson": _tojson})
+        self.filters.update(filters | {"tojson": tojson})
         self.globals.clear()
         self.globals.update(
             range=self._range, dict=dict, namespace=_Names, raise_exception=_raise,
@@ -188,29 +148,29 @@ class _Environment(ImmutableSandboxedEnvironment):
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Allow the listed attributes of plain data and jinja's own loop and namespace."""
         if attr.startswith("_"):
-            raise _unsafe(f"the attribute {attr!r}")
+            raise unsafe(f"the attribute {attr!r}")
         for kind, names in _ATTRIBUTES:
             if isinstance(obj, kind):
                 if attr in names:
                     return True
-                raise _unsafe(f"the attribute {attr!r} of a {kind.__name__}")
+                raise unsafe(f"the attribute {attr!r} of a {kind.__name__}")
         return super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> None:
         """Refuse `text.format`: its widths make texts of any size."""
         if super().wrap_str_format(value) is not None:
-            raise _unsafe("the method 'format' of a str")
+            raise unsafe("the method 'format' of a str")
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Compute an operator whose result could be huge, if it is not."""
-        _BINOPS[operator](left, right)
+        BINOPS[operator](left, right)
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call what a template calls; text methods that multiply are measured first."""
         owner = getattr(obj, "__self__", None)
         if isinstance(owner, str):
-            _measure_call(obj.__name__, owner, args)
+            measure_call(obj.__name__, owner, args)
         return super().call(context, obj, *args, **kwargs)
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
@@ -223,12 +183,13 @@ class _Environment(ImmutableSandboxedEnvironment):
         for forbidden in tree.find_all(
             (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
         ):
-            raise _unsafe(f"{type(forbidden).__name__.lower()} in line {forbidden.lineno}")
-        loops: tuple[type[nodes.For | nodes.Macro | nodes.CallBlock], ...]
-        loops = (nodes.For, nodes.Macro, nodes.CallBlock)
-        for block in (found for kind in loops for found in tree.find_all(kind)):
+            raise unsafe(f"{type(forbidden).__name__.lower()} in line {forbidden.lineno}")
+        kinds = (nodes.For, nodes.Macro, nodes.CallBlock)
+        blocks = [block for kind in kinds for block in tree.find_all(kind)]
+        for block in blocks:
             step = nodes.ExprStmt(extension.call_named("_step")).set_lineno(block.lineno)
-            block.body.insert(0, step)
+            body: list[nodes.Node] = block.body  # type: ignore[attr-defined]  # all three have one
+            body.insert(0, step)
         _replace_concat(tree, extension)
 
 
@@ -249,45 +210,6 @@ def _measured(node: nodes.Node, extension: _Marks) -> nodes.Node:
     return extension.call_named("_concat", listed).set_lineno(node.lineno)
 
 
-def _add_fits(left: Any, right: Any) -> None:
-    if isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
-        _fits(len(left) + len(right))
-
-
-def _multiply_fits(left: Any, right: Any) -> None:
-    for one, other in ((left, right), (right, left)):
-        if isinstance(one, str | list | tuple) and isinstance(other, int):
-            _fits(len(one) * max(0, other))
-    if isinstance(left, int) and isinstance(right, int):
-        _fits(left.bit_length() + right.bit_length())
-
-
-def _power_fits(left: Any, right: Any) -> None:
-    if isinstance(left, int) and isinstance(right, int):
-        _fits(left.bit_length() * max(1, abs(right)) * 8)
-
-
-def _modulo_fits(left: Any, right: Any) -> None:
-    if isinstance(left, str):
-        raise _unsafe("text formatting with %")
-
-
-_BINOPS: dict[str, Callable[[Any, Any], None]] = {
-    "+": _add_fits,
-    "*": _multiply_fits,
-    "**": _power_fits,
-    "%": _modulo_fits,
-}
-
-
-def _measure_call(name: str, owner: str, args: tuple[Any, ...]) -> None:
-    if name == "replace" and len(args) >= 2 and all(isinstance(a, str) for a in args[:2]):
-        _fits(len(owner) + owner.count(args[0]) * len(args[1]))
-    if name == "join" and args and isinstance(args[0], list | tuple):
-        _fits(len(owner) * len(args[0]))
-        _measure(args[0])
-
-
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """Refuse numbers that blow a text up before a filter runs, and long results after it."""
     name = function.__name__.removeprefix("do_").removeprefix("sync_do_")
@@ -297,35 +219,19 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
         values = [a for a in args if not isinstance(a, jinja2.Environment)]
         for value in (*args, *kwargs.values()):
             if name in ("indent", "batch", "slice") and isinstance(value, int) and value > 1000:
-                raise _too_much(f"the filter {name!r} with {value!r}")
+                raise too_much(f"the filter {name!r} with {value!r}")
         texts = [v for v in values if isinstance(v, str)]
         if name == "replace" and len(texts) >= 3:
-            _measure_call("replace", texts[0], tuple(texts[1:3]))
+            measure_call("replace", texts[0], tuple(texts[1:3]))
         if name in ("join", "string", "indent"):
             for value in values:
-                _measure(value) if isinstance(value, list | tuple | dict | str) else None
+                measure(value) if isinstance(value, list | tuple | dict | str) else None
         result = function(*args, **kwargs)
         if isinstance(result, str):
-            _fits(len(result))
+            fits(len(result))
         return result
 
     return run
-
-
-def _tojson(
-    value: Any,  # Any: JSON values
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Print JSON as transformers does: no HTML escapes, non-ASCII as it is."""
-    _measure(value)
-    if isinstance(indent, int) and indent > 16:
-        raise _too_much(f"JSON indented by {indent!r}")
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
 
 
 def _raise(message: str) -> str:
@@ -342,14 +248,14 @@ _RUN_ERRORS = (
 def _compile(source: str) -> jinja2.Template:
     """Compile a template once. Raises: UnsafeError, DataError("template-broken")."""
     if len(source) > SOURCE_LIMIT:
-        raise _too_much(f"{len(source)} characters of source (limit {SOURCE_LIMIT})")
+        raise too_much(f"{len(source)} characters of source (limit {SOURCE_LIMIT})")
     try:
         return _Environment().from_string(source)
     except jinja2.TemplateSyntaxError as error:
         message = f"line {error.lineno} of the chat template: {error.message}"
         raise DataError("template-broken", message) from error
     except (RecursionError, MemoryError, SyntaxError, ValueError) as error:
-        raise _too_much("a nesting too deep to compile") from error
+        raise too_much("a nesting too deep to compile") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,12 +342,14 @@ class ChatTemplate:
         """Return the text that ends an assistant turn, e.g. `<|im_end|>`; "" when there is none."""
         return spans.end_of_turn(self._bound(()))
 
-    def _bound(self, tools: Sequence[Mapping[str, Any]]) -> spans.Renderer:
+    def _bound(self, tools: Sequence[Mapping[str, Any]]) -> Renderer:
         def run(chat: list[dict[str, Any]], generate: bool, marks: tuple[str, str] | None) -> str:
             return self._run(chat, tools, generate=generate, marks=marks)
 
-        has_blocks = "endgeneration" in self._chosen(tools)
-        return spans.Renderer(run, self.hash, has_blocks=has_blocks, specials=self.specials)
+        source = self._chosen(tools)
+        key = (source, frozenset(self.tokens.items()), self.now)
+        has_blocks = "endgeneration" in source
+        return Renderer(run, key, has_blocks=has_blocks, specials=self.specials)
 
     def _chosen(self, tools: Sequence[Mapping[str, Any]]) -> str:
         return self.named.get("tool_use", self.source) if tools else self.source
@@ -470,7 +378,7 @@ class ChatTemplate:
                 environment.marks, environment.clock = marks, self.now
                 return "".join(_bounded(pieces, OUTPUT_LIMIT + 2 * _length(chat)))
         except jinja2.exceptions.SecurityError as error:
-            raise _unsafe(f"something forbidden: {error}") from error
+            raise unsafe(f"something forbidden: {error}") from error
         except jinja2.UndefinedError as error:
             raise DataError("template-broken", f"the chat template fails: {error}") from error
         except jinja2.TemplateError as error:
@@ -484,7 +392,7 @@ def _bounded(pieces: Iterable[str], limit: int) -> Iterator[str]:
     for piece in pieces:
         total += len(piece)
         if total > limit:
-            raise _too_much(f"to print more than {limit} characters")
+            raise too_much(f"to print more than {limit} characters")
         yield piece
 
 

@@ -78,6 +78,20 @@ class TextTokenizer:
         """Return the text of `ids`."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special))
 
+    def decode_pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return the text of each id such that they join to the text of all.
+
+        A character made of several tokens belongs to the last of them; the others are "".
+        """
+        pieces: list[str] = []
+        shown = 0
+        for end in range(1, len(ids) + 1):
+            text = self.decode(ids[:end], skip_special=False)  # a lone token may lose its own space
+            whole = end == len(ids) or not text.endswith("\ufffd")
+            pieces.append(text[shown:] if whole else "")
+            shown = len(text) if whole else shown
+        return pieces
+
     def token(self, id: int) -> str | None:
         """Return the token's own spelling, or None for an unknown id."""
         found = self._tokenizer.id_to_token(id)

@@ -22,6 +22,7 @@ _STRING_BYTES = 4 << 20  # the longest known chat template is below 100 kB
 _KEPT_BYTES = 32 << 20  # all strings kept together
 _WALKED = 1 << 20  # strings in all arrays; a vocabulary with merges has below 800,000
 _ENTRIES = 65_536  # keys, and tensors; the largest known model has below 3,000 of each
+_U64 = struct.Struct("<Q")
 _DIMS = 4  # GGML_MAX_DIMS
 _SHOWN = 64  # longer arrays are kept as type and length only
 
@@ -126,8 +127,19 @@ class _Reader:
         self.walked += count
         if self.walked > _WALKED:
             raise self.bad(f"{what} has {count} texts; at most {_WALKED} are read in all")
-        for _ in range(count):
-            self.skip(int.from_bytes(self.take(8, what), "little"), what)
+        here, end = self.position, self.size
+        for _ in range(count):  # a vocabulary is half a million rounds: no calls but these two
+            offset = here - self._start
+            if offset < 0 or offset + 8 > len(self._window):
+                self.position = here
+                self.need(8, what)
+                self.take(8, what)
+                offset = here - self._start
+            here += 8 + _U64.unpack_from(self._window, offset)[0]
+            if here > end:
+                self.position = end
+                self.need(here - end, what)
+        self.position = here
 
 
 def read(path: Path) -> Header:

@@ -33,10 +33,11 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
         raise NotFound("no-file", f"there is no file {str(path)!r}") from error
     except OSError as error:
         raise UnsafeError("not-regular", f"cannot open {str(path)!r}: {error.strerror}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise UnsafeError("not-regular", f"{str(path)!r} is not a regular file")
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnsafeError("not-regular", f"{str(path)!r} is not a regular file")
         yield file, status.st_size
 
 

@@ -57,13 +57,13 @@ def test_json_goes_round_and_nan_is_refused(tmp_path):
     files.write_json(tmp_path / "a.json", {"b": [1, "ü", None]})
 
     assert files.read_json(tmp_path / "a.json") == {"b": [1, "ü", None]}
-    with pytest.raises(ValueError, match="JSON compliant"):
+    with pytest.raises(ValueError, match="JSON"):
         files.write_json(tmp_path / "b.json", float("nan"))
     assert os.listdir(tmp_path) == ["a.json"]
 
 
 def test_an_absent_json_file_is_not_found(tmp_path):
-    with pytest.raises(NotFound, match="none[.]json"):
+    with pytest.raises(NotFound, match=r"none\.json"):
         files.read_json(tmp_path / "none.json")
 
 

@@ -277,7 +277,7 @@ def _missing(folder: Path) -> str | None:
         return None if any(folder.glob("*.safetensors")) else "model.safetensors"
     named = untrusted.read_json(index).get("weight_map")
     shards = sorted({str(s) for s in named.values()}) if isinstance(named, dict) else []
-    return next((s for s in shards if not inside(folder, s.rsplit("/")[-1]).exists()), None)
+    return next((s for s in shards if "/" in s or not (folder / s).is_file()), None)
 
 
 def _check(path: Path, file: RemoteFile, home: Home, emit: Emit) -> None:

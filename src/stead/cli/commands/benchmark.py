@@ -22,7 +22,7 @@ class Form(StrEnum):
 _FILES = {Form.markdown: "report.md", Form.json: "report.json", Form.html: "report.html"}
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     base: Annotated[str, typer.Option(help="Model before fine-tuning.")],
     finetuned: Annotated[str, typer.Option(help="Model or adapter after fine-tuning.")],
     data: Annotated[str, typer.Option(help="Rows with answers: file, folder or hf:org/name.")],

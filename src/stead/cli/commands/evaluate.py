@@ -10,7 +10,7 @@ import typer
 from stead.cli import console, evaluating
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     model: Annotated[str, typer.Option(help="Model folder, run folder or name.")],
     data: Annotated[str, typer.Option(help="Rows with answers: file, folder or hf:org/name.")],
     metrics: Annotated[

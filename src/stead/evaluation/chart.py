@@ -64,7 +64,8 @@ def histogram(values: Sequence[float], *, title: str, label: str, count: int = 2
         if n:
             x, y, y0 = frame.x(low + i * step), frame.y(n), frame.y(0)
             tip = f"{low + i * step:.3g} to {low + (i + 1) * step:.3g}: {n}"
-            side = "c1" if low + (i + 0.5) * step > 0 else "c0"
+            side = "c1" if low + i * step > 0 else "c2"
+            side = "c0" if low + i * step <= 0 < low + (i + 1) * step else side
             width = frame.x(low + step) - frame.x(low) - 1
             marks.append(_rect(x, y, width, y0 - y, side, tip))
     zero = frame.x(0)
@@ -89,11 +90,11 @@ def lines(
             f'<polyline class="l{i % 4}" points="{path}"><title>{escape(name)}</title></polyline>'
         )
         marks += [
-            f'<circle class="c{i % 4}" cx="{frame.x(a):.1f}" cy="{frame.y(b):.1f}" r="3">'
+            f'<circle class="c{(i + 1) % 4}" cx="{frame.x(a):.1f}" cy="{frame.y(b):.1f}" r="3">'
             f"<title>{escape(name)}: {b:.4g} at {a:g}</title></circle>"
             for a, b in (shown if len(shown) <= 40 else shown[-1:])
         ]
-        marks.append(_rect(440, 12 + i * 18, 10, 10, f"c{i % 4}", name))
+        marks.append(_rect(440, 12 + i * 18, 10, 10, f"c{(i + 1) % 4}", name))
         marks.append(_text(456, 17 + i * 18, name, "start"))
     return _svg(frame.height, title, [*frame.axes(x, y), *marks])
 

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from stead.core.errors import BackendError, BackendTimeout
 from stead.core.events import Emit, ignore
-from stead.data.mask import mask_tokens
+from stead.data.mask import chat_needs_bos, mask_tokens
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.inference.backend import Backend
@@ -80,6 +80,12 @@ class LocalBackend(Backend):
         self._clock = clock
         self._lock = threading.Lock()
         self._context = context_length(loaded)
+        bos = (
+            tokenizer.bos_id
+            if chat_needs_bos(tokenizer, is_default_template=template.is_default)
+            else None
+        )
+        self._chat_bos = () if bos is None else (bos,)
         ending = template.end_of_turn().strip()
         # An end of turn that is one token is among the stop ids; one of several is a stop string.
         self._endings = (ending,) if len(tokenizer.encode(ending).ids) > 1 else ()
@@ -258,7 +264,7 @@ class LocalBackend(Backend):
         if request.messages is None:
             return self._text_ids("" if request.prompt is None else request.prompt)
         text = self._template.render(request.messages, request.tools, add_generation_prompt=True)
-        return self._tokenizer.encode(text).ids
+        return [*self._chat_bos, *self._tokenizer.encode(text).ids]
 
     def _text_ids(self, text: str | tuple[int, ...]) -> list[int]:
         """Encode plain text as the model expects it: with BOS where its tokenizer adds one."""
@@ -277,7 +283,9 @@ class LocalBackend(Backend):
             raise BackendError("nothing-to-score", "a chat is scored on its last turn, an answer")
         shown = self._template.render_masked(request.messages, request.tools, train="last")
         masked = mask_tokens(shown.text, self._tokenizer.encode(shown.text), shown.spans)
-        return masked.ids, [i for i, on in enumerate(masked.mask) if on and i > 0]
+        first = len(self._chat_bos)
+        scored = [first + i for i, on in enumerate(masked.mask) if on and first + i > 0]
+        return [*self._chat_bos, *masked.ids], scored
 
     def _reply(self, asked: _Asked, found: list[Completion]) -> Reply:
         echo = ""

@@ -107,6 +107,8 @@ def interval(
     if scorer.binary:
         return wilson(round(sum(s.value for s in scores)), len(scores), level)
     replicas = _replicas(scorer, scores, seed, draws)
+    if value in scorer.range and _is_still(replicas):
+        return _at_the_edge(scorer, value, len(scores), level)
     if not _adds_up(scorer):
         return Interval(value, *_percentile(replicas, level), "bootstrap-percentile")
     low, high = _bca(replicas, value, _leave_one_out(scorer, _matrix(scores)), level)
@@ -141,6 +143,19 @@ def paired(
         return Paired(delta, *_percentile(replicas, level), p, "paired bootstrap, swap test")
     left = _leave_one_out(scorer, _matrix(second)) - _leave_one_out(scorer, _matrix(first))
     return Paired(delta, *_bca(replicas, delta, left, level), p, "paired bca bootstrap, swap test")
+
+
+def _at_the_edge(scorer: Scorer, value: float, n: int, level: float) -> Interval:
+    """Return the interval of n equal values at an end of the range, where a bootstrap sees no spread.
+
+    A mean of bounded values varies at most as a proportion does, so Wilson's interval is safe.
+    """
+    low, high = scorer.range
+    if not math.isfinite(high - low):
+        return Interval(value, value, value, "none: no spread")
+    share = wilson(0 if value == low else n, n, level)
+    ends = (low + share.low * (high - low), low + share.high * (high - low))
+    return Interval(value, *ends, "wilson, no spread")
 
 
 def _adds_up(scorer: Scorer) -> bool:
@@ -216,6 +231,22 @@ def _leave_one_out(scorer: Scorer, matrix: Array) -> Array:
     return _combine(scorer, matrix.sum(axis=0) - matrix)
 
 
+def _widened(tail: float, n: int) -> float:
+    """Return the tail that makes up for the narrowness of a bootstrap of few rows.
+
+    Source: Hesterberg, The American Statistician 69 (2015), section 4.4 ("expanded percentile"); the
+    t quantile by Fisher's expansion (Abramowitz and Stegun 26.7.5, two terms).
+    """
+    z, free = NormalDist().inv_cdf(tail), n - 1
+    t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+    return NormalDist().cdf(t * math.sqrt(n / free))
+
+
+def _is_still(replicas: Array) -> bool:
+    """Say whether resampling changes nothing but the last bits."""
+    return float(np.ptp(replicas)) <= 1e-12 * max(1.0, float(np.abs(replicas).max()))
+
+
 def _percentile(replicas: Array, level: float) -> tuple[float, float]:
     tail = (1 - level) / 2
     return float(np.quantile(replicas, tail)), float(np.quantile(replicas, 1 - tail))
@@ -223,8 +254,8 @@ def _percentile(replicas: Array, level: float) -> tuple[float, float]:
 
 def _bca(replicas: Array, value: float, left_out: Array, level: float) -> tuple[float, float]:
     """Shift the percentiles for bias and skew; a spread of zero gives the value itself."""
-    if float(np.ptp(replicas)) == 0.0:
-        return float(replicas[0]), float(replicas[0])
+    if _is_still(replicas):
+        return value, value
     normal = NormalDist()
     below = float(np.mean(replicas < value) + 0.5 * np.mean(replicas == value))
     bias = normal.inv_cdf(min(max(below, 0.5 / len(replicas)), 1 - 0.5 / len(replicas)))
@@ -236,6 +267,6 @@ def _bca(replicas: Array, value: float, left_out: Array, level: float) -> tuple[
         z = bias + normal.inv_cdf(tail)
         return normal.cdf(bias + z / (1 - skew * z))
 
-    tail = (1 - level) / 2
+    tail = _widened((1 - level) / 2, len(left_out))
     cuts = np.quantile(replicas, [shifted(tail), shifted(1 - tail)])
     return float(cuts[0]), float(cuts[1])

@@ -1,0 +1,26 @@
+"""Loss by step out of a run's event log, for the page.
+
+Knows nothing about training; it reads the numbers that were emitted.
+"""
+
+from pathlib import Path
+
+from stead.core.events import Progress, follow
+
+_NAMES = {"loss": "training loss", "eval_loss": "evaluation loss"}
+_POINTS = 400  # more than a page is wide
+
+
+def losses(events: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return the curves of a run folder's events.jsonl, thinned to what can be seen; {} without."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for _, event in follow(events):
+        if isinstance(event, Progress) and event.stage == "train":
+            for name in _NAMES.keys() & event.values.keys():
+                curves.setdefault(_NAMES[name], []).append((event.done, event.values[name]))
+    return {name: _thin(curves[name]) for name in sorted(curves, reverse=True)}
+
+
+def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    step = -(-len(points) // _POINTS)
+    return [*points[:-1:step], points[-1]]

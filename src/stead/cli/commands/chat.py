@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HELP = "/reset forgets the conversation, /system TEXT sets the system message, /exit ends"
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     model: asking.Model = None,
     adapter: asking.Adapter = None,
     url: asking.Url = None,

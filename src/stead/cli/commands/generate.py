@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stead.app.gateway import SyncGateway
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     prompt: Annotated[str, typer.Argument(help="What to say; - reads it from stdin.")],
     model: asking.Model = None,
     adapter: asking.Adapter = None,

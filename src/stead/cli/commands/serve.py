@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _KEY_VARIABLE = "STEAD_API_KEY"
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     model: Annotated[
         str, typer.Option(help="Model folder, GGUF file, adapter, run or name of an added model.")
     ],

@@ -199,10 +199,16 @@ class Http:
         return Answer(raw, url, waits, deadline)
 
     async def close(self) -> None:
-        """Close the running loop's connections; safe to call twice."""
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
-        if session is not None:
-            await session.close()
+        """Close every loop's connections; safe to call twice."""
+        here = asyncio.get_running_loop()
+        sessions = list(self._sessions.items())
+        self._sessions.clear()
+        for loop, session in sessions:
+            if loop is here:
+                await session.close()
+            elif loop.is_running():
+                there = asyncio.run_coroutine_threadsafe(session.close(), loop)
+                await asyncio.wrap_future(there)
 
 
 def _failed(url: str, error: Exception) -> BackendError:

@@ -11,10 +11,11 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from msgspec import structs
 
-from stead.core.errors import BackendError, BackendTimeout
+from stead.core.errors import BackendError, BackendTimeout, Interrupted
 from stead.core.events import Emit, ignore
 from stead.data.mask import chat_needs_bos, mask_tokens
 from stead.data.template import ChatTemplate
@@ -40,6 +41,7 @@ from stead.models.row import Completion, context_length
 from stead.models.sample import TopTokens
 from stead.values import LoadedModel
 
+T = TypeVar("T")
 _ANSWER_ROOM = 16  # tokens kept free for an answer when a prompt has to be cut
 
 
@@ -109,7 +111,7 @@ class LocalBackend(Backend):
         self, requests: Sequence[GenerateRequest], deadline: float | None = None
     ) -> list[Reply]:
         """Answer many requests in shared batches, in order."""
-        return await asyncio.to_thread(self._batch, list(requests), deadline)
+        return await _in_thread(partial(self._batch, list(requests)), deadline)
 
     async def stream(
         self, request: GenerateRequest, deadline: float | None = None
@@ -145,7 +147,7 @@ class LocalBackend(Backend):
         if request.dimensions is not None:
             raise BackendError("not-supported", "this model's vectors cannot be shortened")
         rows = [self._text_ids(each) for each in request.input]
-        vectors = await asyncio.to_thread(self._embed, rows, deadline)
+        vectors = await _in_thread(partial(self._embed, rows), deadline)
         usage = Usage(prompt_tokens=sum(map(len, rows)))
         return EmbedReply(model=self.name, vectors=tuple(map(tuple, vectors)), usage=usage)
 
@@ -158,13 +160,12 @@ class LocalBackend(Backend):
         with self._lock:
             return next(pieces, None)
 
-    def _embed(self, rows: list[list[int]], deadline: float | None) -> list[list[float]]:
+    def _embed(self, rows: list[list[int]], check: Callable[[], None]) -> list[list[float]]:
         with self._lock:
-            return likelihood.embed(self._loaded, rows, halt=self._turns(deadline))
+            return likelihood.embed(self._loaded, rows, halt=self._turns(check))
 
-    def _turns(self, deadline: float | None) -> Callable[[], None]:
+    def _turns(self, check: Callable[[], None]) -> Callable[[], None]:
         """Return a `halt` that also lets a waiting stream have the model for a token."""
-        check = _halt(deadline)
 
         def halt() -> None:
             check()
@@ -174,11 +175,11 @@ class LocalBackend(Backend):
 
         return halt
 
-    def _batch(self, requests: list[GenerateRequest], deadline: float | None) -> list[Reply]:
+    def _batch(self, requests: list[GenerateRequest], check: Callable[[], None]) -> list[Reply]:
         asked = [self._ask(request) for request in requests]
         replies: dict[int, Reply] = {}
         with self._lock:
-            halt = self._turns(deadline)
+            halt = self._turns(check)
             scoring = [i for i, a in enumerate(asked) if _is_scoring(a.request)]
             writing = [i for i, a in enumerate(asked) if not _is_scoring(a.request)]
             for i, values in zip(
@@ -359,6 +360,23 @@ def _halt(deadline: float | None) -> Callable[[], None]:
             raise BackendTimeout("deadline", "the deadline of the request has passed")
 
     return halt
+
+
+async def _in_thread(work: Callable[[Callable[[], None]], T], deadline: float | None) -> T:
+    """Run `work(halt)` in a thread; when the waiting task is cancelled, `halt` ends the work."""
+    gone = threading.Event()
+    check = _halt(deadline)
+
+    def halt() -> None:
+        if gone.is_set():
+            raise Interrupted("cancelled", "nobody waits for the answer any more")
+        check()
+
+    try:
+        return await asyncio.to_thread(work, halt)
+    except asyncio.CancelledError:
+        gone.set()
+        raise
 
 
 def _new_id(request: GenerateRequest) -> str:

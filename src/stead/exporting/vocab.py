@@ -92,8 +92,9 @@ def _special_ids(
     named = {"bos": text.bos_id, "eos": text.eos_id, "padding": text.pad_id}
     unknown = tokenizer["model"].get("unk_token")
     named["unknown"] = None if unknown is None else text.id(unknown)
+    # llama.cpp stops at eos, eot and eom alike; a third further stop has no key of its own.
     others = [i for i in text.stop_ids if i != text.eos_id]
-    named["eot"] = others[0] if others else None
+    named |= dict(zip(("eot", "eom"), others, strict=False))
     found: dict[str, Value] = {
         f"{_KEY}.{name}_token_id": U32(i) for name, i in named.items() if i is not None
     }
@@ -124,3 +125,9 @@ def _notes(tokenizer: dict[str, Any]) -> tuple[str, ...]:
         if flags:
             notes.append(f"llama.cpp ignores {', '.join(flags)} of the token {token['content']!r}")
     return tuple(notes)
+
+
+def control_ids(folder: Path) -> list[int]:
+    """Return the ids of a tokenizer's special tokens, which text never spells."""
+    added = read_object(folder / "tokenizer.json").get("added_tokens", ())
+    return [int(token["id"]) for token in added if token.get("special")]

@@ -260,7 +260,7 @@ def recorded_hash(adapter: Path, config: dict[str, Any]) -> str | None:
     path = adapter / "stead.json"
     beside = files.read_json(path) if path.is_file() else {}
     found = beside.get("base_hash", config.get("base_hash"))
-    return None if found is None else str(found)
+    return str(found) if found else None  # "" is how training says that it did not know
 
 
 def _check_recorded(base: Path, adapter: Adapter) -> None:

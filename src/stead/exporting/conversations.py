@@ -4,10 +4,18 @@ Knows nothing about models or templates. Systems, several turns, unicode, white 
 code, numbers, empty texts, tools.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
+from stead.config.run import DataSection
 from stead.core import seeds
+from stead.core.errors import DataError
+from stead.data.clean import Tally
+from stead.data.row import Row
+from stead.data.rows import Loaded, load
 from stead.messages import Message, ToolCall
 
 _TOOL: dict[str, Any] = {  # Any: JSON schema
@@ -91,3 +99,24 @@ def _tool_turns(number: int) -> tuple[Message, ...]:
         Message("tool", '{"celsius": 21}', name="weather", tool_call_id=call.id),
         Message("assistant", "It is 21 °C in Zürich."),
     )
+
+
+def from_file(path: Path, limit: int) -> list[Conversation]:
+    """Return the first `limit` conversations of a data file, read as training reads it.
+
+    Raises: DataError("no-conversations") when its rows hold none.
+    """
+    rows = load(DataSection(path=str(path)), Loaded(Tally("skip")))
+    found = list(islice(_conversations(rows), limit))
+    if not found:
+        raise DataError("no-conversations", f"{str(path)!r} holds no conversation to compare on")
+    return found
+
+
+def _conversations(rows: Iterator[Row]) -> Iterator[Conversation]:
+    for row in rows:
+        turns = (*row.messages, *row.chosen)
+        if not turns and row.text:
+            turns = (Message("user", row.text[:2000]),)
+        if turns:
+            yield Conversation(turns, row.tools)

@@ -119,9 +119,7 @@ def _spread(length: int) -> list[int]:
     return [(i + 1) * length // count for i in range(count)]
 
 
-def _tally(
-    source: Source, asked: Questions, forms: dict[str, list[list[Row]]]
-) -> dict[str, Tally]:
+def _tally(source: Source, asked: Questions, forms: dict[str, list[list[Row]]]) -> dict[str, Tally]:
     """Run the reference once and compare every form with it, one sequence in memory at a time."""
     reference = Reference.load(source.base, source.adapter)
     tallies = {name: Tally() for name in forms}
@@ -158,7 +156,9 @@ def _gguf_hop(
         token_ids_equal=all(same_chat) and all(same_text),
         stop_equal=needed <= ends and declared <= needed,
         conversations=len(cases),
-        unequal=[i for i, ok in enumerate(map(all, zip(same_bytes, same_chat, strict=True))) if not ok],
+        unequal=[
+            i for i, ok in enumerate(map(all, zip(same_bytes, same_chat, strict=True))) if not ok
+        ],
         stops={
             "needed": sorted(needed),
             "ends": sorted(ends),
@@ -178,9 +178,7 @@ def _merged_hop(source: Source, merged: Path, cases: Sequence[Case], tally: Tall
         for c in (case.conversation for case in cases)
     ]
     same_bytes = [case.text == text for case, text in zip(cases, texts, strict=True)]
-    same_ids = [
-        case.ids == tokenizer.encode(t).ids for case, t in zip(cases, texts, strict=True)
-    ]
+    same_ids = [case.ids == tokenizer.encode(t).ids for case, t in zip(cases, texts, strict=True)]
     return Hop(
         origin="transformers",
         target="merged",
@@ -189,7 +187,9 @@ def _merged_hop(source: Source, merged: Path, cases: Sequence[Case], tally: Tall
         token_ids_equal=all(same_ids),
         stop_equal=set(own.stop_ids) == set(tokenizer.stop_ids),
         conversations=len(cases),
-        unequal=[i for i, ok in enumerate(map(all, zip(same_bytes, same_ids, strict=True))) if not ok],
+        unequal=[
+            i for i, ok in enumerate(map(all, zip(same_bytes, same_ids, strict=True))) if not ok
+        ],
         stops={"needed": sorted(own.stop_ids), "ends": sorted(tokenizer.stop_ids)},
         tally=tally,
     )

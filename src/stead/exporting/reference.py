@@ -24,13 +24,13 @@ class Reference:
         """Load a model folder, with its adapter unmerged. Raises: ModelError."""
         return cls(load_model(base, dtype="fp32", device="cpu", adapter=adapter))
 
-    @torch.inference_mode()
     def logprobs(self, ids: list[int], lengths: list[int]) -> torch.Tensor:
         """Return log-probabilities of the token after each prefix of `lengths`.
 
         Shapes: [P, V], float64: the softmax adds no rounding of its own to the comparison.
         """
-        logits_TV = self.loaded.model(torch.tensor([ids]), use_cache=False).logits[0]
+        with torch.inference_mode():
+            logits_TV = self.loaded.model(torch.tensor([ids]), use_cache=False).logits[0]
         logits_PV = logits_TV[[length - 1 for length in lengths]]
         return torch.log_softmax(logits_PV.double(), dim=-1)
 

@@ -14,6 +14,8 @@ from stead.core.errors import ConfigError
 from stead.core.events import Emit, ignore
 from stead.core.paths import Home
 from stead.data import prepare as preparing
+from stead.exporting.parity import run_parity
+from stead.exporting.run import run_export
 from stead.models.load import load_model
 from stead.models.new import new_model
 from stead.planning import history
@@ -93,4 +95,6 @@ def _train_verb(plan: dict[str, Any], resume: bool, emit: Emit) -> dict[str, Any
 VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     "new": new_model,
     "train": _train_verb,
+    "export": run_export,
+    "parity": run_parity,
 }

@@ -15,10 +15,12 @@ from stead.core.lazy import lazy
 from stead.exporting.gguf_file import U32, Value
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy as np
     import numpy.typing as npt
 
-    Array = npt.NDArray[np.float32]
+    Array: TypeAlias = npt.NDArray[np.float32]
 else:
     np = lazy("numpy", extra="local")
 
@@ -192,11 +194,10 @@ def _given(value: Any, usual: Any) -> Any:  # Any: JSON numbers
 def _context(config: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
     """Return the context length; a sliding window that this graph lacks caps it, and says so."""
     context = int(_given(config.get("max_position_embeddings"), 2048))
-    window = config.get("sliding_window")
-    used = window is not None and config.get("use_sliding_window", True)
-    if used and int(window) < context:
+    window = int(_given(config.get("sliding_window"), context))
+    if config.get("use_sliding_window", True) and window < context:
         note = f"sliding window {window}: the context length was cut from {context} to it"
-        return int(window), (note,)
+        return window, (note,)
     return context, ()
 
 

@@ -81,7 +81,8 @@ def _library() -> ctypes.CDLL:
         name, size = type_name(number).decode().upper(), row_size(number, 256)
         if (name, size) != (kind, size_bytes(kind, (256,))):
             raise ExportError(
-                "ggml-abi", f"{str(path)!r} says type {number} is {name!r} with {size} bytes per 256"
+                "ggml-abi",
+                f"{str(path)!r} says type {number} is {name!r} with {size} bytes per 256",
             )
     return library
 

@@ -81,7 +81,7 @@ def name_of(tokenizer: dict[str, Any]) -> str:  # Any: tokenizer.json
 
 def cut(definition: dict[str, Any]) -> list[str]:
     """Return the pieces the probe text is cut into by a tokenizer.json pre-tokenizer."""
-    shell = {
+    shell: dict[str, Any] = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
         "normalizer": None, "pre_tokenizer": definition, "post_processor": None, "decoder": None,
         "model": {"type": "BPE", "vocab": {}, "merges": []},

@@ -64,9 +64,7 @@ class Recipe:
     def _more_bits(self, layer: int) -> bool:
         """`use_more_bits` of llama-quant.cpp: the first and last eighth, and each third between."""
         eighth = self.layers // 8
-        return (
-            layer < eighth or layer >= 7 * self.layers // 8 or (layer - eighth) % 3 == 2
-        )
+        return layer < eighth or layer >= 7 * self.layers // 8 or (layer - eighth) % 3 == 2
 
 
 def canonical(quant: str) -> str:

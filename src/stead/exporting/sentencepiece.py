@@ -65,7 +65,8 @@ def _check_all_pairs(pairs: set[tuple[str, ...]], made: set[str], tokens: set[st
             reachable = all(len(h) == 1 or h in made for h in halves)
             if reachable and set(halves) <= tokens and halves not in pairs:
                 raise ExportError(
-                    "tokenizer-feature", f"{text!r} could be joined from {halves!r}, against the merges"
+                    "tokenizer-feature",
+                    f"{text!r} could be joined from {halves!r}, against the merges",
                 )
 
 
@@ -77,8 +78,8 @@ def _adds_space(tokenizer: dict[str, Any]) -> bool:
         return True
     if steps == _PREPENDED[1:] and pre is None:
         return False
-    plain = not steps and pre is not None and pre.get("type") == "Metaspace"
-    scheme = pre.get("prepend_scheme") if plain and not pre.get("split", True) else None
+    spaces = pre if not steps and pre is not None and pre.get("type") == "Metaspace" else {}
+    scheme = spaces.get("prepend_scheme") if not spaces.get("split", True) else None
     if scheme in ("always", "never"):
         return bool(scheme == "always")
     raise ExportError(

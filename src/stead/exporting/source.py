@@ -28,19 +28,20 @@ class Source:
     config: dict[str, Any]  # Any: config.json of the base
 
     @classmethod
-    def open(cls, path: str | Path) -> "Source":
-        """Find the model, and the base of an adapter.
+    def open(cls, path: str | Path, *, base: str | Path | None = None) -> "Source":
+        """Find the model, and the base of an adapter: `base` if given, else the recorded one.
 
         Raises: NotFound, ModelError("not-exportable" | "missing-base").
         """
         info = inspect(locate(path), tokenizer=False)
         if info.kind == "gguf":
             raise ModelError("not-exportable", f"{str(info.path)!r} is a GGUF file already")
-        base = info.path
-        if info.kind == "adapter":
-            base = info.base if info.base is not None else _missing_base(info.path)
-        adapter = info.path if info.kind == "adapter" else None
-        return cls(info.path, base, adapter, info.hash, files.read_json(base / "config.json"))
+        if info.kind == "model":
+            return cls(info.path, info.path, None, info.hash, _config(info.path))
+        found = info.base if base is None else locate(base)
+        if found is None:
+            raise _missing_base(info.path)
+        return cls(info.path, found, info.path, info.hash, _config(found))
 
     def tensors(self) -> Tensors:
         """Return the tensors, merged when there is an adapter. Raises: ModelError of `models/merge`."""
@@ -51,8 +52,9 @@ class Source:
     @property
     def tokenizer(self) -> Path:
         """The folder whose tokenizer the model was trained with: the adapter's own, if it has one."""
-        own = self.adapter is not None and (self.adapter / "tokenizer.json").is_file()
-        return self.adapter if own and self.adapter is not None else self.base
+        if self.adapter is not None and (self.adapter / "tokenizer.json").is_file():
+            return self.adapter
+        return self.base
 
     @property
     def template(self) -> str:
@@ -65,9 +67,14 @@ class Source:
         return read_object(self.folder / "stead.json")
 
 
-def _missing_base(adapter: Path) -> Path:
+def _config(folder: Path) -> dict[str, Any]:  # Any: JSON values
+    found: dict[str, Any] = files.read_json(folder / "config.json")
+    return found
+
+
+def _missing_base(adapter: Path) -> ModelError:
     name = merge.read_config(adapter).get("base_model_name_or_path")
-    raise ModelError(
+    return ModelError(
         "missing-base",
         f"the base {name!r} of the adapter {str(adapter)!r} is not here",
         hint=f"stead model add {name}" if name else None,

@@ -43,10 +43,8 @@ def read(folder: Path, rows: int, template: str | None) -> Vocab:
             "tokenizer-type", f"a {model.get('type')!r} tokenizer has no exporter, only BPE"
         )
     tokens, types = _tokens(tokenizer, rows)
-    if model.get("byte_fallback"):
-        kind = sentencepiece.metadata(tokenizer, tokens, types)
-    else:
-        kind = _byte_level(tokenizer)
+    pieces = bool(model.get("byte_fallback"))
+    kind = sentencepiece.metadata(tokenizer, tokens, types) if pieces else _byte_level(tokenizer)
     ids = _special_ids(folder, tokenizer, template)
     listed: dict[str, Value] = {f"{_KEY}.tokens": tokens, f"{_KEY}.token_type": types}
     return Vocab(kind | listed | ids, _notes(tokenizer))
@@ -85,15 +83,14 @@ def _byte_level(tokenizer: dict[str, Any]) -> dict[str, Value]:
     return found | ({f"{_KEY}.merges": merges} if merges else {})
 
 
-def _special_ids(
-    folder: Path, tokenizer: dict[str, Any], template: str | None
-) -> dict[str, Value]:
+def _special_ids(folder: Path, tokenizer: dict[str, Any], template: str | None) -> dict[str, Value]:
     text = TextTokenizer.open(folder)
     named = {"bos": text.bos_id, "eos": text.eos_id, "padding": text.pad_id}
     unknown = tokenizer["model"].get("unk_token")
     named["unknown"] = None if unknown is None else text.id(unknown)
+    # llama.cpp stops at eos, eot and eom alike; a third further stop has no key of its own.
     others = [i for i in text.stop_ids if i != text.eos_id]
-    named["eot"] = others[0] if others else None
+    named |= dict(zip(("eot", "eom"), others, strict=False))
     found: dict[str, Value] = {
         f"{_KEY}.{name}_token_id": U32(i) for name, i in named.items() if i is not None
     }
@@ -111,8 +108,8 @@ def _adds_bos(text: TextTokenizer, template: str | None) -> bool:
     """
     if not text.adds_bos or text.bos_id is None:
         return False
-    writes = template is None or "bos_token" in template or text.token(text.bos_id) in template
-    return writes
+    bos = str(text.token(text.bos_id))
+    return template is None or "bos_token" in template or bos in template
 
 
 def _notes(tokenizer: dict[str, Any]) -> tuple[str, ...]:
@@ -124,3 +121,9 @@ def _notes(tokenizer: dict[str, Any]) -> tuple[str, ...]:
         if flags:
             notes.append(f"llama.cpp ignores {', '.join(flags)} of the token {token['content']!r}")
     return tuple(notes)
+
+
+def control_ids(folder: Path) -> list[int]:
+    """Return the ids of a tokenizer's special tokens, which text never spells."""
+    added = read_object(folder / "tokenizer.json").get("added_tokens", ())
+    return [int(token["id"]) for token in added if token.get("special")]

@@ -22,10 +22,12 @@ from stead.models import weights
 from stead.models.weights import Weights
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy as np
     import numpy.typing as npt
 
-    Array = npt.NDArray[np.float32]
+    Array: TypeAlias = npt.NDArray[np.float32]
 else:
     np = lazy("numpy", extra="data")
 
@@ -186,12 +188,13 @@ class Merged:
 
     def float32(self, name: str) -> "Array":
         """Return the merged tensor as float32."""
-        if name in self.adapter.replaced:
-            weight = self.adapter.tensors.float32(self.adapter.replaced[name])
-        else:
-            weight = self.base.float32(self._source(name))
+        own = self.adapter.replaced.get(name)
+        weight = self._base(name) if own is None else self.adapter.tensors.float32(own)
         delta = self.adapter.deltas.get(name)
         return weight if delta is None else self._apply(weight, delta)
+
+    def _base(self, name: str) -> "Array":
+        return self.base.float32(self._source(name))
 
     def _source(self, name: str) -> str:
         return _EMBED if self.untied and name == _HEAD else name
@@ -260,7 +263,7 @@ def recorded_hash(adapter: Path, config: dict[str, Any]) -> str | None:
     path = adapter / "stead.json"
     beside = files.read_json(path) if path.is_file() else {}
     found = beside.get("base_hash", config.get("base_hash"))
-    return None if found is None else str(found)
+    return str(found) if found else None  # "" is how training says that it did not know
 
 
 def _check_recorded(base: Path, adapter: Adapter) -> None:
@@ -269,7 +272,7 @@ def _check_recorded(base: Path, adapter: Adapter) -> None:
     want = recorded_hash(adapter.folder, adapter.config)
     if want is None:
         return
-    have = inspect(base).hash
+    have = inspect(base, tokenizer=False).hash
     if have != want:
         raise ModelError(
             "wrong-base",

@@ -22,10 +22,12 @@ from stead.models.weights import Tensors
 from stead.values import Artifact
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy as np
     import numpy.typing as npt
 
-    Array = npt.NDArray[np.float32]
+    Array: TypeAlias = npt.NDArray[np.float32]
 
 _EMBEDDINGS, _OUTPUT, _FACTORS = "token_embd.weight", "output.weight", "rope_freqs.weight"
 _PLAIN = {"F32": "F32", "F16": "F16", "BF16": "BF16"}
@@ -104,8 +106,8 @@ def _plan(source: Source, quant: str) -> _Layout:
 def _check_complete(family: families.Family, shapes: dict[str, tuple[int, ...]]) -> None:
     """Refuse a model that lacks a weight: llama.cpp would refuse it too, with fewer words."""
     need = [_EMBEDDINGS, "output_norm.weight"]
-    parts = ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output")
-    parts += ("ffn_norm", "ffn_gate", "ffn_up", "ffn_down")
+    parts = ["attn_norm", "attn_q", "attn_k", "attn_v", "attn_output"]
+    parts += ["ffn_norm", "ffn_gate", "ffn_up", "ffn_down"]
     need += [f"blk.{i}.{part}.weight" for i in range(family.layers) for part in parts]
     absent = [name for name in need if name not in shapes]
     if absent:

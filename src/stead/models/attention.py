@@ -6,6 +6,7 @@ segments, L tokens of one, H heads, K key heads, G query heads per key head, D h
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ def _by_segment(
 ) -> Tensor:  # fmt: skip
     """Attend by autograd's own operations: any device, soft caps and dropout. [H, T, D] → same."""
     parts = []
-    for a, b in zip(starts[:-1], starts[1:], strict=True):
+    for a, b in pairwise(starts):
         one = (q[None, :, a:b], k[None, :, a:b], v[None, :, a:b])
         if softcap is not None:
             parts.append(_capped(*one, scale, window, softcap, dropout)[0])
@@ -109,11 +110,21 @@ def _capped(
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, starts: Sequence[int], scale: float, window: int | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    starts: Sequence[int],
+    scale: float,
+    window: int | None,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Attend inside each segment, no gradient kept. Shapes: [H, T, D], [K, T, D] → [H, T, D]."""
-    out = torch.empty(q.shape[1], q.shape[0], q.shape[2], dtype=q.dtype).transpose(0, 1)
-    for a, b in zip(starts[:-1], starts[1:], strict=True):
+    """Attend inside each segment, no gradient kept; write into `out` if given.
+
+    Shapes: q and out [H, T, D], k and v [K, T, D].
+    """
+    if out is None:
+        out = torch.empty(q.shape[1], q.shape[0], q.shape[2], dtype=q.dtype).transpose(0, 1)
+    for a, b in pairwise(starts):
         one = (q[None, :, a:b], k[None, :, a:b], v[None, :, a:b])
         if window is not None and b - a > window:
             bias = _bias(b - a, b - a, 0, window, q.dtype, q.device)
@@ -134,7 +145,7 @@ def attend_backward(
     Shapes: as `attend`; grad [H, T, D].
     """
     dq, dk, dv = into
-    for a, b in zip(starts[:-1], starts[1:], strict=True):
+    for a, b in pairwise(starts):
         one = slice(a, b)
         _segment_backward(
             q[:, one], k[:, one], v[:, one], grad[:, one], scale, window,

@@ -6,6 +6,7 @@ Knows nothing about methods, optimizers or steps. Legend: T tokens of a micro-ba
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -79,8 +80,9 @@ class Learner:
         starts = tuple(int(s) for s in batch.starts)
         if self.rows_apart is None:
             return self._forward(tokens, positions, starts)
-        pairs = zip(starts[:-1], starts[1:], strict=True)
-        return torch.cat([self._forward(tokens[a:b], positions[a:b], (0, b - a)) for a, b in pairs])
+        return torch.cat(
+            [self._forward(tokens[a:b], positions[a:b], (0, b - a)) for a, b in pairwise(starts)]
+        )
 
     def label_loss(self, batch: FlatBatch) -> tuple[Tensor, int]:
         """Return the summed loss over the labelled tokens, and their number. Units: nats."""

@@ -409,6 +409,7 @@ def _finish(parts: _Parts, run: Run) -> dict[str, Any]:
 def _fill(parts: _Parts, folder: Path, result: dict[str, Any]) -> None:
     origin = Origin(parts.loaded.folder, str(parts.lineage.get("base_hash", "")), parts.lineage)
     with checkpoint.translated(folder):
+        parts.stepper.close()  # weights are plain tensors again
         parts.adapter.save(parts.loaded.model, lowrank, folder, origin)
     result["weights_sha256"] = _weights_hash(folder)
     stead = {

@@ -107,12 +107,15 @@ class Optimizer:
         if limit > 0 and norm > limit:
             torch._foreach_mul_(list(gradients.values()), limit / (norm + 1e-6))
         for name, master in self.masters.items():
-            master.grad = gradients[name]
+            # The fused kernel walks memory in order whatever the strides say, so they must agree.
+            master.grad = gradients[name].contiguous()
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._round()
+        # Fused kernels write without counting; compute copies of the weights watch the count.
+        torch.autograd.graph.increment_version(list(self.parameters.values()))
         return norm
 
     @torch.no_grad()  # type: ignore[misc]  # torch is untyped here

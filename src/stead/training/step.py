@@ -77,7 +77,7 @@ class Stepper:
         )
 
     def close(self) -> None:
-        """End the lanes and give the model back."""
+        """End the lanes and give the model back; closing twice is allowed."""
         if self._pool is not None:
             self._pool.shutdown()
         self.learner.close()

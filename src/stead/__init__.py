@@ -1,7 +1,7 @@
 """stead: acquire, fine-tune, evaluate, convert and serve language models.
 
 The public names import their room on first use, so `import stead` stays light:
-`plan`, `train`, `evaluate`, `export`, `parity`, `Gateway`, `pipeline`.
+`plan`, `train`, `evaluate`, `export`, `parity`, `Gateway`.
 """
 
 import importlib
@@ -10,11 +10,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "plan": "stead.pipeline:plan",
-    "train": "stead.pipeline:train",
-    "evaluate": "stead.pipeline:evaluate",
-    "export": "stead.pipeline:export",
-    "parity": "stead.pipeline:parity",
+    "plan": "stead.api:plan",
+    "train": "stead.api:train",
+    "evaluate": "stead.api:evaluate",
+    "export": "stead.api:export",
+    "parity": "stead.api:parity",
     "Gateway": "stead.app.gateway:Gateway",
 }
 

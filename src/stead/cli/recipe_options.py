@@ -12,42 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from stead.config import load
+from stead.config.options import OPTIONS
 from stead.config.recipe import Given
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One flag: its key in the recipe, whether its value is a text or read as YAML, its help."""
-
-    flag: str
-    key: str
-    help: str
-    is_text: bool = False
-
-    @property
-    def name(self) -> str:
-        """The Python name of the flag."""
-        return self.flag.removeprefix("--").replace("-", "_")
-
-
-OPTIONS = (
-    Option("--model", "model.path", "Model folder, or the name of an added model.", is_text=True),
-    Option("--method", "method", "How to learn, for instance sft.", is_text=True),
-    Option("--adapter", "adapter", "What is trained, for instance lora or full.", is_text=True),
-    Option("--out", "out", "Run folder.", is_text=True),
-    Option("--name", "name", "Name of the run, for people.", is_text=True),
-    Option("--epochs", "trainer.epochs", "Passes over the training rows."),
-    Option("--max-steps", "trainer.max_steps", "Stop after so many optimizer steps."),
-    Option("--batch-tokens", "trainer.batch_tokens", "Most tokens per micro-batch."),
-    Option("--batch-rows", "trainer.batch_rows", "Exactly so many rows per micro-batch."),
-    Option("--accumulation", "trainer.accumulation", "Micro-batches per optimizer step."),
-    Option("--lr", "trainer.lr", "Peak learning rate."),
-    Option("--seed", "trainer.seed", "Seed of row order, new weights and dropout."),
-    Option("--dtype", "model.dtype", "fp32, bf16, fp16 or auto.", is_text=True),
-    Option("--limit", "data.limit", "Use at most so many rows."),
-    Option("--max-length", "data.max_length", "Longest sequence in tokens."),
-    Option("--eval-share", "data.eval_share", "Share of rows held out of training."),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,13 @@ class Packed:
             row += m.out_features
 
     def backward(
-        self, grad: Tensor, wide: Tensor, mask: Tensor | None, needs: Sequence[bool], *, into_x: bool
+        self,
+        grad: Tensor,
+        wide: Tensor,
+        mask: Tensor | None,
+        needs: Sequence[bool],
+        *,
+        into_x: bool,
     ) -> tuple[Tensor | None, list[Slot]]:
         """Return the gradient of x and those of `tensors()`.
 

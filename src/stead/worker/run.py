@@ -10,11 +10,11 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from stead import pipeline
 from stead.core import files
 from stead.core.errors import SteadError
 from stead.core.events import EventLog, Failed, Finished
 from stead.core.process import stop_requested
+from stead.pipeline.verbs import VERBS
 
 
 def _on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -29,7 +29,7 @@ def main(job_path: Path) -> int:
     verb = job["verb"]
     log = EventLog(job_path.parent / "events.jsonl")
     try:
-        result = pipeline.VERBS[verb](**job["spec"], emit=log)
+        result = VERBS[verb](**job["spec"], emit=log)
     except SteadError as error:
         log(Failed(stage=verb, error=error.to_dict()))
         return error.exit_status

@@ -11,6 +11,7 @@ import typer
 from stead.app import runs
 from stead.app.plans import make_plan
 from stead.cli import console
+from stead.cli.plan_view import show_plan
 from stead.cli.recipe_options import Request, recipe_command
 from stead.core.paths import Home
 from stead.planning.plan import Plan
@@ -30,16 +31,12 @@ def _train(
     """Train a model: a recipe or options in, a run folder with the finished weights out."""
     plan = make_plan(request.recipe, request.overrides, allow=request.allow)
     if dry_run:
-        from stead.cli.plan_view import show_plan
-
-        show_plan(plan, as_json=json_)
+        show_plan(plan, as_json=json_, quiet=quiet)
         return
     folder = _folder(plan)
     plan = plan.placed(folder)
     with console.progress(quiet=quiet) as emit:
-        result = runs.launch(
-            "train", {"plan": plan.to_json(), "resume": resume}, folder, emit
-        )
+        result = runs.launch("train", {"plan": plan.to_json(), "resume": resume}, folder, emit)
     if json_:
         console.out_json(result)
         return
@@ -57,10 +54,14 @@ def _show(result: dict[str, Any]) -> None:
     loss = f"final loss {result['final_loss']:.4f}"
     if result["eval_loss"] is not None:
         loss += f", held-out loss {result['eval_loss']:.4f}"
-    console.out(f"{result['steps']} steps, {result['tokens']} tokens in {result['seconds']:.1f} s "
-                f"({result['tokens_per_s']:.0f} tokens/s), {loss}")
+    console.out(
+        f"{result['steps']} steps, {result['tokens']} tokens in {result['seconds']:.1f} s "
+        f"({result['tokens_per_s']:.0f} tokens/s), {loss}"
+    )
     console.out(f"weights: {result['final']}")
-    console.out(f"next:    stead evaluate --model {result['out']} --data FILE --metrics exact_match")
+    console.out(
+        f"next:    stead evaluate --model {result['out']} --data FILE --metrics exact_match"
+    )
 
 
 command = recipe_command(_train)

@@ -1,0 +1,144 @@
+"""The stages of a run, one function each, and the line that joins them.
+
+Knows nothing about surfaces, databases or how a Plan is made. Importable from a notebook:
+
+    prepared = prepare(plan)
+    checkpoint = train(plan, prepared)
+    report = measure(plan, checkpoint)
+    artifacts = convert(plan, checkpoint)
+"""
+
+from pathlib import Path
+
+from stead.config import load as config_files
+from stead.config.kinds import registry
+from stead.core.errors import ConfigError
+from stead.core.events import Emit, ignore
+from stead.core.paths import Home
+from stead.data import prepare as preparing
+from stead.exporting.run import run_export
+from stead.models.load import load_model
+from stead.pipeline.evaluate import Question, evaluate
+from stead.planning import history
+from stead.planning.plan import Plan
+from stead.training.fit import fit
+from stead.values import Artifact, Checkpoint, LoadedModel, PreparedData, Report
+
+
+def run(plan: Plan, *, resume: bool = False, emit: Emit = ignore) -> Checkpoint:
+    """Walk the whole line: rows → tokens → weights → scores → files, as far as the plan goes.
+
+    The checkpoint's `meta` is the summary of the run; `reports` and `artifacts` are added to it.
+    """
+    checkpoint = train(plan, resume=resume, emit=emit)
+    report = measure(plan, checkpoint, emit=emit)
+    artifacts = convert(plan, checkpoint, emit=emit)
+    if report is not None:
+        checkpoint.meta["scores"] = report.scores
+    if artifacts:
+        checkpoint.meta["artifacts"] = [str(a.path) for a in artifacts]
+    return checkpoint
+
+
+def prepare(plan: Plan, *, emit: Emit = ignore) -> PreparedData:
+    """Turn the plan's rows into token sequences, once: the same inputs give the same folder."""
+    data = plan.config.data
+    kinds = registry("method").get(plan.config.method.type).kinds
+    folder = Home.find().ensure().datasets
+    length = data.max_length if isinstance(data.max_length, int) else None
+    return preparing.prepare(
+        data, Path(plan.model["path"]), folder, kind_wanted=kinds[0], max_length=length, emit=emit
+    )
+
+
+def load(plan: Plan) -> LoadedModel:
+    """Load the plan's base model as the plan says."""
+    section = plan.config.model
+    return load_model(
+        Path(plan.model["path"]),
+        dtype=section.dtype,
+        device=section.device,
+        attention=section.attention,
+    )
+
+
+def train(plan: Plan, *, resume: bool = False, emit: Emit = ignore) -> Checkpoint:
+    """Prepare, load and train; return the finished weights in `<out>/final`.
+
+    `meta` is the summary that `stead train --json` prints. Raises: what the stages raise.
+    """
+    config = plan.config
+    if config.out is None:
+        raise ConfigError("missing-key", "out is missing; give it in the recipe or --out DIR")
+    out = Path(config.out)
+    _write_request(plan, out)
+    prepared = prepare(plan, emit=emit)
+    result = fit(
+        trainer=config.trainer,
+        method_name=config.method.type,
+        method_config=config.method,
+        adapter_name=config.adapter.type,
+        adapter_config=config.adapter,
+        prepared=prepared,
+        loaded=load(plan),
+        run_dir=out,
+        resume=resume,
+        emit=emit,
+        lineage={"base_hash": plan.model["hash"], "plan": plan.hash, "name": config.name},
+    )
+    actual = {"memory_bytes": result["peak_rss_mib"] * 2**20, "seconds": result["seconds"]}
+    history.record(plan, actual, Home.find())
+    result["plan"] = plan.hash
+    return Checkpoint(
+        Path(result["final"]), int(result["steps"]), str(result["weights_sha256"]), result
+    )
+
+
+def measure(plan: Plan, checkpoint: Checkpoint, *, emit: Emit = ignore) -> Report | None:
+    """Score the trained model beside its base, when the plan names metrics; else None."""
+    section, data = plan.config.evaluation, plan.config.data
+    if not section.metrics:
+        return None
+    rows = section.data if section.data is not None else data.eval_path
+    if rows is None:
+        raise ConfigError(
+            "no-evaluation-data",
+            "evaluation.metrics is set, but neither evaluation.data nor data.eval_path names rows",
+        )
+    question = Question(
+        data=rows,
+        metrics=section.metrics,
+        limit=section.limit,
+        max_new_tokens=section.max_new_tokens,
+    )
+    out = Path(str(plan.config.out))
+    return evaluate(str(checkpoint.path), question, against=plan.model["path"], out=out, emit=emit)
+
+
+def convert(plan: Plan, checkpoint: Checkpoint, *, emit: Emit = ignore) -> list[Artifact]:
+    """Write every export the plan asks for, below `<out>/artifacts` unless it says where."""
+    artifacts = []
+    for section in plan.config.export:
+        suffix = "." + section.format if section.format == "gguf" else ""
+        name = "-".join(filter(None, (section.format, section.quant))) + suffix
+        folder = Path(str(plan.config.out)) / "artifacts"
+        target = folder / name if section.out is None else Path(section.out)
+        made = run_export(
+            str(checkpoint.path),
+            str(target),
+            format=section.format,
+            quant=section.quant,
+            emit=emit,
+        )
+        artifacts.append(
+            Artifact(target, made["format"], made["quant"], made["sha256"], made["bytes"], made)
+        )
+    return artifacts
+
+
+def _write_request(plan: Plan, out: Path) -> None:
+    """Keep what was asked and what was decided, unless the folder holds an older run's."""
+    if any((out / "checkpoints").glob("step-*")) or (out / "final").exists():
+        return  # whether it may go on is the trainer's to say, by its fingerprint
+    plan.write(out / "plan.json")
+    config_files.dump(out / "run.yaml", plan.config.model_dump(mode="json"))

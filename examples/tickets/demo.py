@@ -28,11 +28,12 @@ def stead(*arguments: str, ok: tuple[int, ...] = (0,)) -> dict[str, Any]:
     """Run one `stead` command with --json, show it, and return its JSON object."""
     print(f"\n$ stead {shlex.join(arguments)}", flush=True)
     command = [sys.executable, "-m", "stead", *arguments, "--json"]
+    started = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True)
     if done.returncode not in ok:
         sys.exit(f"the command above ended with status {done.returncode}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    return result | {"wall_s": round(time.monotonic() - started, 2)}
 
 
 def make_rows(work: Path, train: int, test: int, seed: int) -> dict[str, Path]:

@@ -37,6 +37,7 @@ def _wait(client: OpenAI, process: "subprocess.Popen[bytes]", limit_s: float) ->
 
 def ask(gguf: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Serve `gguf`, send each row's prompt, and return the answers with the time they took."""
+    started = time.monotonic()
     port = free_port()
     print(f"\n$ stead serve --model {gguf} --port {port}", flush=True)
     command = [sys.executable, "-m", "stead", "serve", "--model", str(gguf), "--port", str(port)]
@@ -49,7 +50,8 @@ def ask(gguf: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
         client.close()
         process.send_signal(signal.SIGTERM)
         process.wait(20)
-    return {"model": model, "answers": answers}
+    seconds = round(time.monotonic() - started, 2)
+    return {"model": model, "answers": answers, "wall_s": seconds}
 
 
 def _one(client: OpenAI, model: str, messages: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from stead.core.errors import ConfigError, MissingDependency
@@ -99,7 +99,7 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             if not module.name.startswith("_"):
                 found[module.name] = f"{self.package}.{module.name}"
-        for point in _points(f"stead.{self.kind}"):
+        for point in self._points:
             if point.name in found:
                 raise ConfigError(
                     "duplicate",
@@ -108,6 +108,11 @@ class Registry(Generic[T]):
                 )
             found[point.name] = point.value
         return found | {name: where for name, (where, _) in self._added.items()}
+
+    @cached_property
+    def _points(self) -> importlib.metadata.EntryPoints:
+        """The group's entry points; reading them opens a file per installed distribution."""
+        return importlib.metadata.entry_points(group=f"stead.{self.kind}")
 
     def _load(self, name: str) -> type[T]:
         if name in self._added:
@@ -143,12 +148,6 @@ class Registry(Generic[T]):
             name=name,
             suggestion=near[0] if near else None,
         )
-
-
-@lru_cache
-def _points(group: str) -> importlib.metadata.EntryPoints:
-    """Return a group's entry points; reading them opens a file per installed distribution."""
-    return importlib.metadata.entry_points(group=group)
 
 
 def _present(module: str) -> bool:

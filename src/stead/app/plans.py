@@ -59,5 +59,7 @@ def survey_rows(config: RunConfig, model: ModelFacts, longest: int) -> DataFacts
         kind=found.kind,
         dropped=found.dropped,
         truncated=found.counts.get("truncated", 0),
+        readers=tuple(found.readers),
+        formats=tuple(found.formats),
         explanation="; ".join(found.why),
     )

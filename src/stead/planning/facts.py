@@ -60,6 +60,8 @@ class DataFacts:
     kind: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)
     truncated: int = 0
+    readers: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
     explanation: str = ""
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
@@ -73,6 +75,8 @@ class DataFacts:
             "kind": self.kind,
             "dropped": dict(self.dropped),
             "truncated": self.truncated,
+            "readers": list(self.readers),
+            "formats": list(self.formats),
             "explanation": self.explanation,
             "hash": self.hash,
         }

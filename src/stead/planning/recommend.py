@@ -32,7 +32,7 @@ def tokens_that_fit(config: RunConfig, model: ModelFacts, hardware: Hardware) ->
     chunk = config.trainer.logits_chunk
     chunk = chunk if isinstance(chunk, int) else 0
     fixed = sum(memory.parts(config, model, 0, chunk).values())
-    each = memory.parts(config, model, 1000, 0)["activations"] / 1000
+    each = sum(memory.parts(config, model, 1000, chunk).values()) / 1000 - fixed / 1000
     cards = [g for g in hardware.gpus if g.kind == config.model.device]
     whole = cards[0].memory_bytes if cards else hardware.ram_bytes
     return max(0, int((whole * _SHARE - fixed) / max(each, 1.0)))

@@ -133,9 +133,13 @@ def _longest(draft: _Draft, allow: Collection[str]) -> int:
 
 def _fit_data(draft: _Draft, data: DataFacts, longest: int) -> None:
     """Settle what depends on the rows: lengths, batches, learning rate, checkpoints."""
+    for key, names in (("data.reader", data.readers), ("data.format", data.formats)):
+        if len(set(names)) == 1:
+            draft.settle(key, names[0], f"detected ({data.explanation})")
     top = data.lengths.get("max", longest)
     length = max(8, min(longest, -(-top // 8) * 8))  # a multiple of 8 keeps matrix tiles whole
-    why = f"longest row has {top} tokens" if top <= longest else f"limit of {longest} tokens"
+    cut = data.truncated or top > longest
+    why = f"rows are cut at {longest} tokens" if cut else f"longest row has {top} tokens"
     draft.settle("data.max_length", length, f"data ({why})")
     if draft.config.trainer.batch_rows is not None:
         draft.settle("trainer.batch_tokens", None, "trainer.batch_rows is given")
@@ -156,7 +160,7 @@ def _budget(draft: _Draft, data: DataFacts) -> tuple[int, str]:
     reason = f"profile for {config.model.device}"
     small = data.tokens // (_STEPS_PER_EPOCH * config.trainer.accumulation)
     if small < budget:
-        budget = max(256, small // 64 * 64)
+        budget = max(512, small // 64 * 64)
         reason = f"data (about {_STEPS_PER_EPOCH} steps per epoch from {data.tokens} tokens)"
     fits = recommend.tokens_that_fit(config, draft.model, draft.hardware)
     if fits < budget:

@@ -177,7 +177,7 @@ def test_small_data_gets_smaller_batches_so_that_there_are_steps() -> None:
     small = make(data=replace(DATA, tokens=9_000, rows=90))
     large = make(data=replace(DATA, tokens=9_000_000, rows=90_000))
 
-    assert small.config.trainer.batch_tokens == 448
+    assert small.config.trainer.batch_tokens == 512
     assert large.config.trainer.batch_tokens == 2048
     assert small.origins["trainer.batch_tokens"].startswith("data")
     assert large.origins["trainer.batch_tokens"] == "profile for cpu"

@@ -191,7 +191,7 @@ def test_fixed_rows_take_the_place_of_the_token_budget() -> None:
 
 
 def test_little_memory_gives_small_batches() -> None:
-    tight = replace(CPU, ram_bytes=int(0.9 * GIB), ram_free_bytes=int(0.9 * GIB))
+    tight = replace(CPU, ram_bytes=int(1.5 * GIB), ram_free_bytes=int(1.5 * GIB))
 
     made = make(data=replace(DATA, tokens=9_000_000), hardware=tight)
 

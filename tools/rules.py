@@ -265,15 +265,15 @@ def empty_packages(source: Source) -> Iterator[Hit]:
 
 def error_codes(source: Source) -> Iterator[Hit]:
     """An error's code is stable kebab-case: users and other programs match on it."""
-    for line, code in codes(source.tree):
+    for line, code, _ in raised(source.tree):
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code):
             yield line, f"the code {code!r} should be kebab-case"
 
 
-def codes(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield (line, code) of every error of ours that is made in a module."""
+def raised(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+    """Yield (line, code, class) of every error of ours that is made in a module."""
     ours = {
-        alias.asname if alias.asname else alias.name
+        alias.asname if alias.asname else alias.name: alias.name
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module == "stead.core.errors"
         for alias in node.names
@@ -282,7 +282,7 @@ def codes(tree: ast.Module) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Call) and _dotted(node.func) in ours and len(node.args) >= 2:
             code = node.args[0]
             if isinstance(code, ast.Constant) and isinstance(code.value, str):
-                yield node.lineno, code.value
+                yield node.lineno, code.value, ours[_dotted(node.func)]
 
 
 def module_docstring(source: Source) -> Iterator[Hit]:

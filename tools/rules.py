@@ -198,7 +198,7 @@ _WRITERS = ("core/files.py", "core/manifest.py", "core/events.py")
 
 
 def torn_files(source: Source) -> Iterator[Hit]:
-    """A file that is written in place is torn by a crash."""
+    """A file that is written in place is torn by a crash; a new one ("x") replaces nothing."""
     if source.inside(*_WRITERS):
         return
     for call, name in _calls(source):
@@ -215,7 +215,7 @@ def _write_mode(call: ast.Call, *, is_method: bool) -> bool:
     place = 0 if is_method and _dotted(call.func) not in ("io.open", "gzip.open") else 1
     modes = [k.value for k in call.keywords if k.arg == "mode"] + call.args[place : place + 1]
     texts = [m.value for m in modes if isinstance(m, ast.Constant) and isinstance(m.value, str)]
-    return any(re.fullmatch(r"[rwxabt+]+", t) and set(t) & set("wx+") for t in texts)
+    return any(re.fullmatch(r"[rwxabt+]+", t) and set(t) & set("w+") for t in texts)
 
 
 def asynchronous(source: Source) -> Iterator[Hit]:
@@ -307,11 +307,29 @@ RULES: dict[str, Callable[[Source], Iterator[Hit]]] = {
 }
 
 
+_EMPTY_NAME = "an empty list of architectures has no first name"
+_WIRE = "on the wire an empty finish reason means the same as none"
+ALLOWED: dict[tuple[str, str], str] = {
+    ("or-default", "evaluation/report.py"): "a metric without signature is shown as plain",
+    ("or-default", "exporting/card.py"): _EMPTY_NAME,
+    ("or-default", "exporting/families.py"): _EMPTY_NAME,
+    ("or-default", "wire/dialects/openai_chat.py"): _WIRE,
+    ("or-default", "wire/dialects/openai_completions.py"): _WIRE,
+    ("broad-except", "data/tokenizer.py"): "the tokenizers library raises plain Exception",
+    ("broad-except", "engines/child.py"): "the entry of a child process",
+    ("broad-except", "inference/fan.py"): "the error travels through a queue and is raised there",
+    ("broad-except", "serving/asgi.py"): "the edge of a server: every fault gets an answer",
+    ("torn-file", "hub/library.py"): "moves whole folders, verified before and synced after",
+    ("torn-file", "models/checkpoint.py"): "hides a retired folder before it is removed",
+}
+"""Whole files that a rule does not fit, each with its reason."""
+
+
 def check(source: Source) -> Iterator[tuple[int, str, str]]:
     """Yield (line, rule, message) for each finding that the line does not opt out of."""
     for rule, find in RULES.items():
         for line, message in find(source):
-            if not source.allows(line, rule):
+            if (rule, source.name) not in ALLOWED and not source.allows(line, rule):
                 yield line, rule, message
 
 

@@ -43,7 +43,7 @@ FAULTS = [
     ("code-through-data", "data/x.py", "from pickle import loads"),
     ("code-through-data", "store/x.py", "db.execute(f'select {x}')"),
     ("torn-file", "data/x.py", "open(p, 'w')"),
-    ("torn-file", "data/x.py", "open(p, mode='xb')"),
+    ("torn-file", "data/x.py", "open(p, mode='wb')"),
     ("torn-file", "data/x.py", "p.open('r+')"),
     ("torn-file", "data/x.py", "p.write_text(t)"),
     ("torn-file", "data/x.py", "os.replace(a, b)"),

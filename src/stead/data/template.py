@@ -83,7 +83,12 @@ class _Marks(Extension):
         self.environment.budget.spend()  # type: ignore[attr-defined]
         return ""
 
+    def _literal(self, value: Any) -> Any:  # Any: a list, tuple or dict of template values
+        measure(value)  # nested ones double with every step and print as 2^steps
+        return value
+
     def _concat(self, parts: Sequence[Any]) -> str:  # Any: template values
+        measure(list(parts))
         texts = [str(part) for part in parts]
         fits(sum(map(len, texts)))
         return "".join(texts)
@@ -106,6 +111,22 @@ class _Names(Namespace):
         _check_name(name)
         super().__setitem__(name, value)
 
+    def __repr__(self) -> str:
+        return "<namespace>"
+
+
+def _printable(value: Any) -> Any:  # Any: template values
+    """Refuse to print nested values that would print without end."""
+    if isinstance(value, list | tuple | dict):
+        measure(value)
+    return value
+
+
+def _dict(*args: Any, **kwargs: Any) -> dict[Any, Any]:  # Any: what dict() takes
+    found = dict(*args, **kwargs)
+    measure(found)
+    return found
+
 
 def _check_name(name: object) -> None:
     if isinstance(name, str) and name.startswith("_"):
@@ -121,6 +142,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
+            finalize=_printable,
             optimized=False,  # constants would be computed while compiling, before any limit
             extensions=[_Marks, LoopControlExtension],
         )
@@ -133,7 +155,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters.update(filters | {"tojson": tojson})
         self.globals.clear()
         self.globals.update(
-            range=self._range, dict=dict, namespace=_Names, raise_exception=_raise,
+            range=self._range, dict=_dict, namespace=_Names, raise_exception=_raise,
             strftime_now=self._now,
         )  # fmt: skip
 
@@ -190,11 +212,11 @@ class _Environment(ImmutableSandboxedEnvironment):
             step = nodes.ExprStmt(extension.call_named("_step")).set_lineno(block.lineno)
             body: list[nodes.Node] = block.body  # type: ignore[attr-defined]  # all three have one
             body.insert(0, step)
-        _replace_concat(tree, extension)
+        _measure_literals(tree, extension)
 
 
-def _replace_concat(tree: nodes.Node, extension: _Marks) -> None:
-    """Turn each `a ~ b` into a measured call; jinja has no hook for that operator."""
+def _measure_literals(tree: nodes.Node, extension: _Marks) -> None:
+    """Turn each `a ~ b`, list and dict into a measured call; jinja has no hook for those."""
     for name, value in tree.iter_fields():
         if isinstance(value, nodes.Node):
             setattr(tree, name, _measured(value, extension))
@@ -203,11 +225,15 @@ def _replace_concat(tree: nodes.Node, extension: _Marks) -> None:
 
 
 def _measured(node: nodes.Node, extension: _Marks) -> nodes.Node:
-    _replace_concat(node, extension)
-    if not isinstance(node, nodes.Concat):
-        return node
-    listed = nodes.List(node.nodes, lineno=node.lineno)
-    return extension.call_named("_concat", listed).set_lineno(node.lineno)
+    _measure_literals(node, extension)
+    if isinstance(node, nodes.Concat):
+        listed = nodes.List(node.nodes, lineno=node.lineno)
+        return extension.call_named("_concat", listed).set_lineno(node.lineno)
+    is_tuple = isinstance(node, nodes.Tuple) and node.ctx == "load"
+    if isinstance(node, nodes.List | nodes.Dict) or is_tuple:
+        assert isinstance(node, nodes.Expr)  # noqa: S101 - for the type checker
+        return extension.call_named("_literal", node).set_lineno(node.lineno)
+    return node
 
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:

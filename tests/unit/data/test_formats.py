@@ -276,7 +276,7 @@ names = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(names, json_values, min_size=1, max_size=5))
 def test_any_record_gives_rows_or_a_typed_error(fields):
     for name in formats.names():

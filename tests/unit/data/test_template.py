@@ -109,7 +109,7 @@ def test_the_date_is_fixed_unless_it_is_passed():
     assert render("{{ strftime_now('%d %b %Y') }}") == "26 Jul 2024"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text(alphabet="{}%- '\"abmessagesforinif|.()[]~+*1\n", max_size=60))
 def test_any_source_renders_or_raises_a_typed_error(source):
     try:
@@ -181,7 +181,7 @@ PLAIN = "{{ bos_token }}{% for m in messages %}{{ m.role + ': ' + m.content|trim
 words = st.text(alphabet="ab:<|>\n im_end/s\\{}%é🙂", min_size=1, max_size=12).filter(str.strip)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), words), min_size=1, max_size=6))
 @pytest.mark.spec("003-048")
 def test_masks_cover_exactly_the_answers_of_any_conversation(turns):
@@ -195,7 +195,7 @@ def test_masks_cover_exactly_the_answers_of_any_conversation(turns):
     assert rendered.text == template.render(messages)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), words), min_size=1, max_size=6))
 def test_masks_of_a_template_without_header_cover_the_trimmed_answers(turns):
     messages = tuple(Message(role, text) for role, text in turns)

@@ -74,7 +74,7 @@ def test_a_planted_fault_in_the_mask_is_found():
     assert silent.silent == 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=12), st.data())
 def test_trained_tokens_lie_in_spans_and_cover_them(pieces, data):
     text = "".join(pieces)

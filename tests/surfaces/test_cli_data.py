@@ -1,28 +1,28 @@
 """`stead data` as a user runs it: exit status, JSON as the last line, nothing harmful on the screen."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from stead.cli.main import run
+
 
 @pytest.fixture
-def stead(tmp_path):
-    environment = {**os.environ, "STEAD_HOME": str(tmp_path / "home"), "NO_COLOR": "1"}
+def stead(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STEAD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NO_COLOR", "1")
 
-    def run(*arguments: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "stead", "data", *arguments], capture_output=True, text=True,
-            env=environment, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout
+    def call(*arguments: str, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as done:
+            run(["data", *arguments])
+        output = capsys.readouterr()
+        assert (done.value.code or 0) == code, output.err
+        return output.out
 
-    return run
+    return call
 
 
 @pytest.fixture

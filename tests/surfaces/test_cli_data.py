@@ -141,6 +141,8 @@ def test_inspecting_loads_no_heavy_library(file):
         "sys.stderr.write(repr(sorted(heavy)))"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
 
     assert done.stderr == "[]"

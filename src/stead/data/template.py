@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache, wraps
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from stead.data.bounds import (
     OUTPUT_LIMIT,
     SOURCE_LIMIT,
     Budget,
+    checked,
     fits,
     measure,
     measure_call,
@@ -150,7 +151,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.lock = threading.Lock()
         self.marks: tuple[str, str] | None = None
         self.clock = FIXED_DATE
-        filters = {name: _checked(self.filters[name]) for name in _FILTERS}
+        filters = {name: checked(self.filters[name]) for name in _FILTERS}
         self.filters.clear()
         self.filters.update(filters | {"tojson": tojson})
         self.globals.clear()
@@ -234,30 +235,6 @@ def _measured(node: nodes.Node, extension: _Marks) -> nodes.Node:
         assert isinstance(node, nodes.Expr)  # noqa: S101 - for the type checker
         return extension.call_named("_literal", node).set_lineno(node.lineno)
     return node
-
-
-def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuse numbers that blow a text up before a filter runs, and long results after it."""
-    name = function.__name__.removeprefix("do_").removeprefix("sync_do_")
-
-    @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:  # Any: whatever the filter takes and gives
-        values = [a for a in args if not isinstance(a, jinja2.Environment)]
-        for value in (*args, *kwargs.values()):
-            if name in ("indent", "batch", "slice") and isinstance(value, int) and value > 1000:
-                raise too_much(f"the filter {name!r} with {value!r}")
-        texts = [v for v in values if isinstance(v, str)]
-        if name == "replace" and len(texts) >= 3:
-            measure_call("replace", texts[0], tuple(texts[1:3]))
-        if name in ("join", "string", "indent"):
-            for value in values:
-                measure(value) if isinstance(value, list | tuple | dict | str) else None
-        result = function(*args, **kwargs)
-        if isinstance(result, str):
-            fits(len(result))
-        return result
-
-    return run
 
 
 def _raise(message: str) -> str:

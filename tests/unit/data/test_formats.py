@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -282,8 +283,6 @@ def test_any_record_gives_rows_or_a_typed_error(fields):
     for name in formats.names():
         kind = open_format(name)
         kind.lacks(fields)
-        try:
-            kind.recognize(fields)
+        kind.recognize(fields)
+        with suppress(DataError):  # anything else is a fault
             list(kind.convert(fields, "f:1"))
-        except DataError as error:
-            assert error.code

@@ -6,6 +6,7 @@ Knows nothing about jinja; `template` calls these at every place where a text or
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 from stead.core.errors import UnsafeError
@@ -123,3 +124,27 @@ def tojson(
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse numbers that blow a text up before a filter runs, and long results after it."""
+    name = function.__name__.removeprefix("do_").removeprefix("sync_do_")
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:  # Any: whatever the filter takes and gives
+        for value in (*args, *kwargs.values()):
+            if name in ("indent", "batch", "slice") and isinstance(value, int) and value > 1000:
+                raise too_much(f"the filter {name!r} with {value!r}")
+        texts = [v for v in args if isinstance(v, str)]
+        if name == "replace" and len(texts) >= 3:
+            measure_call("replace", texts[0], tuple(texts[1:3]))
+        if name in ("join", "string", "indent"):
+            measure([v for v in args if isinstance(v, list | tuple | dict | str)])
+            items = max((len(v) for v in args if isinstance(v, list | tuple)), default=0)
+            fits(items * sum(map(len, texts)))
+        result = function(*args, **kwargs)
+        if isinstance(result, str):
+            fits(len(result))
+        return result
+
+    return run

@@ -36,6 +36,7 @@ class Counts:
     truncated: int = 0  # rows longer than the limit
     answers_cut: int = 0  # of those, rows that lost a part of what is trained
     endless: int = 0  # rows with an answer that is not ended by a stop token
+    silent: int = 0  # rows with an answer of which no token is trained
     straddling: int = 0  # tokens left out because they join trained and untrained text
 
     def to_json(self) -> dict[str, int]:
@@ -44,6 +45,7 @@ class Counts:
             "truncated": self.truncated,
             "answers_cut": self.answers_cut,
             "no_end_token": self.endless,
+            "silent_answers": self.silent,
             "straddling_tokens": self.straddling,
         }
 
@@ -175,6 +177,7 @@ class Encoder:
 
     def _count(self, columns: dict[str, Masked]) -> None:
         self.counts.endless += any(one.endless for one in columns.values())
+        self.counts.silent += any(one.silent for one in columns.values())
         self.counts.straddling += sum(one.straddling for one in columns.values())
 
     def _cut(self, columns: dict[str, Masked]) -> dict[str, Masked]:

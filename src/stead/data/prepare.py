@@ -297,6 +297,7 @@ class _Work:
             "no-end-token": (counts.endless, "rows have an answer without an end token: the model may not stop"),
             "truncated": (counts.truncated, f"rows are longer than {self.encoder.max_length} tokens and were cut"),
             "answer-cut": (counts.answers_cut, "rows lost a part of the answer to the length limit"),
+            "silent-answer": (counts.silent, "rows have an answer of which no token is trained"),
             "straddling": (counts.straddling, "tokens join trained and untrained text and are not trained"),
             "invalid-rows": (tally.invalid, "rows are invalid and were left out"),
         }  # fmt: skip

@@ -137,7 +137,7 @@ def _turn(
     anchor = places.end(i)
     if anchor is None:
         return None
-    start = _start(renderer, text, places, i, _space_before(chat[i], way))
+    start = _start(renderer, chat, text, places, i, way)
     if start is None and not _header(renderer) and not chat[i].get("content"):
         start = _start_of_calls(renderer, chat, text, anchor, i)
     end = _end(renderer, chat, text, anchor, i)
@@ -149,11 +149,10 @@ def _turn(
     return start, end
 
 
-def _start(renderer: Renderer, text: str, places: Places, i: int, head: str) -> int | None:
-    """Return where the model begins to write: after the generation prompt, else at the content.
-
-    `head` is the content's own space before its start mark; it is the answer's where it is kept.
-    """
+def _start(
+    renderer: Renderer, chat: Chat, text: str, places: Places, i: int, way: Way
+) -> int | None:
+    """Return where the model begins to write: after the generation prompt, else at the content."""
     own, anchor = places.start(i), places.end(i)
     if anchor is None:
         return None
@@ -164,21 +163,25 @@ def _start(renderer: Renderer, text: str, places: Places, i: int, head: str) -> 
         return at + len(header)
     if own is None:
         return None
-    if text.endswith(head, 0, own):
-        own -= len(head)
+    before, head, rest = _cut_at_start(chat[i], way)
+    if head and text.endswith(head, 0, own):
+        bare = [*chat[:i], chat[i] | {"content": before + rest}, *chat[i + 1 :]]
+        if try_run(renderer, bare) != text:  # else the template drops the space: it is its own
+            own -= len(head)
     lead = _lead(renderer)
     return own - len(lead) if text.endswith(lead, 0, own) else own
 
 
-def _space_before(message: dict[str, Any], way: Way) -> str:
-    """Return the space of a content that stands directly before its start mark."""
+def _cut_at_start(message: dict[str, Any], way: Way) -> tuple[str, str, str]:
+    """Cut a content at its start mark: what is before, the space directly before, what follows."""
     content = message.get("content")
     if not isinstance(content, str):
-        return ""
-    head, core, _ = split_space(content)
+        return "", "", ""
+    head, core, tail = split_space(content)
     at = start_place(core, way)
-    before = head + core[:at]
-    return before[len(before.rstrip()) :]
+    until = head + core[:at]
+    before = until.rstrip()
+    return before, until[len(before) :], "" if at is None else core[at:] + tail
 
 
 def _end(renderer: Renderer, chat: Chat, text: str, anchor: int, i: int) -> int | None:

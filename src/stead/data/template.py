@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache, wraps
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from stead.data.bounds import (
     OUTPUT_LIMIT,
     SOURCE_LIMIT,
     Budget,
+    checked,
     fits,
     measure,
     measure_call,
@@ -83,7 +84,12 @@ class _Marks(Extension):
         self.environment.budget.spend()  # type: ignore[attr-defined]
         return ""
 
+    def _literal(self, value: Any) -> Any:  # Any: a list, tuple or dict of template values
+        measure(value)  # nested ones double with every step and print as 2^steps
+        return value
+
     def _concat(self, parts: Sequence[Any]) -> str:  # Any: template values
+        measure(list(parts))
         texts = [str(part) for part in parts]
         fits(sum(map(len, texts)))
         return "".join(texts)
@@ -106,6 +112,22 @@ class _Names(Namespace):
         _check_name(name)
         super().__setitem__(name, value)
 
+    def __repr__(self) -> str:
+        return "<namespace>"
+
+
+def _printable(value: Any) -> Any:  # Any: template values
+    """Refuse to print nested values that would print without end."""
+    if isinstance(value, list | tuple | dict):
+        measure(value)
+    return value
+
+
+def _dict(*args: Any, **kwargs: Any) -> dict[Any, Any]:  # Any: what dict() takes
+    found = dict(*args, **kwargs)
+    measure(found)
+    return found
+
 
 def _check_name(name: object) -> None:
     if isinstance(name, str) and name.startswith("_"):
@@ -121,6 +143,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
+            finalize=_printable,
             optimized=False,  # constants would be computed while compiling, before any limit
             extensions=[_Marks, LoopControlExtension],
         )
@@ -128,12 +151,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.lock = threading.Lock()
         self.marks: tuple[str, str] | None = None
         self.clock = FIXED_DATE
-        filters = {name: _checked(self.filters[name]) for name in _FILTERS}
+        filters = {name: checked(self.filters[name]) for name in _FILTERS}
         self.filters.clear()
         self.filters.update(filters | {"tojson": tojson})
         self.globals.clear()
         self.globals.update(
-            range=self._range, dict=dict, namespace=_Names, raise_exception=_raise,
+            range=self._range, dict=_dict, namespace=_Names, raise_exception=_raise,
             strftime_now=self._now,
         )  # fmt: skip
 
@@ -190,11 +213,11 @@ class _Environment(ImmutableSandboxedEnvironment):
             step = nodes.ExprStmt(extension.call_named("_step")).set_lineno(block.lineno)
             body: list[nodes.Node] = block.body  # type: ignore[attr-defined]  # all three have one
             body.insert(0, step)
-        _replace_concat(tree, extension)
+        _measure_literals(tree, extension)
 
 
-def _replace_concat(tree: nodes.Node, extension: _Marks) -> None:
-    """Turn each `a ~ b` into a measured call; jinja has no hook for that operator."""
+def _measure_literals(tree: nodes.Node, extension: _Marks) -> None:
+    """Turn each `a ~ b`, list and dict into a measured call; jinja has no hook for those."""
     for name, value in tree.iter_fields():
         if isinstance(value, nodes.Node):
             setattr(tree, name, _measured(value, extension))
@@ -203,35 +226,15 @@ def _replace_concat(tree: nodes.Node, extension: _Marks) -> None:
 
 
 def _measured(node: nodes.Node, extension: _Marks) -> nodes.Node:
-    _replace_concat(node, extension)
-    if not isinstance(node, nodes.Concat):
-        return node
-    listed = nodes.List(node.nodes, lineno=node.lineno)
-    return extension.call_named("_concat", listed).set_lineno(node.lineno)
-
-
-def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuse numbers that blow a text up before a filter runs, and long results after it."""
-    name = function.__name__.removeprefix("do_").removeprefix("sync_do_")
-
-    @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:  # Any: whatever the filter takes and gives
-        values = [a for a in args if not isinstance(a, jinja2.Environment)]
-        for value in (*args, *kwargs.values()):
-            if name in ("indent", "batch", "slice") and isinstance(value, int) and value > 1000:
-                raise too_much(f"the filter {name!r} with {value!r}")
-        texts = [v for v in values if isinstance(v, str)]
-        if name == "replace" and len(texts) >= 3:
-            measure_call("replace", texts[0], tuple(texts[1:3]))
-        if name in ("join", "string", "indent"):
-            for value in values:
-                measure(value) if isinstance(value, list | tuple | dict | str) else None
-        result = function(*args, **kwargs)
-        if isinstance(result, str):
-            fits(len(result))
-        return result
-
-    return run
+    _measure_literals(node, extension)
+    if isinstance(node, nodes.Concat):
+        listed = nodes.List(node.nodes, lineno=node.lineno)
+        return extension.call_named("_concat", listed).set_lineno(node.lineno)
+    is_tuple = isinstance(node, nodes.Tuple) and node.ctx == "load"
+    if isinstance(node, nodes.List | nodes.Dict) or is_tuple:
+        assert isinstance(node, nodes.Expr)  # noqa: S101 - for the type checker
+        return extension.call_named("_literal", node).set_lineno(node.lineno)
+    return node
 
 
 def _raise(message: str) -> str:

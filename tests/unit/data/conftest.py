@@ -26,7 +26,9 @@ def write_model(folder: Path, template: str | None = CHATML, *, adds_bos: bool =
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(SPECIALS)
     if adds_bos:
-        tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 0)])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            "<s> $A", special_tokens=[("<s>", 0)]
+        )
     folder.mkdir(parents=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
@@ -34,7 +36,9 @@ def write_model(folder: Path, template: str | None = CHATML, *, adds_bos: bool =
         config["chat_template"] = template
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     (folder / "config.json").write_text(
-        json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "eos_token_id": 1})
+        json.dumps(
+            {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "eos_token_id": 1}
+        )
     )
     return folder
 

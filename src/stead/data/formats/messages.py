@@ -11,6 +11,7 @@ from stead.data.row import Row
 from stead.data.turns import is_turns, read_tools, read_turns, with_system
 
 _NAMES = ("messages", "conversation", "conversations", "chat", "dialogue", "dialog", "turns")
+_HALVES = ("prompt", "completion", "response", "output", "answer", "chosen", "rejected")
 
 
 class Messages(Format):
@@ -44,7 +45,7 @@ class Messages(Format):
 
 def _column(fields: Fields) -> str | None:
     named = [n for n in _NAMES if n in fields]
-    others = [k for k in fields if k not in _NAMES and k not in ("prompt", "chosen", "rejected")]
+    others = [k for k in fields if k not in _NAMES and k not in _HALVES]
     for key in [*named, *others]:
         if is_turns(fields[key]) and "from" not in fields[key][0]:
             return key

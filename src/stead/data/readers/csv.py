@@ -35,7 +35,8 @@ class Csv(Reader):
         text = head.decode("utf-8-sig", errors="ignore")
         delimiter = _delimiter(text)
         try:
-            rows = list(csv.reader(text.splitlines(keepends=True)[:20], delimiter=delimiter))
+            lines = text.splitlines(keepends=True)[:20]
+            rows = list(csv.reader(lines, delimiter=delimiter)) or [[]]
         except csv.Error:
             return None
         named = path.lower().endswith(self.suffixes)

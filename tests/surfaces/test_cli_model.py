@@ -1,6 +1,7 @@
 import json
 import os
 
+import huggingface_hub.constants
 import pytest
 from tests.fakes import hub_server
 from tests.fakes.models import CONFIG, gguf_file, model_folder
@@ -12,6 +13,8 @@ from stead.cli.main import run
 def place(tmp_path, monkeypatch):
     monkeypatch.setenv("STEAD_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)  # loopback only
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)

@@ -379,7 +379,13 @@ def test_a_new_model_is_pretrained_and_appears_once_whole(tmp_path):
     work = Pretraining(10_000, batch_tokens=4096, seed=3)
     (tmp_path / "m").mkdir()
 
-    facts = use_cases.new(tmp_path / "m", {"text": ["a.txt"]}, pretraining=work, launch=launched)
+    facts = use_cases.new(
+        tmp_path / "m",
+        {"text": ["a.txt"]},
+        pretraining=work,
+        launch=launched,
+        spec_of=lambda config, _: {"config": config, "resume": False},
+    )
 
     verb, spec = launched.calls[1]
     config = spec["config"]
@@ -395,11 +401,18 @@ def test_a_new_model_is_pretrained_and_appears_once_whole(tmp_path):
 
 
 def test_a_failed_pretraining_leaves_nothing(tmp_path):
+    launched = Launched(fail=True)
+
     with pytest.raises(ModelError):
         use_cases.new(
-            tmp_path / "m", {"text": []}, pretraining=Pretraining(10), launch=Launched(fail=True)
+            tmp_path / "m",
+            {"text": []},
+            pretraining=Pretraining(10),
+            launch=launched,
+            spec_of=lambda config, _: config,
         )
 
+    assert launched.calls[1][1]["data"]["max_length"] == 10
     assert os.listdir(tmp_path) == []
 
 

@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 from tests.fakes.models import adapter_folder, model_folder
 
 from stead.hub.discover import Local, discover, roots
+from stead.hub.hub_cache import cache_folder
 
 
 @pytest.fixture
@@ -78,3 +80,12 @@ def test_the_default_places(tmp_path, monkeypatch):
 )
 def test_the_size_class_follows_the_bytes(tmp_path, gib, word):
     assert Local("a", tmp_path, "gguf", int(gib * 2**30), "folder").to_dict()["size_class"] == word
+
+
+def test_the_hubs_cache_is_where_its_variables_say(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert cache_folder({"HF_HUB_CACHE": "~/c", "HF_HOME": "/h"}) == tmp_path / "c"
+    assert cache_folder({"HF_HOME": "/h", "XDG_CACHE_HOME": "/x"}) == Path("/h/hub")
+    assert cache_folder({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface/hub")
+    assert cache_folder({}) == tmp_path / ".cache" / "huggingface" / "hub"

@@ -167,25 +167,31 @@ class Pretraining:
     seed: int = 42
 
 
-def train_spec(model: Path, text: Sequence[str], run: Path, work: Pretraining) -> dict[str, Any]:
-    """Return the arguments of the verb `train` that pretrain `model` on the text files."""
+def pretraining_config(
+    model: Path, text: Sequence[str], run: Path, work: Pretraining
+) -> dict[str, Any]:  # Any: the sections of a RunConfig
+    """Return the recipe that pretrains `model` on the text files."""
     batch = min(work.batch_tokens, work.tokens)
     return {
-        "config": {
-            "out": str(run),
-            "model": {"path": str(model), "dtype": "fp32"},
-            "data": {"path": list(text), "max_length": work.max_length, "eval_share": 0.0},
-            "method": {"type": "pretrain"},
-            "adapter": {"type": "full"},
-            "trainer": {
-                "max_steps": -(-work.tokens // batch),
-                "batch_tokens": batch,
-                "lr": work.lr,
-                "seed": work.seed,
-            },
+        "out": str(run),
+        "model": {"path": str(model), "dtype": "fp32"},
+        "data": {"path": list(text), "max_length": min(work.max_length, batch), "eval_share": 0.0},
+        "method": {"type": "pretrain"},
+        "adapter": {"type": "full"},
+        "trainer": {
+            "max_steps": -(-work.tokens // batch),
+            "batch_tokens": batch,
+            "lr": work.lr,
+            "seed": work.seed,
         },
-        "resume": False,
     }
+
+
+def train_spec(config: dict[str, Any], home: Home) -> dict[str, Any]:
+    """Return the arguments of the verb `train` for a recipe: its plan, from the beginning."""
+    from stead.app.plans import make_plan  # listing models needs no planning
+
+    return {"plan": make_plan(config, home=home).to_json(), "resume": False}
 
 
 def new(
@@ -195,6 +201,7 @@ def new(
     pretraining: Pretraining | None = None,
     emit: Emit = ignore,
     launch: Callable[..., dict[str, Any]] = runs.launch,
+    spec_of: Callable[[dict[str, Any], Home], dict[str, Any]] = train_spec,
 ) -> dict[str, Any]:
     """Make a model at `out` in a worker, and pretrain it when asked; return its facts.
 
@@ -216,9 +223,11 @@ def new(
         if pretraining is None:
             return facts
         run = work / "run"
-        trained = launch("train", train_spec(made, text, run, pretraining), run, emit)
+        config = pretraining_config(made, text, run, pretraining)
+        trained = launch("train", spec_of(config, Home.find()), run, emit)
         written = _publish(run / "final", out, facts)
-        return facts | {"out": str(out), "hash": written, "pretraining": trained}
+        told = {k: v for k, v in trained.items() if k not in ("run", "out", "final")}  # gone
+        return facts | {"out": str(out), "hash": written, "pretraining": told}
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

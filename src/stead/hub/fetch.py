@@ -44,7 +44,7 @@ def acquire(
             fetched = _into_blobs(fetched, records, home, emit)
         entry = _entry(ref, listing.revision, records, fetched, home, name)
         links = {} if fetched.folder is not None else fetched.paths
-        library.add(home, entry, links)
+        entry = library.add(home, entry, links)
     emit(Saved(stage="add", path=str(entry.path), what="model"))
     return entry
 

@@ -5,6 +5,7 @@ in the data directory; files we copied or fetched by URL lie once in `models/blo
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import uuid
@@ -115,14 +116,17 @@ def _is_at(entry: Entry, revision: str) -> bool:
 
 
 def place(home: Home, ref: Ref, revision: str) -> Path:
-    """Return the folder of a model at an exact revision."""
-    return home.refs / ref.source / f"{ref.slug}@{revision[:12]}"
+    """Return the folder of a model at an exact revision; equal names of two paths stay apart."""
+    where = hashlib.sha256(ref.name.encode()).hexdigest()[:8]
+    name = ref.slug if ref.source == "huggingface" else f"{ref.slug}-{where}"
+    return home.refs / ref.source / f"{name}@{revision[:12]}"
 
 
 def add(home: Home, entry: Entry, links: dict[str, Path]) -> Entry:
     """Commit an entry: links and manifest into a hidden folder, then one rename. Call when `locked`.
 
-    An entry that is there already is replaced. Raises: ConfigError("name-taken").
+    An equal entry is left as it is, so that its readers are not disturbed; another one at its place
+    is replaced. Raises: ConfigError("name-taken").
     """
     for other in entries(home):
         same = (other.ref.source, other.ref.name) == (entry.ref.source, entry.ref.name)
@@ -132,6 +136,9 @@ def add(home: Home, entry: Entry, links: dict[str, Path]) -> Entry:
                 f"the name {entry.name!r} belongs to {other.ref.text!r}",
                 hint=f"stead model add {entry.ref.text} --name {entry.ref.slug}-2",
             )
+    there = _read(entry.folder / MANIFEST)
+    if there is not None and _record(there) | {"new": entry.new} == _record(entry):
+        return there
     partial = entry.folder.parent / f".partial-{uuid.uuid4().hex[:12]}"
     partial.mkdir(parents=True)
     try:

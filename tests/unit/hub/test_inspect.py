@@ -406,3 +406,47 @@ def test_refs_are_read_and_written_again(tmp_path, monkeypatch):
     assert refs.parse("./x.gguf").source == "local"
     assert refs.parse("https://h.example/a/b.gguf").slug == "b.gguf"
     assert refs.parse("hf:org/name@v1").text == "hf:org/name@v1"
+
+
+def test_a_gguf_file_that_says_little_is_described_by_its_tensors(tmp_path):
+    import gguf
+    import numpy as np
+
+    writer = gguf.GGUFWriter(str(tmp_path / "bare.gguf"), "strange")
+    writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
+    writer.add_tensor("x", np.zeros((4, 32), dtype=np.float16))
+    writer.add_tensor("y", np.zeros(8, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+    found = inspect(tmp_path / "bare.gguf")
+
+    assert (found.architecture, found.family, found.dtype, found.vocab_size) == (
+        "strange",
+        "strange",
+        "fp16",
+        2,
+    )
+    assert (found.heads, found.head_dim, found.has_tokenizer) == (0, 0, False)
+
+
+def test_a_stored_copy_of_a_tied_head_and_buffers_are_not_counted(tmp_path):
+    tensors = TENSORS | {
+        "lm_head.weight": ("F32", (300, 8)),
+        "model.rotary_emb.inv_freq": ("F32", (4,)),
+    }
+    untold = {k: v for k, v in CONFIG.items() if k != "tie_word_embeddings"}
+
+    assert inspect(model_folder(tmp_path / "tied", tensors=tensors)).parameters == 2408
+    assert (
+        inspect(model_folder(tmp_path / "not", tensors=tensors, config=untold)).parameters
+        == 2408 + 2400
+    )
+
+
+def test_one_key_and_value_head_for_all_is_understood(tmp_path):
+    config = {"model_type": "falcon", "hidden_size": 8, "n_head": 4, "multi_query": True}
+
+    assert inspect(model_folder(tmp_path / "m", config=config)).kv_heads == 1

@@ -244,7 +244,7 @@ def _widened(tail: float, n: int) -> float:
     """
     z, free = NormalDist().inv_cdf(tail), n - 1
     t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
-    return NormalDist().cdf(t * math.sqrt(n / free))
+    return max(NormalDist().cdf(t * math.sqrt(n / free)), 1e-9)
 
 
 def _is_still(replicas: Array) -> bool:
@@ -270,6 +270,8 @@ def _bca(replicas: Array, value: float, left_out: Array, level: float) -> tuple[
 
     def shifted(tail: float) -> float:
         z = bias + normal.inv_cdf(tail)
+        if skew * z >= 1:  # few rows, much skew: the formula has left its range
+            return float(z > 0)
         return normal.cdf(bias + z / (1 - skew * z))
 
     tail = _widened((1 - level) / 2, len(left_out))

@@ -31,7 +31,7 @@ class Scripted(Backend):
 
     async def stream(self, request, deadline=None):
         yield Chunk(id="1", model="fake", created=0, role="assistant")
-        for word in "a b c d".split():
+        for word in ["a", "b", "c", "d"]:
             await asyncio.sleep(0.002)
             yield Chunk(id="1", model="fake", created=0, text=word)
         yield Chunk(id="1", model="fake", created=0, finish_reason="stop")
@@ -42,7 +42,10 @@ class Scripted(Backend):
 
 
 def chat(i, answer="yes"):
-    turns = (Message(role="user", content=f"question {i}"), Message(role="assistant", content=answer))
+    turns = (
+        Message(role="user", content=f"question {i}"),
+        Message(role="assistant", content=answer),
+    )
     return Row("messages", f"rows.jsonl:{i}", turns)
 
 
@@ -56,7 +59,14 @@ def ask(rows, answer, metrics, **more):
 def test_the_prompt_is_every_turn_before_the_last_answer():
     turns = tuple(
         Message(role=r, content=c)
-        for r, c in [("system", "s"), ("user", "u1"), ("assistant", "a1"), ("user", "u2"), ("assistant", "a2"), ("user", "left over")]
+        for r, c in [
+            ("system", "s"),
+            ("user", "u1"),
+            ("assistant", "a1"),
+            ("user", "u2"),
+            ("assistant", "a2"),
+            ("user", "left over"),
+        ]
     )
     outcome, backend = ask([Row("messages", "x:1", turns)], lambda r: "a2", ["exact_match"])
 

@@ -1,4 +1,3 @@
-import asyncio
 import json
 import re
 from html.parser import HTMLParser
@@ -7,11 +6,11 @@ import pytest
 
 from stead.core.events import EventLog, Progress
 from stead.evaluation import chart, compare, report
+from stead.evaluation.benchmark import Item
 from stead.evaluation.curves import losses
 from stead.evaluation.evaluate import Outcome
 from stead.evaluation.page import Example, Examples, Kpi, Kpis, Shown, Table, Text, html
 from stead.messages import Message
-from stead.evaluation.benchmark import Item
 from stead.scoring import scorer
 from stead.scoring.scorer import Sample
 
@@ -20,7 +19,11 @@ NASTY = '<script>alert("x")</script> | & \u2028'
 
 def outcome(model, answers):
     items = [
-        Item(f"r:{i}", (Message(role="user", content=NASTY),), Message(role="assistant", content="yes 1"))
+        Item(
+            f"r:{i}",
+            (Message(role="user", content=NASTY),),
+            Message(role="assistant", content="yes 1"),
+        )
         for i in range(len(answers))
     ]
     made = scorer.create(["exact_match", "f1"])
@@ -115,7 +118,12 @@ def test_every_section_kind_escapes_its_text():
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (0, 47, [0, 10, 20, 30, 40]), (-3, 3, [-2, 0, 2]), (5, 5, [5])],
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0, 47, [0, 10, 20, 30, 40]),
+        (-3, 3, [-2, 0, 2]),
+        (5, 5, [5]),
+    ],
 )
 def test_ticks_are_round_numbers(low, high, expected):
     assert chart.ticks(low, high) == pytest.approx(expected)

@@ -2,9 +2,8 @@ import math
 from pathlib import Path
 
 import pytest
-
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+import torch
+import transformers
 
 from stead.core.errors import Interrupted, ModelError
 from stead.core.process import stop_requested
@@ -169,7 +168,9 @@ def test_a_sliding_window_model_answers_as_transformers_does(tmp_path, tiny_mode
     tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_model)
     windowed = LoadedModel(model, tokenizer, tiny_model, torch.device("cpu"), torch.float32)
     asked = prompts(4)
-    found = generate(windowed, asked, [Sampling(temperature=0, max_tokens=6 + 6 * i) for i in range(4)])
+    found = generate(
+        windowed, asked, [Sampling(temperature=0, max_tokens=6 + 6 * i) for i in range(4)]
+    )
 
     expected = [reference(windowed, ids, new=6 + 6 * i) for i, ids in enumerate(asked)]
     assert [list(f.ids) for f in found] == expected

@@ -3,8 +3,7 @@ import math
 import time
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from stead.core.errors import BackendError, BackendTimeout
 from stead.data.template import ChatTemplate
@@ -82,7 +81,10 @@ def test_a_stream_goes_on_while_a_batch_runs(backend):
 @pytest.mark.spec("003-079")
 def test_the_likelihood_of_an_answer_is_the_loss_a_training_step_sees(backend, tiny_model):
     request = GenerateRequest(
-        model="tiny", messages=(*ASK, ANSWER), echo=True, sampling=Sampling(max_tokens=0, logprobs=0)
+        model="tiny",
+        messages=(*ASK, ANSWER),
+        echo=True,
+        sampling=Sampling(max_tokens=0, logprobs=0),
     )
     found = run(backend.generate(request)).choices[0].logprobs
 
@@ -115,7 +117,9 @@ def test_padding_beside_longer_rows_does_not_change_a_likelihood(backend):
 def test_a_text_longer_than_the_context_is_scored_once_per_token(backend):
     text = "the quick brown fox " * 200
     sampling = Sampling(max_tokens=0, logprobs=0)
-    reply = run(backend.generate(GenerateRequest(model="t", prompt=text, echo=True, sampling=sampling)))
+    reply = run(
+        backend.generate(GenerateRequest(model="t", prompt=text, echo=True, sampling=sampling))
+    )
 
     assert len(reply.choices[0].logprobs) == reply.usage.prompt_tokens - 1 > 256
     assert [d.kind for d in reply.deviations] == ["input_windowed"]
@@ -127,11 +131,7 @@ def test_a_prompt_too_long_is_cut_and_said_or_refused_when_strict(backend):
 
     assert [d.kind for d in reply.deviations] == ["input_truncated"]
     with pytest.raises(BackendError, match="input_truncated"):
-        run(
-            backend.generate(
-                GenerateRequest(model="t", prompt="the quick " * 300, strict=True)
-            )
-        )
+        run(backend.generate(GenerateRequest(model="t", prompt="the quick " * 300, strict=True)))
 
 
 def test_several_answers_differ_and_repeat_with_their_seed(backend):
@@ -169,7 +169,9 @@ def test_a_deadline_that_passed_stops_the_work(backend):
 def test_a_chat_without_an_answer_has_nothing_to_score(backend):
     sampling = Sampling(max_tokens=0, logprobs=0)
     with pytest.raises(BackendError, match="last turn"):
-        run(backend.generate(GenerateRequest(model="t", messages=ASK, echo=True, sampling=sampling)))
+        run(
+            backend.generate(GenerateRequest(model="t", messages=ASK, echo=True, sampling=sampling))
+        )
 
 
 def test_the_model_is_listed_with_its_context(backend):

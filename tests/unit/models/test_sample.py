@@ -1,7 +1,6 @@
 import pytest
-
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+import torch
+import transformers
 
 from stead.messages import Sampling
 from stead.models.sample import Rule, candidates, pick
@@ -21,7 +20,10 @@ def logits(seed=0, size=50):
         ({"top_k": 7}, [("TopKLogitsWarper", 7)]),
         ({"top_p": 0.6}, [("TopPLogitsWarper", 0.6)]),
         ({"min_p": 0.2}, [("MinPLogitsWarper", 0.2)]),
-        ({"temperature": 0.5, "top_k": 20, "top_p": 0.9}, [("TemperatureLogitsWarper", 0.5), ("TopKLogitsWarper", 20), ("TopPLogitsWarper", 0.9)]),
+        (
+            {"temperature": 0.5, "top_k": 20, "top_p": 0.9},
+            [("TemperatureLogitsWarper", 0.5), ("TopKLogitsWarper", 20), ("TopPLogitsWarper", 0.9)],
+        ),
     ],
 )
 def test_the_filters_keep_what_transformers_keeps(fields, warpers):
@@ -68,6 +70,10 @@ def test_temperature_zero_is_the_likeliest_token_also_under_a_bias():
 
 def test_penalties_push_down_what_was_written():
     best = int(logits().argmax())
-    for fields in ({"frequency_penalty": 50.0}, {"presence_penalty": 50.0}, {"repeat_penalty": 1e6}):
+    for fields in (
+        {"frequency_penalty": 50.0},
+        {"presence_penalty": 50.0},
+        {"repeat_penalty": 1e6},
+    ):
         found = pick(logits()[None], [rule(temperature=0.0, **fields)], [[1]], [[best]])
         assert found[0].id != best

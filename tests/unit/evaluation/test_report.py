@@ -40,8 +40,6 @@ def compared():
 
 
 class Strict(HTMLParser):
-    VOID = {"meta", "rect", "line", "circle", "polyline", "path", "br"}
-
     def __init__(self):
         super().__init__(convert_charrefs=True)
         self.open, self.tags, self.links = [], [], []

@@ -1,15 +1,14 @@
 """ROUGE and BLEU against the packages that define them, and against published examples."""
 
 import pytest
+import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rouge_score import rouge_scorer
 
 from stead.scoring import scorer
 from stead.scoring.rouge import lcs_length
 from stead.scoring.scorer import Sample
-
-sacrebleu = pytest.importorskip("sacrebleu")
-rouge_scorer = pytest.importorskip("rouge_score.rouge_scorer")
 
 ROUGES = ["rouge1", "rouge2", "rougeL"]
 REFERENCE = rouge_scorer.RougeScorer(ROUGES, use_stemmer=False)
@@ -31,7 +30,9 @@ def test_rouge_equals_the_rouge_score_package(reference, answer):
 @pytest.mark.spec("003-077")
 def test_rouge_of_the_published_example():
     # Counted by hand: 6 of 9 and 8 unigrams, LCS "the quick brown jumps the" of length 5, 2 bigrams.
-    values = {n: s.score(Sample("", FOX[1], FOX[0])).value for n, s in scorer.create(ROUGES).items()}
+    values = {
+        n: s.score(Sample("", FOX[1], FOX[0])).value for n, s in scorer.create(ROUGES).items()
+    }
 
     assert values["rouge1"] == pytest.approx(2 * 6 / (9 + 8))
     assert values["rouge2"] == pytest.approx(2 * 2 / (8 + 7))

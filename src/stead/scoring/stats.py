@@ -107,6 +107,8 @@ def interval(
     if scorer.binary:
         return wilson(round(sum(s.value for s in scores)), len(scores), level)
     replicas = _replicas(scorer, scores, seed, draws)
+    if not np.isfinite(replicas).all():
+        return Interval(value, scorer.range[0], scorer.range[1], "none: not finite")
     if value in scorer.range and _is_still(replicas):
         return _at_the_edge(scorer, value, len(scores), level)
     if not _adds_up(scorer):
@@ -135,10 +137,13 @@ def paired(
     if scorer.binary:
         return paired_proportions([s.value for s in first], [s.value for s in second], level)
     delta = scorer.aggregate(second) - scorer.aggregate(first)
-    p = _swap_test(scorer, first, second, delta, seed, draws)
-    if len(first) == 1:
-        return Paired(delta, -math.inf, math.inf, p, "none: one row")
-    replicas = _replicas(scorer, second, seed, draws) - _replicas(scorer, first, seed, draws)
+    if len(first) == 1 or not math.isfinite(delta):
+        return Paired(delta, -math.inf, math.inf, 1.0, "none: one row, or not finite")
+    with np.errstate(invalid="ignore"):  # inf - inf in a resample: seen below
+        p = _swap_test(scorer, first, second, delta, seed, draws)
+        replicas = _replicas(scorer, second, seed, draws) - _replicas(scorer, first, seed, draws)
+    if not np.isfinite(replicas).all():
+        return Paired(delta, -math.inf, math.inf, p, "none: not finite")
     if not _adds_up(scorer):
         return Paired(delta, *_percentile(replicas, level), p, "paired bootstrap, swap test")
     left = _leave_one_out(scorer, _matrix(second)) - _leave_one_out(scorer, _matrix(first))
@@ -239,7 +244,7 @@ def _widened(tail: float, n: int) -> float:
     """
     z, free = NormalDist().inv_cdf(tail), n - 1
     t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
-    return NormalDist().cdf(t * math.sqrt(n / free))
+    return max(NormalDist().cdf(t * math.sqrt(n / free)), 1e-9)
 
 
 def _is_still(replicas: Array) -> bool:
@@ -265,6 +270,8 @@ def _bca(replicas: Array, value: float, left_out: Array, level: float) -> tuple[
 
     def shifted(tail: float) -> float:
         z = bias + normal.inv_cdf(tail)
+        if skew * z >= 1:  # few rows, much skew: the formula has left its range
+            return float(z > 0)
         return normal.cdf(bias + z / (1 - skew * z))
 
     tail = _widened((1 - level) / 2, len(left_out))

@@ -153,6 +153,13 @@ def test_one_row_shows_nothing():
     assert stats.interval(Mean(), values([0.4])).low == 0
 
 
+@pytest.mark.parametrize("numbers", [(0.2, 0.9), (0.0, 0.0, 1.0), (0, 0, 0, 0, 0, 0, 0.99)])
+def test_few_and_skewed_rows_give_an_interval_around_the_value(numbers):
+    found = stats.interval(Mean(), values(numbers))
+
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
 def test_rows_that_do_not_pair_are_refused():
     with pytest.raises(ValueError, match="2 and 1"):
         stats.paired(Mean(), values([1, 2]), values([1]))

@@ -124,6 +124,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_gguf(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a GGUF file, f32."""
+    pytest.importorskip("xllamacpp")
+    from stead.exporting.formats.gguf import GGUF
+    from stead.exporting.source import Source
+
+    out = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    GGUF().export(Source.open(tiny_model), out, quant="f32")
+    return out
+
+
 def make_tiny_model(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE) -> None:
     """Write the tiny model into `folder`."""
     torch = pytest.importorskip("torch")

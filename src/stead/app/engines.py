@@ -124,6 +124,7 @@ class LocalModel(Backend):
         self.engine_name = engine
         self.order = order
         self._home = home
+        self._http = Http() if ENGINES.get(engine).keepalive else Http(keepalive_s=0)
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._backend: Backend | None = None
@@ -140,8 +141,7 @@ class LocalModel(Backend):
             engine = ENGINES.create(self.engine_name)
             folder = self._home.ensure().state / "engines" / uuid.uuid4().hex[:12]
             endpoint = engine.start(self.order, folder)
-            http = Http() if engine.keepalive else Http(keepalive_s=0)
-            remote = Remote(endpoint.url, token=endpoint.token, http=http, waits=_WAITS)
+            remote = Remote(endpoint.url, token=endpoint.token, http=self._http, waits=_WAITS)
             self._engine, self.endpoint = engine, endpoint
             self._backend = Filled(remote, engine.lacks) if engine.lacks else remote
             self.starts += 1
@@ -184,9 +184,7 @@ class LocalModel(Backend):
 
     async def close(self) -> None:
         """Close the connections and stop the program."""
-        backend = self._backend
-        if backend is not None:
-            await backend.close()
+        await self._http.close()
         await asyncio.to_thread(self.stop)
 
     def stop(self) -> None:

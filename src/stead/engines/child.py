@@ -40,7 +40,7 @@ def main(serve: Serve) -> int:
     except SteadError as error:
         _say(ready, {"error": error.to_dict()})
         return error.exit_status
-    except Exception as error:  # the process's entry: every fault is told to the parent
+    except Exception as error:  # house: broad-except - a process's entry: the parent is told
         traceback.print_exc()
         fault = SteadError("internal", f"{type(error).__name__}: {error}")
         _say(ready, {"error": fault.to_dict()})

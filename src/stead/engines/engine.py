@@ -141,8 +141,12 @@ class ProgramEngine(Engine):
         log = None if self._folder is None else self._folder / LOG
         if log is None or not log.exists():
             return "(none)"
-        lines = log.read_text(errors="replace").strip().splitlines()
-        return " | ".join(lines[-_TAIL_LINES:]) or "(none)"
+        lines = self.faults(log.read_text(errors="replace").strip().splitlines())
+        return " | ".join(lines[-_TAIL_LINES:]) if lines else "(none)"
+
+    def faults(self, lines: list[str]) -> list[str]:
+        """Return the lines of a log that tell what went wrong; all of them unless overridden."""
+        return lines
 
     def _wait(self, child: process.Child, ready: Path, order: Order, until: float) -> str:
         while time.monotonic() < until:

@@ -79,7 +79,7 @@ async def _pump(
     try:
         async for chunk in stream:
             await queue.put(replace(chunk, index=chunk.index + offset))
-    except Exception as error:
+    except Exception as error:  # house: broad-except - handed on; the reader raises it
         await queue.put(error)
     else:
         await queue.put(None)

@@ -21,7 +21,7 @@ from stead.serving import guard
 from stead.serving.admit import Admit
 from stead.serving.settings import Settings
 from stead.serving.stream import ASGIMessage, Departure, Receive, Relay, Send
-from stead.wire import openai_shape
+from stead.wire import openai_errors
 from stead.wire.dialect import DIALECTS, Asked, Dialect, EmbedDialect, GenerateDialect, status_of
 
 _JSON = (b"content-type", b"application/json")
@@ -106,7 +106,7 @@ class App:
             await self._route(scope, exchange, dialect)
         except ConnectionError:
             return  # the client has gone while its body was read
-        except Exception as error:  # the edge of the process: every fault gets an answer
+        except Exception as error:  # house: broad-except - the edge: every fault gets an answer
             await self._refuse(exchange, dialect, exchange.translate(error))
 
     async def _route(
@@ -204,7 +204,7 @@ class App:
         )
         try:
             await relay.run(self._settings.first_event_s)
-        except Exception as error:  # the edge: after the headers only an event can tell of it
+        except Exception as error:  # house: broad-except - after the headers only an event can tell
             if not relay.begun:
                 raise
             await relay.fail(exchange.translate(error))
@@ -231,7 +231,7 @@ class App:
         self, exchange: _Exchange, dialect: Dialect | None, error: SteadError
     ) -> None:
         """Answer with an error, in the dialect of the route."""
-        write = openai_shape.write_error if dialect is None else dialect.write_error
+        write = openai_errors.write_error if dialect is None else dialect.write_error
         status = status_of(error)
         await exchange.reply(write(error), status, _error_headers(error, status))
 

@@ -5,7 +5,7 @@ import math
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stead.core.errors import BackendError, NotFound, RateLimited
@@ -32,6 +32,7 @@ CHAT = DIALECTS.create("openai_chat")
 PLAIN = DIALECTS.create("openai_completions")
 EMBED = DIALECTS.create("openai_embeddings")
 
+quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 some = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
 share = st.floats(0, 1)
@@ -132,18 +133,19 @@ def asked_for(request, **more):
     return Asked(request.model, (request,), stream=request.stream, **more)
 
 
-@settings(max_examples=150)
+@quick
 @given(chats)
 def test_a_chat_request_survives_there_and_back(request):
     assert CHAT.read_request(CHAT.write_request(request)).generate == (request,)
 
 
-@settings(max_examples=150)
+@quick
 @given(completions)
 def test_a_completion_request_survives_there_and_back(request):
     assert PLAIN.read_request(PLAIN.write_request(request)).generate == (request,)
 
 
+@quick
 @given(st.lists(st.tuples(answers, finish, logprobs), min_size=1, max_size=3), usages)
 def test_a_chat_reply_survives_there_and_back(found, usage):
     choices = tuple(Choice(i, m, f, lp) for i, (m, f, lp) in enumerate(found))
@@ -152,6 +154,7 @@ def test_a_chat_reply_survives_there_and_back(found, usage):
     assert CHAT.read_reply(CHAT.write_reply(reply, Asked("m"))) == reply
 
 
+@quick
 @given(text, finish, usages)
 def test_a_completion_reply_survives_there_and_back(content, reason, usage):
     request = GenerateRequest(model="m", prompt="p")
@@ -162,6 +165,7 @@ def test_a_completion_reply_survives_there_and_back(content, reason, usage):
     assert PLAIN.read_reply(PLAIN.write_reply(reply, asked_for(request))) == reply
 
 
+@quick
 @given(st.lists(chunks, max_size=4), st.integers(1, 40))
 def test_a_chat_stream_survives_there_and_back_at_any_split(stream, size):
     writer = CHAT.stream_writer(Asked("m", stream=True, include_usage=True))
@@ -286,6 +290,7 @@ def test_a_body_that_is_no_object_is_refused(body):
             dialect.read_request(body)
 
 
+@quick
 @given(st.binary(max_size=60))
 def test_no_bytes_get_past_the_checks_untyped(body):
     for dialect in (CHAT, PLAIN, EMBED):
@@ -309,6 +314,7 @@ def test_developer_is_system_and_max_completion_tokens_wins():
     assert request.sampling.max_tokens == 5
 
 
+@quick
 @given(
     st.lists(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=4), min_size=1, max_size=3)
 )

@@ -1,7 +1,9 @@
 """Event streams: the same events however the bytes are split."""
 
+import itertools
+
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stead.core.errors import BackendError
@@ -39,10 +41,12 @@ def test_single_bytes_give_the_same_events(end):
     assert parse([stream[i : i + 1] for i in range(len(stream))]) == EVENTS
 
 
+quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 lines = st.binary(max_size=12).map(lambda b: b.replace(b"\r", b"").replace(b"\n", b""))
 ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 
+@quick
 @given(
     st.lists(st.lists(lines, min_size=1, max_size=3), max_size=4),
     ends,
@@ -52,11 +56,12 @@ def test_written_events_come_back_from_any_chunking(events, end, cuts):
     stream = b"".join(write(b"\n".join(e)) for e in events).replace(b"\n", end)
     points = sorted({min(c, len(stream)) for c in cuts} | {0, len(stream)})
 
-    found = parse([stream[a:b] for a, b in zip(points, points[1:], strict=False)])
+    found = parse([stream[a:b] for a, b in itertools.pairwise(points)])
 
     assert [e.data for e in found] == [b"\n".join(e) for e in events]
 
 
+@quick
 @given(st.binary(max_size=300), st.integers(0, 300))
 def test_any_bytes_split_anywhere_give_what_they_give_whole(data, at):
     assert parse([data[:at], data[at:]]) == parse([data])
@@ -80,7 +85,6 @@ def test_an_endless_event_is_refused(piece):
     parser = Parser(limit_bytes=100)
 
     with pytest.raises(BackendError, match="100 bytes") as caught:
-        for _ in range(3):
-            parser.feed(piece)
+        [parser.feed(piece) for _ in range(3)]
 
     assert caught.value.code == "event-too-large"

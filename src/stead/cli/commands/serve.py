@@ -4,6 +4,7 @@ Knows nothing about models or routes; `app` and `serving` do.
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,6 +110,7 @@ def _announce(url: str, local: "LocalModel", *, keyed: bool, quiet: bool, json: 
                 "engine_pid": pid,
             }
         )
+        sys.stdout.flush()  # whoever started us waits for this line, and the server runs on
     if not quiet:
         key = f" -H 'Authorization: Bearer '${_KEY_VARIABLE}" if keyed else ""
         body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'

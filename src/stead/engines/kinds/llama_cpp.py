@@ -3,9 +3,12 @@
 Knows nothing about the wheel's calls; `worker/llama` does.
 """
 
+import re
 from typing import ClassVar
 
 from stead.engines.engine import ProgramEngine
+
+_ERROR = re.compile(r"[\d.]+ E (?P<text>.*)")
 
 
 class LlamaCpp(ProgramEngine):
@@ -21,3 +24,8 @@ class LlamaCpp(ProgramEngine):
     lacks: ClassVar[frozenset[str]] = frozenset({"n", "echo", "exact_seed", "zero_logprobs"})
     keepalive = False
     module = "stead.worker.llama"
+
+    def faults(self, lines: list[str]) -> list[str]:
+        """Return the library's own errors without time stamps; all lines when there are none."""
+        found = [m["text"] for line in lines if (m := _ERROR.fullmatch(line))]
+        return found if found else lines

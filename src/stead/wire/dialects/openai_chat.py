@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from stead.core.errors import BackendError, SteadError
+from stead.core.errors import BackendError
 from stead.messages import (
     Choice,
     Chunk,
@@ -20,6 +20,7 @@ from stead.messages import (
     ToolCallDelta,
     Usage,
 )
+from stead.wire import openai_errors as errors
 from stead.wire import openai_shape as shape
 from stead.wire import sse
 from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
@@ -106,7 +107,6 @@ class _Reply(Struct):
     model: str = ""
     object: str = "chat.completion"
     usage: shape.UsageShape | None = None
-    error: shape.ErrorShape | str | UnsetType | None = UNSET
 
 
 class _Function(Struct):
@@ -135,21 +135,20 @@ class _ChunkChoice(Struct):
     finish_reason: str | None = None
 
 
-class _Chunk(Struct):
+class _Chunk(errors.Fallible, kw_only=True):
     id: str = ""
     object: str = "chat.completion.chunk"
     created: int = 0
     model: str = ""
-    choices: list[_ChunkChoice] = []
+    choices: list[_ChunkChoice] = msgspec.field(default_factory=list)
     usage: shape.UsageShape | UnsetType | None = UNSET
-    error: shape.ErrorShape | str | UnsetType | None = UNSET
 
 
 _REPLY = msgspec.json.Decoder(_Reply)
 _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
-class OpenAIChat(shape.OpenAIErrors, GenerateDialect):
+class OpenAIChat(errors.OpenAIErrors, GenerateDialect):
     """Chat completions."""
 
     kind = "chat"
@@ -206,7 +205,7 @@ class OpenAIChat(shape.OpenAIErrors, GenerateDialect):
 
     def read_reply(self, body: bytes) -> Reply:
         """Decode a whole answer. Raises: BackendError("bad-answer")."""
-        shape.raise_if_answer_is_error(body)
+        errors.raise_if_answer_is_error(body)
         found = decode_answer(_REPLY, body)
         if not found.choices:
             raise BackendError("bad-answer", "the endpoint sent no choices")
@@ -219,7 +218,7 @@ class OpenAIChat(shape.OpenAIErrors, GenerateDialect):
                 Choice(
                     c.index,
                     read_answer(c.message),
-                    shape.read_finish(c.finish_reason or "stop"),
+                    shape.read_finish(c.finish_reason),
                     shape.read_logprobs(c.logprobs),
                 )
                 for c in found.choices
@@ -236,7 +235,7 @@ class OpenAIChat(shape.OpenAIErrors, GenerateDialect):
         return _Reader()
 
 
-class _Writer(StreamWriter):
+class _Writer(errors.OpenAIWriter):
     """Chunks as events: the role with the first of each choice, usage in an event of its own."""
 
     def __init__(self, asked: Asked) -> None:
@@ -244,7 +243,7 @@ class _Writer(StreamWriter):
         self._begun: set[int] = set()
 
     def chunk(self, chunk: Chunk) -> bytes:
-        wire = _Chunk(chunk.id, created=chunk.created, model=chunk.model)
+        wire = _Chunk(id=chunk.id, created=chunk.created, model=chunk.model)
         if self._usage_wanted:
             wire.usage = None
         events = b""
@@ -273,12 +272,6 @@ class _Writer(StreamWriter):
             chunk.index, delta, shape.write_logprobs(chunk.logprobs), chunk.finish_reason
         )
 
-    def end(self) -> bytes:
-        return b"data: [DONE]\n\n"
-
-    def error(self, error: SteadError) -> bytes:
-        return sse.write(shape.write_error(error))
-
 
 def _write_delta(call: ToolCallDelta) -> _CallDelta:
     function = _Function(UNSET if call.name is None else call.name, call.arguments)
@@ -287,14 +280,11 @@ def _write_delta(call: ToolCallDelta) -> _CallDelta:
     return _CallDelta(call.index, call.id, "function", function)
 
 
-class _Reader(StreamReader):
+class _Reader(errors.OpenAIReader):
     def feed(self, event: sse.Event) -> list[Chunk]:
-        if event.data == b"[DONE]":
-            self.ended = True
+        found = self.decode(_CHUNK, event)
+        if found is None:
             return []
-        found = decode_answer(_CHUNK, event.data)
-        if found.error is not UNSET:
-            shape.raise_if_error(found.error, event.data)
         usage = shape.read_usage(found.usage if found.usage is not UNSET else None)
         if not found.choices:
             return [] if usage is None else [self._chunk(found, None, usage)]

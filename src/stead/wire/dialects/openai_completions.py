@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from stead.core.errors import BackendError, SteadError
+from stead.core.errors import BackendError
 from stead.messages import (
     Choice,
     Chunk,
@@ -21,6 +21,7 @@ from stead.messages import (
     TokenLogprob,
     Usage,
 )
+from stead.wire import openai_errors as errors
 from stead.wire import openai_shape as shape
 from stead.wire import sse
 from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
@@ -66,14 +67,13 @@ class _Choice(Struct):
     finish_reason: str | None = None
 
 
-class _Reply(Struct):
+class _Reply(errors.Fallible, kw_only=True):
     id: str = ""
-    choices: list[_Choice] = []
+    choices: list[_Choice] = msgspec.field(default_factory=list)
     created: int = 0
     model: str = ""
     object: str = "text_completion"
     usage: shape.UsageShape | UnsetType | None = UNSET
-    error: shape.ErrorShape | str | UnsetType | None = UNSET
 
 
 _REPLY = msgspec.json.Decoder(_Reply)
@@ -118,7 +118,7 @@ def _start(request: GenerateRequest) -> int:
     return len(request.prompt) if isinstance(request.prompt, str) and not request.echo else 0
 
 
-class OpenAICompletions(shape.OpenAIErrors, GenerateDialect):
+class OpenAICompletions(errors.OpenAIErrors, GenerateDialect):
     """Plain completions; several prompts in one request give their choices one after another."""
 
     kind = "completion"
@@ -172,11 +172,15 @@ class OpenAICompletions(shape.OpenAIErrors, GenerateDialect):
             for c in reply.choices
         ]
         usage = shape.write_usage(reply.usage)
-        return _ENCODER.encode(_Reply(reply.id, choices, reply.created, reply.model, usage=usage))
+        return _ENCODER.encode(
+            _Reply(
+                id=reply.id, choices=choices, created=reply.created, model=reply.model, usage=usage
+            )
+        )
 
     def read_reply(self, body: bytes) -> Reply:
         """Decode a whole answer. Raises: BackendError("bad-answer")."""
-        shape.raise_if_answer_is_error(body)
+        errors.raise_if_answer_is_error(body)
         found = decode_answer(_REPLY, body)
         if not found.choices:
             raise BackendError("bad-answer", "the endpoint sent no choices")
@@ -189,7 +193,7 @@ class OpenAICompletions(shape.OpenAIErrors, GenerateDialect):
                 Choice(
                     c.index,
                     Message("assistant", c.text),
-                    shape.read_finish(c.finish_reason or "stop"),
+                    shape.read_finish(c.finish_reason),
                     _read_logprobs(c.logprobs),
                 )
                 for c in found.choices
@@ -212,7 +216,7 @@ def _starts(asked: Asked) -> dict[int, int]:
     return {i * n + j: _start(r) for i, r in enumerate(asked.generate) for j in range(n)}
 
 
-class _Writer(StreamWriter):
+class _Writer(errors.OpenAIWriter):
     """Chunks as events; text offsets go on from chunk to chunk."""
 
     def __init__(self, asked: Asked) -> None:
@@ -220,7 +224,7 @@ class _Writer(StreamWriter):
         self._offsets = _starts(asked)
 
     def chunk(self, chunk: Chunk) -> bytes:
-        wire = _Reply(chunk.id, [], chunk.created, chunk.model)
+        wire = _Reply(id=chunk.id, created=chunk.created, model=chunk.model)
         if self._usage_wanted:
             wire.usage = None
         events = b""
@@ -236,21 +240,12 @@ class _Writer(StreamWriter):
             events += sse.write(_ENCODER.encode(wire))
         return events
 
-    def end(self) -> bytes:
-        return b"data: [DONE]\n\n"
 
-    def error(self, error: SteadError) -> bytes:
-        return sse.write(shape.write_error(error))
-
-
-class _Reader(StreamReader):
+class _Reader(errors.OpenAIReader):
     def feed(self, event: sse.Event) -> list[Chunk]:
-        if event.data == b"[DONE]":
-            self.ended = True
+        found = self.decode(_REPLY, event)
+        if found is None:
             return []
-        found = decode_answer(_REPLY, event.data)
-        if found.error is not UNSET:
-            shape.raise_if_error(found.error, event.data)
         usage = shape.read_usage(found.usage if found.usage is not UNSET else None)
         chunks = [
             Chunk(

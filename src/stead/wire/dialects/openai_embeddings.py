@@ -9,10 +9,11 @@ import struct
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from stead.core.errors import BackendError
 from stead.messages import EmbedReply, EmbedRequest, GenerateRequest, Usage
+from stead.wire import openai_errors as errors
 from stead.wire import openai_shape as shape
 from stead.wire.dialect import Asked, EmbedDialect, decode_answer
 
@@ -43,7 +44,6 @@ class _Reply(Struct):
     model: str = ""
     object: str = "list"
     usage: _Usage | None = None
-    error: shape.ErrorShape | str | UnsetType | None = UNSET
 
 
 _REQUEST = msgspec.json.Decoder(_Request)
@@ -51,7 +51,7 @@ _REPLY = msgspec.json.Decoder(_Reply)
 _ENCODER = msgspec.json.Encoder()
 
 
-class OpenAIEmbeddings(shape.OpenAIErrors, EmbedDialect):
+class OpenAIEmbeddings(errors.OpenAIErrors, EmbedDialect):
     """Embeddings, as numbers or as base64 of little-endian float32."""
 
     kind = "embedding"
@@ -88,7 +88,7 @@ class OpenAIEmbeddings(shape.OpenAIErrors, EmbedDialect):
 
     def read_vectors(self, body: bytes) -> EmbedReply:
         """Decode vectors. Raises: BackendError("bad-answer")."""
-        shape.raise_if_answer_is_error(body)
+        errors.raise_if_answer_is_error(body)
         found = decode_answer(_REPLY, body)
         rows = sorted(found.data, key=lambda row: row.index)
         if [row.index for row in rows] != list(range(len(rows))):

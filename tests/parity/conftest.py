@@ -21,6 +21,7 @@ SPECIAL = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"]
 TEXT = [
     "the quick brown fox jumps over the lazy dog; what is two plus two? two plus two is four.",
     "a small model learns from small examples, one token after another, and answers in short words.",
+    "on 20261120 and 20261121, at 1234567 or 1234568; WE'LL they'll\n\n  so\n\n  be it",
 ]
 
 Make = Callable[..., Path]

@@ -56,7 +56,9 @@ def test_a_disk_that_fills_up_is_a_typed_error_and_leaves_nothing(
             raise _FullDisk
 
     with pytest.raises(ResourceError) as caught:
-        registry().create(name).export(Source.open(tiny_model), tmp_path / "out", quant=quant, emit=full)
+        registry().create(name).export(
+            Source.open(tiny_model), tmp_path / "out", quant=quant, emit=full
+        )
 
     assert caught.value.code == "disk-full"
     assert os.listdir(tmp_path) == []

@@ -32,7 +32,9 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Build a model folder; equal arguments give the same folder."""
     made: dict[str, Path] = {}
 
-    def make(*, family: str = "Llama", template: str = CHATML, bos: bool = False, **config: Any) -> Path:
+    def make(
+        *, family: str = "Llama", template: str = CHATML, bos: bool = False, **config: Any
+    ) -> Path:
         key = json.dumps([family, template, bos, config], sort_keys=True)
         if key not in made:
             made[key] = tmp_path_factory.mktemp("model") / family.lower()

@@ -10,9 +10,8 @@ import pytest
 
 from stead.core.errors import ExportError, ModelError, SteadError
 from stead.core.events import ignore
-from stead.exporting import gguf_file, questions
+from stead.exporting import gguf_file, gguf_model, questions
 from stead.exporting.exporter import registry
-from stead.exporting.formats import gguf
 from stead.exporting.gguf_file import U32
 from stead.exporting.parity import run_parity
 from stead.exporting.run import run_export
@@ -96,7 +95,11 @@ def test_greedy_answers_are_those_of_transformers(make_model: Any, tmp_path: Pat
     file = _export(base, tmp_path / "m.gguf")
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     expected = model.generate(
-        torch.tensor([prompt]), max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=2
+        torch.tensor([prompt]),
+        max_new_tokens=24,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=2,
     )[0].tolist()
     ids = expected[:-1]
     asked = questions.Questions([], [], [4], [ids], [list(range(len(prompt), len(ids) + 1))], 1)
@@ -125,7 +128,9 @@ def test_an_adapter_is_exported_as_its_merge(
 def test_conversations_may_come_from_a_data_file(make_model: Any, tmp_path: Path) -> None:
     model = make_model()
     file = _export(model, tmp_path / "m.gguf")
-    rows = [{"instruction": f"say {i} — où ?", "input": "", "output": f"it is {i}"} for i in range(9)]
+    rows = [
+        {"instruction": f"say {i} — où ?", "input": "", "output": f"it is {i}"} for i in range(9)
+    ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
     found = run_parity(str(model), str(file), data=str(tmp_path / "rows.jsonl"), limit=3)
@@ -137,10 +142,10 @@ def test_conversations_may_come_from_a_data_file(make_model: Any, tmp_path: Path
 
 
 def _faulty(source: Source, out: Path, change: Callable[[Any], None]) -> Path:
-    layout = gguf._plan(source, "f32")
+    layout = gguf_model.plan(source, "f32")
     change(layout)
     with out.open("wb") as file:
-        gguf_file.write(file, layout.metadata, layout.plans, gguf._data(layout, ignore))
+        gguf_file.write(file, layout.metadata, layout.plans, gguf_model.data(layout, ignore))
     return out
 
 
@@ -187,7 +192,11 @@ FAULTS = {
     "swapped template": (_set("tokenizer.chat_template", BOS_TEMPLATE), "prompt bytes"),
     "changed white space in the template": (
         lambda layout: layout.metadata.update(
-            {"tokenizer.chat_template": layout.metadata["tokenizer.chat_template"].replace("\n", " ", 1)}
+            {
+                "tokenizer.chat_template": layout.metadata["tokenizer.chat_template"].replace(
+                    "\n", " ", 1
+                )
+            }
         ),
         "prompt bytes",
     ),
@@ -227,7 +236,9 @@ def test_a_missing_bos_does_not_pass(make_model: Any, tmp_path: Path) -> None:
         change(layout)
         layout.metadata["tokenizer.ggml.add_bos_token"] = False
 
-    found = run_parity(str(model), str(_faulty(Source.open(model), tmp_path / "b.gguf", without)), limit=2)
+    found = run_parity(
+        str(model), str(_faulty(Source.open(model), tmp_path / "b.gguf", without)), limit=2
+    )
 
     assert found["verdict"] == "fail"
     assert not found["hops"][0]["token_ids_equal"]

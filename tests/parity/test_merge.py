@@ -64,7 +64,9 @@ def test_logits_of_a_merge_are_within_1e_5_for_ordinary_weights(
     assert gap <= 1e-5
 
 
-def test_a_merge_keeps_the_type_of_its_base(make_model: Any, make_adapter: Any, tmp_path: Path) -> None:
+def test_a_merge_keeps_the_type_of_its_base(
+    make_model: Any, make_adapter: Any, tmp_path: Path
+) -> None:
     base = make_model(dtype="bfloat16")
 
     merge.merge(base, make_adapter(base), tmp_path / "out")
@@ -75,7 +77,9 @@ def test_a_merge_keeps_the_type_of_its_base(make_model: Any, make_adapter: Any, 
 
 
 @pytest.mark.spec("000-023")
-def test_a_merge_into_another_base_is_refused(make_model: Any, make_adapter: Any, tmp_path: Path) -> None:
+def test_a_merge_into_another_base_is_refused(
+    make_model: Any, make_adapter: Any, tmp_path: Path
+) -> None:
     right, wrong = make_model(), make_model(seed=7)
     adapter = make_adapter(right)
     (adapter / "stead.json").write_text(json.dumps({"base_hash": Source.open(right).hash}))
@@ -88,7 +92,9 @@ def test_a_merge_into_another_base_is_refused(make_model: Any, make_adapter: Any
     merge.merge(right, adapter, tmp_path / "out")
 
 
-def test_a_merge_into_a_quantized_base_is_refused(make_model: Any, make_adapter: Any, tmp_path: Path) -> None:
+def test_a_merge_into_a_quantized_base_is_refused(
+    make_model: Any, make_adapter: Any, tmp_path: Path
+) -> None:
     base = make_model()
     adapter = make_adapter(base)
     quantized = tmp_path / "quantized"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gguf import GGUFReader, GGMLQuantizationType
+from gguf import GGMLQuantizationType, GGUFReader
 from gguf.quants import dequantize, quantize
 
 from stead.core.errors import ConfigError, ExportError, MissingDependency, ModelError, ResourceError
@@ -55,7 +55,9 @@ def test_without_the_wheel_the_error_is_the_install_line(monkeypatch: pytest.Mon
 def test_q4_k_m_gives_more_bits_to_the_layers_llama_cpp_gives_them() -> None:
     rules = recipe.Recipe("q4_K_M", layers=32, tied=False)
 
-    better = [i for i in range(32) if rules.kind(f"blk.{i}.ffn_down.weight", (4096, 11008)) == "Q6_K"]
+    better = [
+        i for i in range(32) if rules.kind(f"blk.{i}.ffn_down.weight", (4096, 11008)) == "Q6_K"
+    ]
 
     # llama-quantize prints these for a 7B: the first and last four, and every third between.
     assert better == [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31]
@@ -108,7 +110,9 @@ def test_a_tensor_that_does_not_fit_its_plan_is_never_written_whole(tmp_path: Pa
 def test_half_floats_round_as_torch_rounds(dtype: str) -> None:
     import torch
 
-    edge = np.array([0, -0.0, 1e-40, 6e-8, np.inf, -np.inf, np.nan, 1.00390625, 1.01171875], np.float32)
+    edge = np.array(
+        [0, -0.0, 1e-40, 6e-8, np.inf, -np.inf, np.nan, 1.00390625, 1.01171875], np.float32
+    )
     values = np.concatenate([edge, ROWS.reshape(-1)])
     kind = torch.bfloat16 if dtype == "BF16" else torch.float16
 
@@ -239,4 +243,7 @@ def test_built_in_conversations_are_the_same_each_time_and_varied() -> None:
     assert roles == {"system", "user", "assistant", "tool"}
     assert any(c.is_open for c in found)
     assert any(not c.is_open for c in found)
-    assert json.dumps([m.text for c in found for m in c.messages], ensure_ascii=False).isascii() is False
+    assert (
+        json.dumps([m.text for c in found for m in c.messages], ensure_ascii=False).isascii()
+        is False
+    )

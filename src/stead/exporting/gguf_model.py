@@ -86,7 +86,7 @@ def _general(source: Source, family: families.Family, rules: recipe.Recipe) -> d
     return {
         "general.architecture": family.arch,
         "general.type": "model",
-        "general.name": source.folder.name,
+        "general.name": source.name,
         "general.file_type": U32(rules.file_type),
         "general.quantization_version": U32(2),  # GGML_QNT_VERSION of ggml.h
         "stead.source_hash": source.hash,

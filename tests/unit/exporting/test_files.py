@@ -133,9 +133,9 @@ def test_damaged_safetensors_are_typed_errors(damage: bytes, tmp_path: Path) -> 
     (tmp_path / "x.safetensors").write_bytes(damage)
 
     with pytest.raises(ModelError) as caught:
-        weights.read_header(tmp_path / "x.safetensors")
+        weights.read_file(tmp_path / "x.safetensors")
 
-    assert caught.value.code == "bad-safetensors"
+    assert caught.value.code in ("bad-safetensors", "truncated")
 
 
 @pytest.mark.parametrize("marks", [("", ""), ("-", ""), ("", "-"), ("-", "-")])

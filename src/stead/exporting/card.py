@@ -9,13 +9,15 @@ from typing import Any
 from stead.exporting.source import Source
 from stead.values import Artifact
 
+_RESULTS = ("steps", "tokens", "final_loss", "eval_loss")
+
 
 def write(source: Source, artifact: Artifact | None) -> str:
     """Return the card as Markdown; `artifact` is None while its hash is not known yet."""
-    lines = [f"# {source.folder.name}", ""]
+    lines = [f"# {source.name}", ""]
     lines += ["| fact | value |", "|---|---|"]
     lines += [f"| {name} | {_cell(value)} |" for name, value in _facts(source, artifact)]
-    lines += _metrics(source.facts.get("metrics"))
+    lines += _metrics(source.facts)
     lines += ["", "## Limits", ""]
     lines += [f"- {limit}" for limit in _limits(source, artifact)]
     return "\n".join(lines) + "\n"
@@ -31,11 +33,11 @@ def _facts(source: Source, artifact: Artifact | None) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = [
         ("architecture", (source.config.get("architectures") or ["?"])[0]),
         ("source SHA-256", source.hash),
-        ("base", recorded.get("base", source.base.name if source.adapter else None)),
+        ("base", source.base.name if source.adapter is not None else None),
         ("base SHA-256", recorded.get("base_hash")),
         ("method", recorded.get("method")),
         ("data SHA-256", recorded.get("data_hash")),
-        ("plan SHA-256", recorded.get("plan_hash")),
+        ("plan SHA-256", (recorded.get("lineage") or {}).get("plan")),
     ]
     if artifact is not None:
         rows += [
@@ -46,10 +48,14 @@ def _facts(source: Source, artifact: Artifact | None) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in rows if value is not None]
 
 
-def _metrics(metrics: Any) -> list[str]:  # Any: JSON values
-    if not isinstance(metrics, dict) or not metrics:
+def _metrics(recorded: dict[str, Any]) -> list[str]:  # Any: JSON values
+    """Return what training measured, and the metrics of an evaluation if one was recorded."""
+    result = recorded.get("result") or {}
+    found = {name: result[name] for name in _RESULTS if result.get(name) is not None}
+    found |= recorded.get("metrics") or {}
+    if not found:
         return []
-    rows = [f"| {_cell(name)} | {_cell(value)} |" for name, value in metrics.items()]
+    rows = [f"| {_cell(name)} | {_cell(value)} |" for name, value in found.items()]
     return ["", "## Measured", "", "| metric | value |", "|---|---|", *rows]
 
 

@@ -14,7 +14,7 @@ from stead.core.errors import DataError
 from stead.core.events import Emit, Note, Started, ignore
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
-from stead.exporting import conversations, questions, vocab
+from stead.exporting import conversations, pretokenizer, questions, vocab
 from stead.exporting.compare import Hop, Row, Tally, bound_of, judge
 from stead.exporting.conversations import Conversation
 from stead.exporting.questions import Answers, Questions
@@ -26,6 +26,7 @@ from stead.hub.inspect import inspect
 TOP = 256  # likeliest tokens compared per position; all others together count as one more
 _TOKENS = 128  # of each conversation's beginning
 _POSITIONS = 16  # compared in each, evenly spaced, the last one included
+_WORDS = 256  # tokens of the vocabulary whose own text is tokenized again
 _STOPS = 64  # control tokens tried as ends of an answer
 _END_KEYS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
 
@@ -101,6 +102,7 @@ def _questions(
     tokenizer: TextTokenizer, cases: Sequence[Case], controls: Sequence[int]
 ) -> Questions:
     texts = [message.text for case in cases for message in case.conversation.messages]
+    texts += [pretokenizer.PROBE, *_spellings(tokenizer)]
     others = [i for i in controls if i not in tokenizer.stop_ids]
     sequences = [case.ids[:_TOKENS] for case in cases if case.ids]
     return Questions(
@@ -111,6 +113,13 @@ def _questions(
         lengths=[_spread(len(ids)) for ids in sequences],
         top=TOP,
     )
+
+
+def _spellings(tokenizer: TextTokenizer) -> list[str]:
+    """Return the texts of tokens from all over the vocabulary: no conversation uses them all."""
+    step = max(1, tokenizer.vocab_size // _WORDS)
+    found = [tokenizer.decode([i]) for i in range(0, tokenizer.vocab_size, step)]
+    return [text for text in found if "\ufffd" not in text]  # part of a character is no text
 
 
 def _spread(length: int) -> list[int]:

@@ -35,7 +35,7 @@ def run_export(
     exporter = registry().create(format)
     source = Source.open(model, base=base)
     estimated = exporter.estimate(source, quant)
-    text = f"{format} of {source.folder.name!r}: {estimated / 1e6:,.1f} MB to write"
+    text = f"{format} of {source.name!r}: {estimated / 1e6:,.1f} MB to write"
     emit(Note(stage="export", message=text, code="estimate"))
     made = exporter.export(source, Path(out).absolute(), quant=quant, emit=emit)
     return {

@@ -34,12 +34,12 @@ def metadata(tokenizer: dict[str, Any], tokens: list[str], types: list[int]) -> 
     return {
         f"{_KEY}.model": "llama",
         f"{_KEY}.pre": "default",
-        f"{_KEY}.scores": _scores(tokenizer["model"]["merges"], tokens),
+        f"{_KEY}.scores": _scores(tokenizer["model"]["merges"], tokens, types),
         f"{_KEY}.add_space_prefix": _adds_space(tokenizer),
     }
 
 
-def _scores(merges: list[Any], tokens: list[str]) -> list[float]:
+def _scores(merges: list[Any], tokens: list[str], types: list[int]) -> list[float]:
     """Return minus the first rank that makes each token; refuse when ranks of two tokens interleave."""
     pairs = [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in merges]
     first: dict[str, int] = {}
@@ -53,17 +53,17 @@ def _scores(merges: list[Any], tokens: list[str]) -> list[float]:
             )
         first.setdefault(made, rank)
         before = made
-    _check_all_pairs(set(pairs), set(first), set(tokens))
+    normal = {text for text, kind in zip(tokens, types, strict=True) if kind == _NORMAL}
+    _check_all_pairs(set(pairs), normal)
     return [-float(first.get(text, 0)) for text in tokens]
 
 
-def _check_all_pairs(pairs: set[tuple[str, ...]], made: set[str], tokens: set[str]) -> None:
+def _check_all_pairs(pairs: set[tuple[str, ...]], tokens: set[str]) -> None:
     """Refuse a token that llama.cpp could join from two halves that tokenizer.json never joins."""
-    for text in made:
+    for text in tokens:
         for cut in range(1, len(text)):
             halves = (text[:cut], text[cut:])
-            reachable = all(len(h) == 1 or h in made for h in halves)
-            if reachable and set(halves) <= tokens and halves not in pairs:
+            if tokens.issuperset(halves) and halves not in pairs:
                 raise ExportError(
                     "tokenizer-feature",
                     f"{text!r} could be joined from {halves!r}, against the merges",

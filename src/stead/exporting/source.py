@@ -57,6 +57,13 @@ class Source:
         return self.base
 
     @property
+    def name(self) -> str:
+        """What people call the model: the run's or folder's name, never its place."""
+        given = (self.facts.get("lineage") or {}).get("name")
+        folder = self.folder.parent if self.folder.name == "final" else self.folder
+        return str(given) if given else folder.name
+
+    @property
     def template(self) -> str:
         """The chat template that training and evaluation render with."""
         return ChatTemplate.open(self.tokenizer).source

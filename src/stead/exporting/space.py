@@ -1,12 +1,12 @@
-"""Refuse a write that the disk has no room for, before it begins.
+"""Refuse a write that the disk has no room for, or whose place is taken, before it begins.
 
 Knows nothing about what is written.
 """
 
-import shutil
 from pathlib import Path
 
-from stead.core.errors import ConfigError, ResourceError
+from stead.core import room
+from stead.core.errors import ConfigError
 
 _MARGIN_BYTES = 16 << 20  # file system overhead, the card and the manifest
 
@@ -18,15 +18,4 @@ def check(out: Path, need_bytes: int) -> None:
     """
     if out.exists():
         raise ConfigError("exists", f"{str(out)!r} exists already; nothing is overwritten")
-    parent = out.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
-    free = shutil.disk_usage(parent).free
-    if free < need_bytes + _MARGIN_BYTES:
-        raise ResourceError(
-            "disk-full",
-            f"{str(out)!r} needs {need_bytes:,} bytes, its disk has {free:,} free",
-            hint=f"df -h {parent}",
-            need_bytes=need_bytes,
-            free_bytes=free,
-        )
+    room.require(out.parent, need_bytes, what=out.name, margin_bytes=_MARGIN_BYTES)

@@ -81,7 +81,7 @@ class Adapter:
         path = folder / TENSORS
         if not path.is_file():
             raise ModelError("no-adapter", f"{str(folder)!r} has no {TENSORS!r}")
-        tensors = Weights(folder, weights.read_header(path)[0])
+        tensors = Weights(folder, weights.read_file(path))
         deltas: dict[str, Delta] = {}
         replaced: dict[str, str] = {}
         for name in tensors.names():

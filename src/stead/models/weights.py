@@ -7,14 +7,14 @@ of a float32. Format: 8 bytes little-endian header length, JSON header, data (sa
 
 import json
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from stead.core import files
 from stead.core.errors import ModelError
 from stead.core.lazy import lazy
+from stead.hub import safetensors_header, shards
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +23,6 @@ else:
     np = lazy("numpy", extra="data")
 
 SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-_HEADER_MAX_BYTES = 100_000_000  # the reference implementation's own limit
 FLOAT_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 DTYPES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 
@@ -66,54 +64,13 @@ class Tensors(Protocol):
         ...
 
 
-def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    """Return the tensors and metadata that a safetensors file declares, checked against its size.
+def read_file(path: Path) -> dict[str, TensorInfo]:
+    """Return the tensors of one file, its header checked first.
 
-    Raises: ModelError("bad-safetensors") with the reason: torn, too long, overlap, hole, no JSON.
+    Raises: ModelError("truncated" | "bad-safetensors" | "bad-json"); UnsafeError("pickle-refused").
     """
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        head = file.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-        if not 2 <= length <= min(_HEADER_MAX_BYTES, max(size - 8, 0)):
-            raise _bad(path, f"its header length is {length}, the file has {size} bytes")
-        raw = file.read(length)
-    try:
-        header = json.loads(raw)
-        metadata = {str(k): str(v) for k, v in header.pop("__metadata__", {}).items()}
-        found = {name: _entry(path, name, item, 8 + length) for name, item in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _bad(path, f"its header is damaged ({error})") from error
-    _check_layout(path, found, 8 + length, size)
-    return found, metadata
-
-
-def _entry(path: Path, name: str, item: dict[str, Any], base: int) -> TensorInfo:
-    start, end = item["data_offsets"]
-    shape = tuple(int(n) for n in item["shape"])
-    info = TensorInfo(name, str(item["dtype"]), shape, path, base + int(start), base + int(end))
-    width = FLOAT_BYTES.get(info.dtype)
-    count = 1
-    for n in shape:
-        count *= n
-    if min(shape, default=0) < 0 or (width is not None and count * width != info.size_bytes):
-        raise ValueError(f"{name!r} of shape {list(shape)} does not fill {info.size_bytes} bytes")
-    return info
-
-
-def _check_layout(path: Path, found: dict[str, TensorInfo], base: int, size: int) -> None:
-    """Refuse overlaps, holes and bytes outside the file."""
-    at = base
-    for info in sorted(found.values(), key=lambda i: (i.start, i.end)):
-        if info.start != at or info.end < info.start:
-            raise _bad(path, f"{info.name!r} starts at byte {info.start}, expected {at}")
-        at = info.end
-    if at != size:
-        raise _bad(path, f"its tensors end at byte {at}, the file has {size} bytes")
-
-
-def _bad(path: Path, why: str) -> ModelError:
-    return ModelError("bad-safetensors", f"{str(path)!r} cannot be read: {why}", path=str(path))
+    found = safetensors_header.read(path).tensors
+    return {n: TensorInfo(n, t.dtype, t.shape, path, t.begin, t.end) for n, t in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +84,12 @@ class Weights:
     def open(cls, folder: Path) -> "Weights":
         """Read the headers of a folder's weight files.
 
-        Raises: ModelError("no-weights" | "bad-safetensors" | "missing-shard").
+        Raises: ModelError("no-weights" | "bad-safetensors" | "missing-shard" | …), UnsafeError.
         """
-        return cls(folder, {n: i for path in weight_files(folder) for n, i in _infos(path)})
+        tensors: dict[str, TensorInfo] = {}
+        for path in shards.read(folder).paths:
+            tensors |= read_file(path)
+        return cls(folder, tensors)
 
     def names(self) -> list[str]:
         """Return every tensor's name, in file order."""
@@ -162,28 +122,6 @@ class Weights:
                 "missing-tensor", f"{str(self.folder)!r} has no tensor {name!r}", tensor=name
             )
         return self.tensors[name]
-
-
-def _infos(path: Path) -> Iterator[tuple[str, TensorInfo]]:
-    yield from read_header(path)[0].items()
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return a folder's safetensors files in order. Raises: ModelError("no-weights" | …)."""
-    index = folder / INDEX
-    if index.is_file():
-        try:
-            names = sorted(set(files.read_json(index)["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError("bad-index", f"{str(index)!r} is damaged: {error}") from error
-        paths = [folder / Path(str(name)).name for name in names]
-        absent = [p for p in paths if not p.is_file()]
-        if absent:
-            raise ModelError("missing-shard", f"{str(absent[0])!r} of the index is not there")
-        return paths
-    if not (folder / SINGLE).is_file():
-        raise ModelError("no-weights", f"{str(folder)!r} has neither {SINGLE!r} nor {INDEX!r}")
-    return [folder / SINGLE]
 
 
 def decode(raw: bytes, dtype: str) -> "npt.NDArray[np.float32]":

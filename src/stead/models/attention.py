@@ -21,7 +21,7 @@ NAME = "stead"
 _BLOCK = 512  # queries per block of the backward pass: bounds its memory to H·512·L numbers
 
 
-def segment_attention(
+def segment_attention(  # noqa: PLR0913, PLR0917 - transformers gives the signature
     module: nn.Module,
     query: Tensor,
     key: Tensor,

@@ -3,7 +3,6 @@
 Knows nothing about models or optimizers; it acts through `Run` only.
 """
 
-from abc import ABC
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -40,7 +39,7 @@ class Run:
     values: dict[str, float] = field(default_factory=dict)  # added to the next progress event
 
 
-class Callback(ABC):
+class Callback:
     """A hook of the loop; called in the order given. State must be JSON values."""
 
     requires: ClassVar[tuple[str, ...]] = ()

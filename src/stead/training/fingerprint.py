@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 import stead
 from stead.core import files
@@ -30,7 +29,7 @@ def fingerprint(
         "code": _code_hash(),
         "stead": stead.__version__,
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "transformers": metadata.version("transformers"),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "machine": platform.machine(),
         "device": device.type,

@@ -120,7 +120,7 @@ class _Parts:
         return self.run_dir / "checkpoints"
 
 
-def fit(
+def fit(  # noqa: PLR0913 - the stage's whole input, by name
     *,
     trainer: TrainerSettings,
     method_name: str,

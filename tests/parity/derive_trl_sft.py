@@ -1,7 +1,7 @@
 """Derive the per-step SFT losses of TRL that `test_trl_sft.py` compares with.
 
-    PYTHONPATH=src python tests/parity/derive_trl_sft.py > tests/parity/trl_sft.json
-    PYTHONPATH=src python tests/parity/derive_trl_sft.py --model DIR --data gsm8k_train.jsonl --rows 256
+    PYTHONPATH=src:. python tests/parity/derive_trl_sft.py > tests/parity/trl_sft.json
+    PYTHONPATH=src:. python tests/parity/derive_trl_sft.py --model DIR --data gsm8k_train.jsonl --rows 256
 
 Needs an environment with torch, transformers, peft and trl. Rows come in file order (TRL's own
 sampler shuffles), adapters start from the same numbers as ours, everything is float32.
@@ -16,7 +16,7 @@ import torch
 import trl
 from datasets import Dataset
 from peft import LoraConfig
-from tiny_sft import tiny_model, tiny_rows
+from tests.fakes.sft import tiny_model, tiny_rows
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer

@@ -31,7 +31,9 @@ def test_rouge_equals_the_rouge_score_package(reference, answer):
 @pytest.mark.spec("003-077")
 def test_rouge_of_the_published_example():
     # Counted by hand: 6 of 9 and 8 unigrams, LCS "the quick brown jumps the" of length 5, 2 bigrams.
-    values = {n: s.score(Sample("", FOX[1], FOX[0])).value for n, s in scorer.create(ROUGES).items()}
+    values = {
+        n: s.score(Sample("", FOX[1], FOX[0])).value for n, s in scorer.create(ROUGES).items()
+    }
 
     assert values["rouge1"] == pytest.approx(2 * 6 / (9 + 8))
     assert values["rouge2"] == pytest.approx(2 * 2 / (8 + 7))

@@ -3,6 +3,8 @@
 Knows nothing about models or optimizers; it acts through `Run` only.
 """
 
+import resource
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -63,3 +65,9 @@ class Callback:
     def restore(self, state: dict[str, Any]) -> None:  # Any: JSON values
         """Put back what `state` returned."""
         return
+
+
+def peak_rss_mib() -> int:
+    """Return the largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1 << 20) if sys.platform == "darwin" else peak // 1024

@@ -78,6 +78,14 @@ class Adapter(ABC):
     def save(self, model: "torch.nn.Module", layers: Layers, folder: Path, origin: Origin) -> None:
         """Write the trained weights and their config into an existing, empty folder."""
 
+    @classmethod
+    def read(cls, folder: Path) -> AdapterConfig | None:
+        """Return the settings of an adapter saved in `folder`, or None when it is not of this kind.
+
+        Raises: ModelError("adapter-unsupported") for one that would not be computed exactly.
+        """
+        return None
+
     @abstractmethod
     def attach(self, model: "torch.nn.Module", layers: Layers, folder: Path) -> None:
         """Put saved weights into a freshly loaded base model."""

@@ -21,7 +21,7 @@ NAME = "stead"
 _BLOCK = 512  # queries per block of the backward pass: bounds its memory to H·512·L numbers
 
 
-def segment_attention(
+def segment_attention(  # noqa: PLR0913, PLR0917 - transformers gives the signature
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -40,9 +40,10 @@ def segment_attention(
     Raises: ModelError("attention-unsupported") for what would not be exact (sinks, biases).
     """
     if starts is None:
-        return sdpa_attention_forward(
+        found: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
+        return found
     for name in ("s_aux", "position_bias"):
         if kwargs.get(name) is not None:
             raise ModelError("attention-unsupported", f"packed rows cannot be exact with {name!r}")

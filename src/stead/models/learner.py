@@ -56,14 +56,14 @@ class Learner:
         self.fused = fused.install(self.model) if self.options.fuse else []
         self.rows_apart: str | None = None
         if self.options.checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            _checkpointing(self.model, "enable")
 
     def close(self) -> None:
         """Undo what the constructor changed in the model."""
         fused.remove(self.model)
         self.model.set_attn_implementation(self._attention)
         if self.options.checkpointing:
-            self.model.gradient_checkpointing_disable()
+            _checkpointing(self.model, "disable")
 
     @contextmanager
     def draw(self, seed: int, step: int, *, active: bool = True) -> Iterator[None]:
@@ -115,6 +115,13 @@ class Learner:
         )
         hidden: Tensor = out.last_hidden_state[0]
         return hidden
+
+
+def _checkpointing(model: Any, verb: str) -> None:  # Any: a transformers model
+    """Switch recomputation on or off, under the name this version of transformers has for it."""
+    name = f"activation_checkpointing_{verb}"
+    switch = getattr(model, name, None) or getattr(model, f"gradient_checkpointing_{verb}")
+    switch()
 
 
 def head_of(model: Any) -> Head:  # Any: a transformers model

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
+from stead.config.kinds import registry
 from stead.core import files, lazy
 from stead.core.errors import ModelError, NotFound
 from stead.models import lowrank
-from stead.models.adapters.lora import CONFIG, Lora, read_config
 from stead.values import LoadedModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -46,6 +47,7 @@ def load_model(
     kernel, kernel_reason = choose_attention(attention, place)
     meta: dict[str, Any] = {  # Any: JSON facts
         "architecture": config.architectures[0],
+        "transformers": transformers.__version__,
         "device": {"value": place.type, "reason": place_reason},
         "dtype": {"value": str(number).removeprefix("torch."), "reason": number_reason},
         "attention": {"value": kernel, "reason": kernel_reason},
@@ -62,10 +64,14 @@ def load_model(
 
 def attach(loaded: LoadedModel, adapter: Path) -> None:
     """Put a saved LoRA adapter onto a loaded base. Raises: ModelError("adapter-mismatch")."""
-    if not (adapter / CONFIG).is_file():
-        raise NotFound("no-adapter", f"{str(adapter)!r} has no {CONFIG}")
-    Lora(read_config(adapter)).attach(loaded.model, lowrank, adapter)
-    loaded.adapter = adapter
+    known = registry("adapter")
+    for name in known.names():
+        config = known.get(name).read(adapter)
+        if config is not None:
+            known.create(name, config=config).attach(loaded.model, lowrank, adapter)
+            loaded.adapter = adapter
+            return
+    raise NotFound("no-adapter", f"{str(adapter)!r} has no adapter_config.json")
 
 
 def choose_device(wanted: str) -> tuple[torch.device, str]:

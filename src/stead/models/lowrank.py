@@ -84,8 +84,8 @@ class LowRankLinear(nn.Linear):  # type: ignore[misc]  # torch is untyped here
     """
 
     lora: LowRank
-    lora_A: nn.Parameter
-    lora_B: nn.Parameter
+    lora_A: nn.Parameter  # noqa: N815 - the name in PEFT's files
+    lora_B: nn.Parameter  # noqa: N815
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the layer. Shapes: [..., K] → [..., N]."""

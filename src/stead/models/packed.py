@@ -10,7 +10,7 @@ dx and the gradient of drop(x)·Aᵀ. The layers' own weights become views of W'
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from stead.models.lowrank import LowRankLinear, keep_mask
 
 _ALIGN = 32  # columns: keeps rows of W' on cache lines in bf16
 
-Slot = Tensor | None
+Slot: TypeAlias = "Tensor | None"
 SLOTS = 4  # tensors per layer that autograd must know: weight, bias, A, B
 
 

@@ -3,7 +3,8 @@
 Knows nothing about models or optimizers; it acts through `Run` only.
 """
 
-from abc import ABC
+import resource
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -40,7 +41,7 @@ class Run:
     values: dict[str, float] = field(default_factory=dict)  # added to the next progress event
 
 
-class Callback(ABC):
+class Callback:
     """A hook of the loop; called in the order given. State must be JSON values."""
 
     requires: ClassVar[tuple[str, ...]] = ()
@@ -64,3 +65,9 @@ class Callback(ABC):
     def restore(self, state: dict[str, Any]) -> None:  # Any: JSON values
         """Put back what `state` returned."""
         return
+
+
+def peak_rss_mib() -> int:
+    """Return the largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1 << 20) if sys.platform == "darwin" else peak // 1024

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 import stead
 from stead.core import files
@@ -20,9 +19,16 @@ _ROOMS = ("models", "training", "data/pack.py")
 
 
 def fingerprint(
-    *, model: str, data: str, config: str, device: torch.device, dtype: torch.dtype, lanes: int
+    *,
+    model: str,
+    data: str,
+    config: str,
+    library: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    lanes: int,
 ) -> dict[str, Any]:  # Any: JSON values
-    """Describe everything that decides the bits of the result."""
+    """Describe everything that decides the bits of the result; `library` is transformers' version."""
     return {
         "model": model,
         "data": data,
@@ -30,7 +36,7 @@ def fingerprint(
         "code": _code_hash(),
         "stead": stead.__version__,
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "transformers": library,
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "machine": platform.machine(),
         "device": device.type,

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from stead.config.kinds import registry
 from stead.core import files, manifest
 from stead.core.errors import ConfigError, DataError
 from stead.core.events import Emit, Note, Saved, Started, ignore
@@ -23,11 +24,7 @@ from stead.models.adapter import Adapter, Origin
 from stead.models.learner import Learner, LearnerOptions
 from stead.training import fingerprint, lease
 from stead.training.batches import Columns
-from stead.training.callback import Callback, Run
-from stead.training.callbacks.checkpoint import SaveCheckpoints
-from stead.training.callbacks.evaluate import EvaluateLoss
-from stead.training.callbacks.guard import GuardNumbers
-from stead.training.callbacks.progress import ReportProgress, peak_rss_mib
+from stead.training.callback import Callback, Run, peak_rss_mib
 from stead.training.log import NAME as LOG_NAME
 from stead.training.log import StepLog
 from stead.training.method import Method
@@ -37,13 +34,10 @@ from stead.training.steps import Steps
 from stead.training.trainer import Job, Trainer
 from stead.values import LoadedModel, PreparedData
 
-METHODS: Registry[Method] = Registry(
-    "method", "stead.training.methods", "stead.training.method:Method"
-)
-ADAPTERS: Registry[Adapter] = Registry(
-    "adapter", "stead.models.adapters", "stead.models.adapter:Adapter"
-)
-TRAINERS: Registry[Trainer] = Registry("trainer", "stead.training.trainers", "stead.training.trainer:Trainer")  # fmt: skip
+METHODS: Registry[Method] = registry("method")
+ADAPTERS: Registry[Adapter] = registry("adapter")
+TRAINERS: Registry[Trainer] = registry("trainer")
+CALLBACKS: Registry[Callback] = registry("callback")
 
 Resume = Literal[False, True, "exact", "same-order", "best-effort"]
 _BATCH_TOKENS = 2048  # when nobody decided: a few rows, some hundred MB of activations
@@ -53,29 +47,50 @@ _GROUPS = ("model", "optimizer")
 
 
 class TrainerSettings(Protocol):
-    """The attributes of `config/run.TrainerSection` that the loop reads."""
+    """The attributes of `config/run.TrainerSection` that the loop reads; Any: a number or "auto"."""
 
-    type: str
-    epochs: float
-    max_steps: int | None
-    batch_tokens: Any  # Any: int or "auto"
-    batch_rows: int | None
-    accumulation: int
-    lr: Any  # Any: float or "auto"
-    schedule: str
-    warmup: float
-    weight_decay: float
-    clip: float
-    optimizer: str
-    betas: tuple[float, float]
-    seed: int
-    shuffle: bool
-    gradient_checkpointing: bool
-    checkpoint_every: Any  # Any: int or "auto"
-    keep: int
-    log_every: int
-    eval_every: int | None
-    logits_chunk: Any  # Any: int or "auto"
+    @property
+    def type(self) -> str: ...  # noqa: D102 - described where it is declared
+    @property
+    def epochs(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def max_steps(self) -> int | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def batch_tokens(self) -> Any: ...  # noqa: D102 - described where it is declared
+    @property
+    def batch_rows(self) -> int | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def accumulation(self) -> int: ...  # noqa: D102 - described where it is declared
+    @property
+    def lr(self) -> Any: ...  # noqa: D102 - described where it is declared
+    @property
+    def schedule(self) -> str: ...  # noqa: D102 - described where it is declared
+    @property
+    def warmup(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def weight_decay(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def clip(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def optimizer(self) -> str: ...  # noqa: D102 - described where it is declared
+    @property
+    def betas(self) -> tuple[float, float]: ...  # noqa: D102 - described where it is declared
+    @property
+    def seed(self) -> int: ...  # noqa: D102 - described where it is declared
+    @property
+    def shuffle(self) -> bool: ...  # noqa: D102 - described where it is declared
+    @property
+    def gradient_checkpointing(self) -> bool: ...  # noqa: D102 - described where it is declared
+    @property
+    def checkpoint_every(self) -> Any: ...  # noqa: D102 - described where it is declared
+    @property
+    def keep(self) -> int: ...  # noqa: D102 - described where it is declared
+    @property
+    def log_every(self) -> int: ...  # noqa: D102 - described where it is declared
+    @property
+    def eval_every(self) -> int | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def logits_chunk(self) -> Any: ...  # noqa: D102 - described where it is declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +124,7 @@ class _Parts:
     stepper: Stepper
     log: StepLog
     lanes: int
-    callbacks: list[Callback] = field(default_factory=list)
+    callbacks: dict[str, Callback] = field(default_factory=dict)
     resumes: list[dict[str, Any]] = field(default_factory=list)
     start: int = 0
     tokens: int = 0
@@ -120,7 +135,7 @@ class _Parts:
         return self.run_dir / "checkpoints"
 
 
-def fit(
+def fit(  # noqa: PLR0913 - the stage's whole input, by name
     *,
     trainer: TrainerSettings,
     method_name: str,
@@ -202,7 +217,7 @@ def _build(
     steps = Steps(_planner(trainer, train), trainer.epochs, trainer.accumulation, trainer.max_steps)
     optimizer = Optimizer(
         learner.trained(),
-        OptimOptions(trainer.optimizer, tuple(trainer.betas), trainer.weight_decay, trainer.clip),
+        OptimOptions(trainer.optimizer, trainer.betas, trainer.weight_decay, trainer.clip),
     )
     peak = _number(trainer.lr, 2e-4 if adapter.kind == "adapter" else 2e-5)
     return _Parts(
@@ -254,7 +269,7 @@ def _planner(trainer: TrainerSettings, columns: Columns) -> Callable[[int], Any]
 
 
 def _print(parts: _Parts) -> dict[str, Any]:
-    names = [n for n in TrainerSettings.__annotations__ if n not in ("keep", "log_every")]
+    names = [n for n in dir(TrainerSettings) if n[0] != "_" and n not in ("keep", "log_every")]
     config = {n: getattr(parts.trainer, n) for n in names} | {
         "method": dict(parts.learning.method_config, type=parts.learning.method),
         "adapter": dict(parts.learning.adapter_config, type=parts.learning.adapter),
@@ -263,6 +278,7 @@ def _print(parts: _Parts) -> dict[str, Any]:
         model=str(parts.lineage.get("base_hash") or parts.loaded.meta.get("hash", "")),
         data=parts.prepared.hash,
         config=files.hash_value(config),
+        library=str(parts.loaded.meta.get("transformers", "")),
         device=parts.loaded.device,
         dtype=parts.loaded.dtype,
         lanes=parts.lanes,
@@ -273,12 +289,12 @@ def _resume(parts: _Parts, resume: Resume) -> None:
     """Go back to the newest good checkpoint, or start at the beginning and say so."""
     every = parts.trainer.checkpoint_every
     every = _number(every, max(1, parts.steps.total // _CHECKPOINTS_PER_RUN))
-    parts.callbacks = [
-        GuardNumbers(),
-        EvaluateLoss(parts.trainer.eval_every),
-        ReportProgress(parts.trainer.log_every),
-        SaveCheckpoints(every),
-    ]
+    parts.callbacks = {
+        "guard": CALLBACKS.create("guard"),
+        "evaluate": CALLBACKS.create("evaluate", every=parts.trainer.eval_every),
+        "progress": CALLBACKS.create("progress", every=parts.trainer.log_every),
+        "checkpoint": CALLBACKS.create("checkpoint", every=every),
+    }
     found = checkpoint.newest(parts.checkpoints, parts.emit)
     if resume is False:
         if found is not None:
@@ -308,10 +324,8 @@ def _restore(parts: _Parts, path: Path, allowed: str, found: Any) -> None:
     parts.stepper.scaler.scale = state.values["scaler"]["scale"]
     parts.stepper.scaler.good = state.values["scaler"]["good"]
     parts.log.rewind(state.values["log"])
-    for callback in parts.callbacks:
-        callback.restore(
-            state.values["callbacks"].get(type(callback).__name__, {}) or callback.state()
-        )
+    for name, callback in parts.callbacks.items():
+        callback.restore(state.values["callbacks"][name])
     parts.start, parts.tokens = found.step, state.values["tokens"]
     parts.resumes = list(state.values["resumes"])
     if level != "exact":
@@ -326,7 +340,7 @@ def _save(parts: _Parts, run: Run) -> None:
         "tokens": run.tokens,
         "scaler": {"scale": parts.stepper.scaler.scale, "good": parts.stepper.scaler.good},
         "log": parts.log.position(),
-        "callbacks": {type(c).__name__: c.state() for c in parts.callbacks},
+        "callbacks": {n: c.state() for n, c in parts.callbacks.items()},
         "fingerprint": _print(parts),
         "resumes": parts.resumes,
     }
@@ -348,7 +362,7 @@ def _run(parts: _Parts) -> Run:
 
     job = Job(
         start=parts.start, total=parts.steps.total, batches=batches, epoch_at=parts.steps.epoch_at,
-        schedule=parts.schedule, stepper=parts.stepper, callbacks=parts.callbacks, log=parts.log,
+        schedule=parts.schedule, stepper=parts.stepper, callbacks=list(parts.callbacks.values()), log=parts.log,
         save=lambda run: _save(parts, run), evaluation=lambda: _evaluation(parts),
         stop_requested=stop_requested.is_set, emit=parts.emit, tokens=parts.tokens,
     )  # fmt: skip
@@ -382,7 +396,6 @@ def _facts(parts: _Parts) -> dict[str, Any]:
 def _finish(parts: _Parts, run: Run) -> dict[str, Any]:
     """Write `final/`, then `result.json`."""
     losses = parts.log.losses()
-    evaluation = next(c for c in parts.callbacks if isinstance(c, EvaluateLoss))
     result = {
         "run": parts.run_dir.name,
         "out": str(parts.run_dir),
@@ -394,7 +407,7 @@ def _finish(parts: _Parts, run: Run) -> dict[str, Any]:
         "tokens_per_s": round((run.tokens - parts.tokens) / max(run.seconds, 1e-9), 1),
         "final_loss": losses[-1],
         "mean_loss": sum(losses) / len(losses),
-        "eval_loss": evaluation.last,
+        "eval_loss": parts.callbacks["evaluate"].state()["last"],
         "peak_rss_mib": peak_rss_mib(),
         "resume_level": _lowest(parts.resumes),
     }

@@ -118,7 +118,7 @@ class Optimizer:
         torch.autograd.graph.increment_version(list(self.parameters.values()))
         return norm
 
-    @torch.no_grad()  # type: ignore[misc]  # torch is untyped here
+    @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is untyped here
     def _round(self) -> None:
         for name, master in self.masters.items():
             if self.parameters[name] is not master:
@@ -137,7 +137,7 @@ class Optimizer:
                     found[f"{name}:{slot}"] = torch.as_tensor(value)
         return found
 
-    @torch.no_grad()  # type: ignore[misc]  # torch is untyped here
+    @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is untyped here
     def restore(self, weights: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         """Put back what `weights` and `state` returned."""
         for name, master in self.masters.items():

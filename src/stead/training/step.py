@@ -115,7 +115,8 @@ class Stepper:
             with torch.no_grad(), self.learner.draw(0, 0, active=False):
                 return float(self.method.loss(self.learner, parts[index]).total)
 
-        return sum(self._map(work, len(parts))) / weight
+        total: float = sum(self._map(work, len(parts)))
+        return total / weight
 
     def _map(self, work: Callable[[int], Any], count: int) -> Any:  # Any: an iterator of work's
         return map(work, range(count)) if self._pool is None else self._pool.map(work, range(count))

@@ -100,6 +100,11 @@ class Lora(Adapter):
                 place.copy_(tensor)
             place.requires_grad_(False)
 
+    @classmethod
+    def read(cls, folder: Path) -> LoraConfig | None:
+        """Read PEFT's adapter_config.json. Raises: ModelError("adapter-unsupported")."""
+        return read_config(folder) if (folder / CONFIG).is_file() else None
+
     def _peft_config(self, names: list[str], origin: Origin) -> dict[str, Any]:
         return {
             "peft_type": "LORA",
@@ -125,8 +130,14 @@ def read_config(folder: Path) -> LoraConfig:
     Raises: ModelError("adapter-unsupported") for what we would not compute exactly.
     """
     data = files.read_json(folder / CONFIG)
-    plain = {"bias": ("none", None), "use_dora": (False, None), "fan_in_fan_out": (False, None),
-             "modules_to_save": (None, []), "rank_pattern": ({}, None), "alpha_pattern": ({}, None)}  # fmt: skip
+    plain: dict[str, tuple[Any, ...]] = {  # Any: JSON values
+        "bias": ("none", None),
+        "use_dora": (False, None),
+        "fan_in_fan_out": (False, None),
+        "modules_to_save": (None, []),
+        "rank_pattern": ({}, None),
+        "alpha_pattern": ({}, None),
+    }
     if data.get("peft_type") != "LORA":
         raise _unsupported(folder, "peft_type", data.get("peft_type"))
     for key, allowed in plain.items():

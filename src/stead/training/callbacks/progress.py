@@ -3,12 +3,10 @@
 Knows nothing about who reads it.
 """
 
-import resource
-import sys
 from collections import deque
 
 from stead.core.events import Progress
-from stead.training.callback import Callback, Run, StepOutcome
+from stead.training.callback import Callback, Run, StepOutcome, peak_rss_mib
 
 _WINDOW = 20  # steps whose mean speed gives the time left
 
@@ -41,9 +39,3 @@ class ReportProgress(Callback):
             Progress(stage="train", done=run.step, values=values | outcome.values | run.values)
         )
         run.values.clear()
-
-
-def peak_rss_mib() -> int:
-    """Return the largest resident size of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (1 << 20) if sys.platform == "darwin" else peak // 1024

@@ -57,7 +57,9 @@ def write(folder: Path, steps: dict[str, Any], *, seconds: float) -> dict[str, A
         _before_after(steps), _parity(steps["parity"]), _served(steps["served"]), _timings(steps),
     ]  # fmt: skip
     page = html(
-        "From raw rows to a served model", sections, subtitle="stead demo: support messages to tickets"
+        "From raw rows to a served model",
+        sections,
+        subtitle="stead demo: support messages to tickets",
     )
     files.write_text(folder / "index.html", page)
     files.write_json(folder / "report.json", found)

@@ -41,7 +41,16 @@ def test_a_model_is_made_tuned_measured_exported_and_compared(tmp_path, rows):
     exported = stead("export", str(run), "--format", "gguf", "--quant", "f32", "--out", str(gguf))
     compared = stead("parity", str(run), str(gguf), "--data", str(rows), "--limit", "4")
 
-    wanted = {"run", "out", "steps", "tokens", "seconds", "tokens_per_s", "final_loss", "peak_rss_mib"}
+    wanted = {
+        "run",
+        "out",
+        "steps",
+        "tokens",
+        "seconds",
+        "tokens_per_s",
+        "final_loss",
+        "peak_rss_mib",
+    }
     assert wanted <= trained.keys()
     assert list(run.rglob("adapter_model.safetensors"))
     assert list(run.rglob("adapter_config.json"))

@@ -5,13 +5,16 @@ import subprocess
 import sys
 
 import pytest
+
 import stead
 
 
 @pytest.fixture
 def request_parts(tmp_path, tiny_model):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"prompt": f"say {i}", "completion": f"{i}"}) + "\n" for i in range(30)))
+    rows.write_text(
+        "".join(json.dumps({"prompt": f"say {i}", "completion": f"{i}"}) + "\n" for i in range(30))
+    )
     return tiny_model, rows
 
 
@@ -32,7 +35,9 @@ def test_cli_python_and_yaml_plan_the_same_run(tmp_path, request_parts):
     )  # fmt: skip
     cli, yaml = (
         subprocess.run(
-            [sys.executable, "-m", "stead", "plan", *arguments, "--json"], capture_output=True, check=True
+            [sys.executable, "-m", "stead", "plan", *arguments, "--json"],
+            capture_output=True,
+            check=True,
         )
         for arguments in (flags, [str(recipe), "--epochs", "2"])
     )

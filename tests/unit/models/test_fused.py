@@ -2,15 +2,21 @@
 
 import pytest
 import torch
+from tests.fakes.batches import flat
 from transformers import (
-    Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig,
-    MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
 )  # fmt: skip
 
 from stead.models import lowrank
 from stead.models.learner import Learner, LearnerOptions
 from stead.values import LoadedModel
-from tests.fakes.batches import flat
 
 LENGTHS = (7, 11, 5)
 SMALL = {
@@ -145,7 +151,7 @@ def test_closing_gives_the_model_back() -> None:
 
 def test_the_optimizer_moves_fused_weights() -> None:
     """The compute copy of A and B must follow the masters (fused AdamW does not count versions)."""
-    from stead.training.optim import OptimOptions, Optimizer
+    from stead.training.optim import Optimizer, OptimOptions
 
     losses = {}
     for fuse in (False, True):

@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from tests.fakes import training
 
 from stead.core.errors import (
-    CheckpointError, ConfigError, Interrupted, ResourceError, TrainingError,
+    CheckpointError,
+    ConfigError,
+    Interrupted,
+    ResourceError,
+    TrainingError,
 )  # fmt: skip
 from stead.core.events import AnyEvent, Note, Saved
 from stead.core.process import stop_requested
 from stead.values import PreparedData
-from tests.fakes import training
 
 STEPS = 12
 CASES = {
@@ -44,7 +48,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedData]:
     }
 
 
-def start(tiny_model: Path, data: dict[str, PreparedData], out: Path, case: str, **more: Any) -> Any:
+def start(
+    tiny_model: Path, data: dict[str, PreparedData], out: Path, case: str, **more: Any
+) -> Any:
     settings = {"max_steps": STEPS, "epochs": 3.0, **CASES[case], **more}
     kind = "text" if case == "pretrain" else "messages"
     return training.run(tiny_model, data[kind], out, **settings)
@@ -143,7 +149,9 @@ def test_killed_at_random_times_ends_with_the_same_bytes(
     final = out / "final" / "adapter_model.safetensors"
     expected = tmp_path / "whole" / "final" / "adapter_model.safetensors"
     assert final.read_bytes() == expected.read_bytes()
-    assert (out / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    assert (out / "metrics.jsonl").read_bytes() == (
+        tmp_path / "whole" / "metrics.jsonl"
+    ).read_bytes()
     assert whole["steps"] == 60
 
 
@@ -257,7 +265,9 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
         with pytest.raises(ResourceError) as caught:
             start(tiny_model, data, tmp_path / "run", "lora", checkpoint_every=2)
     left = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
-    last = start(tiny_model, data, tmp_path / "run", "lora", checkpoint_every=2, resume="best-effort")
+    last = start(
+        tiny_model, data, tmp_path / "run", "lora", checkpoint_every=2, resume="best-effort"
+    )
 
     assert caught.value.code == "disk-full"
     assert left == ["step-00000002", "step-00000004"]

@@ -287,8 +287,7 @@ class ChatTemplate:
     @classmethod
     def open(cls, folder: Path) -> "ChatTemplate":
         """Read the template of a model folder; without one the default of `template_files` is used."""
-        files = read_template_files(folder)
-        return cls.from_files(files)
+        return cls.from_files(read_template_files(folder))
 
     @classmethod
     def from_files(cls, files: TemplateFiles) -> "ChatTemplate":
@@ -338,8 +337,7 @@ class ChatTemplate:
         token. `train` "last" takes the last assistant turn only; `first` skips turns before it.
         Raises: as `render`, and DataError("mask-not-exact") rather than a guess.
         """
-        text, found = spans.locate(self._bound(tools), messages, train=train, first=first)
-        return Rendered(text, found)
+        return Rendered(*spans.locate(self._bound(tools), messages, train=train, first=first))
 
     def end_of_turn(self) -> str:
         """Return the text that ends an assistant turn, e.g. `<|im_end|>`; "" when there is none."""
@@ -351,8 +349,7 @@ class ChatTemplate:
 
         source = self._chosen(tools)
         key = (source, frozenset(self.tokens.items()), self.now)
-        has_blocks = "endgeneration" in source
-        return Renderer(run, key, has_blocks=has_blocks, specials=self.specials)
+        return Renderer(run, key, "endgeneration" in source, self.specials)
 
     def _chosen(self, tools: Sequence[Mapping[str, Any]]) -> str:
         return self.named.get("tool_use", self.source) if tools else self.source

@@ -54,13 +54,13 @@ class TextTokenizer:
             raise ModelError(
                 "no-tokenizer", f"the model folder {str(folder)!r} has no tokenizer.json"
             )
+        parse = tokenizers.Tokenizer.from_str  # outside: a missing library is no broken file
         try:
-            # The library raises bare Exception for a broken file, so the JSON is looked at first.
             read_object(path)
-            return cls(folder, tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))
+            return cls(folder, parse(path.read_text(encoding="utf-8")))
         except ModelError as error:
             raise ModelError("bad-tokenizer", error.message) from error
-        except Exception as error:
+        except Exception as error:  # house: broad-except - the library raises no other class
             message = f"{str(path)!r} is no tokenizer: {error}"
             raise ModelError("bad-tokenizer", message) from error
 

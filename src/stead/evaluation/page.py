@@ -149,7 +149,7 @@ def _table(table: Table) -> str:
 
 def _cell(tag: str, column: int, text: str, table: Table, row: int = -1) -> str:
     kinds = ["n"] if column in table.numbers else []
-    tone = (table.tones or {}).get((row, column), "")
+    tone = "" if table.tones is None else table.tones.get((row, column), "")
     kinds += [tone] if tone else []
     kind = f' class="{" ".join(kinds)}"' if kinds else ""
     return f"<{tag}{kind}>{escape(text)}</{tag}>"

@@ -62,7 +62,7 @@ def report(
         | ({} if base is None else {"base": base.deviations}),
     }
     rows = [_row(i, tuned, base) for i in range(len(tuned.items))]
-    return Report(None, result, rows, facts | (meta or {}))
+    return Report(None, result, rows, facts | ({} if meta is None else meta))
 
 
 def _row(i: int, tuned: Outcome, base: Outcome | None) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def markdown(found: Report) -> str:
 
 def _how(found: Report) -> str:
     lines = [
-        f"- {name}: {r['signature'] or 'plain'}; interval: {r['method']}"
+        f"- {name}: {r['signature'] if r['signature'] else 'plain'}; interval: {r['method']}"
         for name, r in found.scores.items()
     ]
     for key in ("data", "max_new_tokens", "temperature", "seed", "seconds"):

@@ -6,6 +6,7 @@ not there.
 
 from typing import Any
 
+from stead.exporting import families
 from stead.exporting.source import Source
 from stead.values import Artifact
 
@@ -31,7 +32,7 @@ def _facts(source: Source, artifact: Artifact | None) -> list[tuple[str, Any]]:
     """Return the rows of the table, empty ones left out."""
     recorded = source.facts
     rows: list[tuple[str, Any]] = [
-        ("architecture", (source.config.get("architectures") or ["?"])[0]),
+        ("architecture", families.architecture(source.config)),
         ("source SHA-256", source.hash),
         ("base", source.base.name if source.adapter is not None else None),
         ("base SHA-256", recorded.get("base_hash")),

@@ -74,7 +74,7 @@ class Family:
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Family":
         """Read config.json. Raises: ExportError("unsupported-family" | "unsupported-config")."""
-        name = str((config.get("architectures") or ["?"])[0])
+        name = architecture(config)
         if name not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise ExportError(
@@ -185,6 +185,12 @@ class Family:
                 smooth = (original / wave - low) / (high - low)
                 divisors.append(1 / ((1 - smooth) / factor + smooth))
         return np.array(divisors, dtype=np.float32)
+
+
+def architecture(config: Mapping[str, Any]) -> str:
+    """Return the model class that config.json names first; "?" when it names none."""
+    named = config.get("architectures")
+    return str(named[0]) if named else "?"
 
 
 def _given(value: Any, usual: Any) -> Any:  # Any: JSON numbers

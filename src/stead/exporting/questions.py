@@ -18,7 +18,7 @@ from stead.data.chat import chat_dicts
 from stead.exporting.conversations import Conversation
 
 _PROGRAM = "stead.worker.llama_logits"
-_SMALL_BYTES = 64 << 20
+_SMALL_BYTES = 1 << 30
 _POLL_S = 0.05
 _TIMEOUT_S = 3600.0
 

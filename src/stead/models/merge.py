@@ -321,7 +321,7 @@ def write_model(
         for name, text in (texts or {}).items():
             files.write_text(folder / name, text)
         _config(folder, tensors, {kind for _, kind, _ in plan})
-        with open(folder / weights.SINGLE, "xb") as file:
+        with files.replacing(folder / weights.SINGLE) as file:
             weights.write_safetensors(file, plan, data(), {"format": "pt"})
 
     made = manifest.commit(out, KIND, fill, {"base": str(base), "adapter": str(adapter or "")})

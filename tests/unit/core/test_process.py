@@ -120,3 +120,12 @@ def test_an_absent_short_program_gives_none():
 def test_the_stop_request_is_not_set_by_itself():
     assert not process.stop_requested.is_set()
     assert os.getpid() > 0
+
+
+def test_what_ties_a_child_to_its_parent_reaches_it(tmp_path):
+    code = "import sys; print(sys.stdin.buffer.readline().decode().strip(), flush=True)"
+    child = run(code, tmp_path, tie=b"secret\n")
+
+    assert child.wait(30) == 0
+    assert child.stop() == 0
+    assert (tmp_path / "logs" / "log").read_text() == "secret\n"

@@ -6,7 +6,7 @@ import pytest
 
 from stead.config.kinds import KINDS, registry
 from stead.core.errors import ConfigError, MissingDependency
-from stead.core.registry import Registry, _points
+from stead.core.registry import Registry
 
 BASE = """
 class Greeter:
@@ -25,9 +25,7 @@ def kind(tmp_path, monkeypatch):
     (package / "kinds" / "__init__.py").touch()
     (package / "greeter.py").write_text(BASE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    _points.cache_clear()  # what is installed is read once per process; a test installs more
     yield Kind(package)
-    _points.cache_clear()
     for name in [m for m in sys.modules if m.split(".")[0] == "greetings"]:
         del sys.modules[name]
 
@@ -69,6 +67,13 @@ def test_listing_imports_nothing(kind):
 
     assert kind.registry().names() == ["broken"]
     assert "greetings.kinds.broken" not in sys.modules
+
+
+def test_a_name_means_the_same_class_each_time(kind):
+    kind.add("polite", "class Polite(Greeter): pass")
+    found = kind.registry()
+
+    assert found.get("polite") is found.get("polite")
 
 
 def test_a_hidden_file_is_no_extension(kind):

@@ -6,7 +6,7 @@ import pytest
 
 from stead.config.kinds import KINDS, registry
 from stead.core.errors import ConfigError, MissingDependency
-from stead.core.registry import Registry, _points
+from stead.core.registry import Registry
 
 BASE = """
 class Greeter:
@@ -25,9 +25,7 @@ def kind(tmp_path, monkeypatch):
     (package / "kinds" / "__init__.py").touch()
     (package / "greeter.py").write_text(BASE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    _points.cache_clear()  # what is installed is read once per process; a test installs more
     yield Kind(package)
-    _points.cache_clear()
     for name in [m for m in sys.modules if m.split(".")[0] == "greetings"]:
         del sys.modules[name]
 

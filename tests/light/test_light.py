@@ -133,7 +133,6 @@ def test_contract_two_names_every_light_room() -> None:
     assert rooms - heavy <= named
 
 
-@pytest.mark.spec("000-001")
 def test_every_registry_lists_its_files_and_loads_its_configs_in_a_base_install() -> None:
     code = """
 import json

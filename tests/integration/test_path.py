@@ -10,7 +10,10 @@ import pytest
 
 def stead(*arguments: str, status: int = 0) -> dict:
     done = subprocess.run(
-        [sys.executable, "-m", "stead", *arguments, "--json"], capture_output=True, text=True
+        [sys.executable, "-m", "stead", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr

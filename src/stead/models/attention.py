@@ -18,6 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from stead.core.errors import ModelError
 
 NAME = "stead"
+_STEP = 32  # lengths are filled up to this: oneDNN compiles a kernel for each new shape
 _BLOCK = 512  # queries per block of the backward pass: bounds its memory to H·512·L numbers
 
 
@@ -158,16 +159,16 @@ def _segment_backward(
     q: Tensor, k: Tensor, v: Tensor, grad: Tensor, scale: float, window: int | None,
     into: tuple[Tensor, Tensor, Tensor],
 ) -> None:  # fmt: skip
+    """One segment, in blocks of queries. Zero rows fill it up: no real query sees a later key."""
     dq, dk, dv = into
+    length = q.shape[1]
+    q, k, v, grad = (_filled(t) for t in (q, k, v, grad))
     H, L, D = q.shape
     K = k.shape[0]
-    k, v = k.contiguous(), v.contiguous()
-    single = L <= _BLOCK
-    dk_sum = torch.zeros(K, L, D, dtype=torch.float32) if not single else None
-    dv_sum = torch.zeros(K, L, D, dtype=torch.float32) if not single else None
+    dk_sum, dv_sum = (torch.zeros(K, L, D, dtype=torch.float32) for _ in "kv")
     for i in range(0, L, _BLOCK):
         end = min(i + _BLOCK, L)
-        low = 0 if window is None else max(0, i - window + 1)
+        low = 0 if window is None else max(0, (i - window + 1) // _STEP * _STEP)
         n, m = end - i, end - low
         qb = q[:, i:end].reshape(K, H // K * n, D)
         gb = grad[:, i:end].reshape(K, H // K * n, D)
@@ -177,18 +178,17 @@ def _segment_backward(
         weights = torch.softmax(scores, -1).view(K, -1, m)
         d_weights = torch.bmm(gb, vb.transpose(1, 2))
         d_scores = torch._softmax_backward_data(d_weights, weights, -1, q.dtype).mul_(scale)
-        dq[:, i:end] = torch.bmm(d_scores, kb).view(H, n, D)
-        dkb = torch.bmm(d_scores.transpose(1, 2), qb)
-        dvb = torch.bmm(weights.transpose(1, 2), gb)
-        if dk_sum is None or dv_sum is None:
-            dk.copy_(dkb)
-            dv.copy_(dvb)
-        else:
-            dk_sum[:, low:end] += dkb
-            dv_sum[:, low:end] += dvb
-    if dk_sum is not None and dv_sum is not None:
-        dk.copy_(dk_sum)
-        dv.copy_(dv_sum)
+        d_queries = torch.bmm(d_scores, kb).view(H, n, D)
+        dq[:, i:end] = d_queries[:, : length - i]
+        dk_sum[:, low:end] += torch.bmm(d_scores.transpose(1, 2), qb)
+        dv_sum[:, low:end] += torch.bmm(weights.transpose(1, 2), gb)
+    dk.copy_(dk_sum[:, :length])
+    dv.copy_(dv_sum[:, :length])
+
+
+def _filled(part: Tensor) -> Tensor:
+    """Copy rows of heads, filled with zeros up to a multiple of `_STEP`. Shapes: [h, L, D]."""
+    return nn.functional.pad(part, (0, 0, 0, -part.shape[1] % _STEP)).contiguous()
 
 
 class SegmentAttention(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here

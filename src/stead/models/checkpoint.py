@@ -71,14 +71,20 @@ def translated(folder: Path) -> Iterator[None]:
 
 
 def newest(parent: Path, emit: Emit) -> Checkpoint | None:
-    """Return the newest checkpoint that verifies; each damaged one is told as a warning."""
+    """Return the newest checkpoint that verifies; each damaged one is told and set aside."""
 
     def rejected(folder: Path, error: CheckpointError) -> None:
+        damaged.append(folder)
         emit(Note(stage="train", level="warning", code=f"checkpoint-{error.code}",
                   message=f"checkpoint {folder.name} is passed over: {error.message}"))  # fmt: skip
 
     clean(parent)
+    damaged: list[Path] = []
     found = manifest.newest(parent, PREFIX, KIND, rejected)
+    for folder in damaged:  # kept for people, but out of the way of the same step's next save
+        set_aside = parent / f"damaged-{folder.name}"
+        shutil.rmtree(set_aside, ignore_errors=True)
+        os.rename(folder, set_aside)
     return None if found is None else Checkpoint.open(found)
 
 

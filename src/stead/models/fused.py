@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from stead.models.attention import attend, attend_backward
 from stead.models.packed import Packed, Slot
@@ -97,12 +98,25 @@ def _layer_forward(
     if starts is None or position_embeddings is None:
         original = type(layer).forward
         return original(layer, hidden_states, *args, position_embeddings=position_embeddings, **kwargs)  # fmt: skip
+    if layer.training and getattr(layer, "gradient_checkpointing", False):
+        # Our forward stands before transformers' own wrapper; dropout comes from a counter, so
+        # torch's generator need not be kept.
+        return checkpoint(
+            _fused_forward, layer, hidden_states, position_embeddings, tuple(starts),
+            use_reentrant=False, preserve_rng_state=False,
+        )  # fmt: skip
+    return _fused_forward(layer, hidden_states, position_embeddings, tuple(starts))
+
+
+def _fused_forward(
+    layer: nn.Module, hidden_states: Tensor, turns: tuple[Tensor, Tensor], starts: tuple[int, ...]
+) -> Tensor:
     fused: FusedLayer = layer._stead
     x = hidden_states[0]
-    cos, sin = (t[0] for t in position_embeddings)
+    cos, sin = (t[0] for t in turns)
     one, two = fused.norms
     x = AttentionHalf.apply(
-        x, one.weight, fused, one.variance_epsilon, cos, sin, tuple(starts),
+        x, one.weight, fused, one.variance_epsilon, cos, sin, starts,
         *fused.qkv.tensors(), *fused.out.tensors(),
     )  # fmt: skip
     x = MlpHalf.apply(

@@ -18,6 +18,7 @@ from stead.models.lowrank import Draw, set_draw
 from stead.values import LoadedModel
 
 IGNORED = -100
+_STEP = 64  # CPU batches are filled up to this many tokens: oneDNN compiles a kernel for each shape
 
 
 class FlatBatch(Protocol):
@@ -79,7 +80,13 @@ class Learner:
         tokens, positions = self._tensor(batch.tokens), self._tensor(batch.positions)
         starts = tuple(int(s) for s in batch.starts)
         if self.rows_apart is None:
-            return self._forward(tokens, positions, starts)
+            total = tokens.shape[0]
+            more = -total % _STEP if self.loaded.device.type == "cpu" else 0
+            if more:
+                tokens = torch.cat((tokens, tokens.new_zeros(more)))
+                positions = torch.cat((positions, torch.arange(more, dtype=positions.dtype)))
+                starts = (*starts, total + more)
+            return self._forward(tokens, positions, starts)[:total]
         return torch.cat(
             [self._forward(tokens[a:b], positions[a:b], (0, b - a)) for a, b in pairwise(starts)]
         )

@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENV ?= development
 PART ?=
+ALL ?=
+SIZE ?= full
 EXTRA := $(if $(filter production,$(ENV)),serve,dev)
 
 help: ## list the verbs
@@ -25,8 +27,25 @@ check: setup ## format, lint, types, contracts, house lints: under a minute when
 	$(BIN)/lint-imports
 	$(BIN)/codespell src tests docs tools examples README.md
 	$(BIN)/python tools/house.py
+	COLUMNS=100 $(BIN)/python tools/reference.py --check
 
-test: setup ## the default tests (PART=unit for one folder)
-	$(BIN)/python -m pytest -n 2 tests/$(PART)
+test: setup ## the default tests (PART=unit for one folder, ALL=1 with the slow ones)
+	$(BIN)/python -m pytest -n 2 -q $(if $(ALL),--every) tests/$(PART)
+
+demo: setup ## the whole path on a small model, offline: rows to a served model, with a report page
+	$(BIN)/python examples/tickets/demo.py
+
+bench: setup ## measurements beside the peers (PEER_PYTHON=... for the peers' environment)
+	$(BIN)/python bench/sft.py
+
+spec: setup ## run the tests that show a promise; list promises with and without one
+	$(BIN)/python tools/spec.py
+
+campaign: setup ## longer proofs: kills at random times, results append to evidence/
+	$(BIN)/python tools/campaign.py --size $(SIZE)
+
+docs: setup ## generate the reference, run the guides' code blocks, check links
+	COLUMNS=100 $(BIN)/python tools/reference.py
+	$(BIN)/python -m pytest -q tests/docs
 
 .PHONY: help setup check test demo bench spec campaign docs

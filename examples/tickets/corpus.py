@@ -5,6 +5,7 @@
 One JSON string per line (documents contain newlines). About half of the documents use the chat markers. It uses only
 entities of the "train" world and never the ticket schema; it teaches copying and look-up, not facts about the world.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -13,8 +14,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import corpus_formats as F
-from corpus_topics import about, ABOUT, glossary, small_talk, topic_chat
+import corpus_formats as formats
+from corpus_topics import ABOUT, about, glossary, small_talk, topic_chat
 
 
 def chat(*turns: tuple[str, str]) -> str:
@@ -24,17 +25,24 @@ def chat(*turns: tuple[str, str]) -> str:
 
 def views(rng: random.Random) -> str:
     """One record in two to four formats."""
-    name = rng.choice(list(F.TYPES))
-    rec = F.record(rng, name)
+    name = rng.choice(list(formats.TYPES))
+    rec = formats.record(rng, name)
     out = []
-    for render in rng.sample(F.RENDERERS, rng.randint(2, 5)):
+    for render in rng.sample(formats.RENDERERS, rng.randint(2, 5)):
         out.append(render(rng, name, rng.sample(rec, len(rec)) if rng.random() < 0.4 else rec))
     return "\n\n".join(out)
 
 
-NOTES = (", ".join, "\n".join, " / ".join, " ".join, lambda x: json.dumps(x, ensure_ascii=False),
-         lambda x: "\n".join(f"{i + 1}. {v}" for i, v in enumerate(x)), lambda x: "\n".join(f"- {v}" for v in x),
-         lambda x: json.dumps(x, ensure_ascii=False, separators=(",", ":")))
+NOTES = (
+    ", ".join,
+    "\n".join,
+    " / ".join,
+    " ".join,
+    lambda x: json.dumps(x, ensure_ascii=False),
+    lambda x: "\n".join(f"{i + 1}. {v}" for i, v in enumerate(x)),
+    lambda x: "\n".join(f"- {v}" for v in x),
+    lambda x: json.dumps(x, ensure_ascii=False, separators=(",", ":")),
+)
 KINDS = ("person", "city", "code", "product", "word", "phone", "date", "money")
 
 
@@ -42,7 +50,9 @@ def repeats(rng: random.Random) -> str:
     """A list of values, then the same list in other notations or another order."""
     kind = rng.choice(KINDS)
     mixed = rng.random() < 0.4
-    items = [F.value(rng, rng.choice(KINDS) if mixed else kind) for _ in range(rng.randint(3, 8))]
+    items = [
+        formats.value(rng, rng.choice(KINDS) if mixed else kind) for _ in range(rng.randint(3, 8))
+    ]
     out = []
     for note in rng.sample(NOTES, rng.randint(2, 3)):
         out.append(note(items if rng.random() < 0.8 else rng.sample(items, len(items))))
@@ -51,24 +61,37 @@ def repeats(rng: random.Random) -> str:
 
 def echo(rng: random.Random) -> str:
     """A run of words and values, then the run or parts of it verbatim."""
-    run = [F.value(rng, rng.choice(KINDS)) if rng.random() < 0.5 else rng.choice(F.WORDS) for _ in range(rng.randint(6, 16))]
+    run = [
+        formats.value(rng, rng.choice(KINDS)) if rng.random() < 0.5 else rng.choice(formats.WORDS)
+        for _ in range(rng.randint(6, 16))
+    ]
     text, out = " ".join(run), []
     for _ in range(rng.randint(1, 3)):
         first = rng.randrange(len(run) // 2) if out else 0
-        out.append(rng.choice(("\"{}\"", "{}", "> {}", "\"{}\"")).format(" ".join(run[first:])))
+        out.append(rng.choice(('"{}"', "{}", "> {}", '"{}"')).format(" ".join(run[first:])))
     return text + "\n" + "\n".join(out)
 
 
-def passage(rng: random.Random) -> tuple[str, str, F.Record, list[str]]:
+def passage(rng: random.Random) -> tuple[str, str, formats.Record, list[str]]:
     """A text about one record with small talk, its type, its record, and the keys of the type that it leaves out."""
-    name = rng.choice(list(F.TYPES))
-    rec = F.record(rng, name)
-    render = rng.choice((F.prose, F.letter, F.letter, F.letter, F.lines, F.log_line, F.csv_row))
+    name = rng.choice(list(formats.TYPES))
+    rec = formats.record(rng, name)
+    render = rng.choice(
+        (
+            formats.prose,
+            formats.letter,
+            formats.letter,
+            formats.letter,
+            formats.lines,
+            formats.log_line,
+            formats.csv_row,
+        )
+    )
     text = render(rng, name, rec)
     if rng.random() < 0.6:
         talk = small_talk(rng) if rng.random() < 0.6 else about(rng, rng.choice(list(ABOUT)))
         text = rng.choice((f"{talk} {text}", f"{text} {talk}", f"{talk}\n\n{text}"))
-    return text, name, rec, [k for k, _ in F.TYPES[name] if k not in dict(rec)]
+    return text, name, rec, [k for k, _ in formats.TYPES[name] if k not in dict(rec)]
 
 
 def ask(rng: random.Random) -> str:
@@ -76,7 +99,9 @@ def ask(rng: random.Random) -> str:
     text, _, rec, absent = passage(rng)
     turns: list[tuple[str, str]] = []
     for key, val in rng.sample(rec, min(len(rec), rng.randint(1, 3))):
-        question = rng.choice(("What is the {}?", "Tell me the {}.", "{}?", "Which {} is given?")).format(key)
+        question = rng.choice(
+            ("What is the {}?", "Tell me the {}.", "{}?", "Which {} is given?")
+        ).format(key)
         turns += [("user", question), ("assistant", rng.choice((val, f"The {key} is {val}.")))]
     if absent and rng.random() < 0.4:
         turns += [("user", f"What is the {rng.choice(absent)}?"), ("assistant", "It is not given.")]
@@ -88,12 +113,22 @@ def extract(rng: random.Random) -> str:
     """A passage and its record as JSON of the record's own schema; fields that the text leaves out are null."""
     text, name, rec, absent = passage(rng)
     found = dict(rec)
-    keys = [k for k, _ in F.TYPES[name]] if absent and rng.random() < 0.7 else list(found)
+    keys = [k for k, _ in formats.TYPES[name]] if absent and rng.random() < 0.7 else list(found)
     if rng.random() < 0.3:
         rng.shuffle(keys)
     tight = rng.random() < 0.8
-    answer = json.dumps({k: found.get(k) for k in keys}, ensure_ascii=False, separators=(",", ":") if tight else None)
-    request = rng.choice(("Fields: " + ", ".join(keys), f"As JSON with {', '.join(keys)}.", "JSON: " + ", ".join(keys)))
+    answer = json.dumps(
+        {k: found.get(k) for k in keys},
+        ensure_ascii=False,
+        separators=(",", ":") if tight else None,
+    )
+    request = rng.choice(
+        (
+            "Fields: " + ", ".join(keys),
+            f"As JSON with {', '.join(keys)}.",
+            "JSON: " + ", ".join(keys),
+        )
+    )
     if rng.random() < 0.5:
         return chat(("system", request), ("user", text), ("assistant", answer))
     return chat(("user", f"{text}\n\n{request}"), ("assistant", answer))
@@ -101,20 +136,40 @@ def extract(rng: random.Random) -> str:
 
 def restate(rng: random.Random) -> str:
     """A request to repeat or reformat a text."""
-    name = rng.choice(list(F.TYPES))
-    rec = F.record(rng, name)
-    source, target = rng.sample((F.prose, F.lines, F.csv_row, F.json_line, F.log_line), 2)
-    label = {F.prose: "sentences", F.lines: "lines", F.csv_row: "a table", F.json_line: "JSON", F.log_line: "a log line"}
-    return chat(("user", f"Write as {label[target]}:\n{source(rng, name, rec)}"), ("assistant", target(rng, name, rec)))
+    name = rng.choice(list(formats.TYPES))
+    rec = formats.record(rng, name)
+    source, target = rng.sample(
+        (formats.prose, formats.lines, formats.csv_row, formats.json_line, formats.log_line), 2
+    )
+    label = {
+        formats.prose: "sentences",
+        formats.lines: "lines",
+        formats.csv_row: "a table",
+        formats.json_line: "JSON",
+        formats.log_line: "a log line",
+    }
+    return chat(
+        ("user", f"Write as {label[target]}:\n{source(rng, name, rec)}"),
+        ("assistant", target(rng, name, rec)),
+    )
 
 
-MAKERS = ((views, 22), (repeats, 16), (echo, 14), (ask, 12), (extract, 24), (restate, 8), (glossary, 3), (topic_chat, 10))
+MAKERS = (
+    (views, 22),
+    (repeats, 16),
+    (echo, 14),
+    (ask, 12),
+    (extract, 24),
+    (restate, 8),
+    (glossary, 3),
+    (topic_chat, 10),
+)
 
 
 def documents(count: int, seed: int) -> Iterator[str]:
     """`count` documents, the same for the same seed."""
     rng = random.Random(seed)
-    makers, weights = zip(*MAKERS)
+    makers, weights = zip(*MAKERS, strict=True)
     for _ in range(count):
         yield rng.choices(makers, weights)[0](rng)
 

@@ -3,32 +3,121 @@
 A record type is a name and its fields (key, kind of value). The renderers turn a record into sentences, key: value lines,
 CSV, logs, JSON of these schemas, questions or a letter. It knows nothing about the support-ticket task.
 """
+
 from __future__ import annotations
 
 import json
 import random
 from collections.abc import Callable
 
-import entities as E
+import entities
 
 Record = list[tuple[str, str]]
 WORLD = "train"
 
 TYPES: dict[str, list[tuple[str, str]]] = {
-    "booking": [("guest", "person"), ("room", "number"), ("hotel city", "city"), ("arrival", "date"), ("booking code", "code"), ("rate", "money")],
-    "meeting": [("host", "person"), ("speaker", "person"), ("venue", "city"), ("day", "date"), ("time", "time"), ("topic", "words")],
-    "loan": [("reader", "person"), ("title", "words"), ("shelf", "code"), ("due", "date"), ("branch", "city")],
-    "repair": [("technician", "person"), ("device", "product"), ("serial", "code"), ("site", "city"), ("hours", "number")],
-    "server": [("machine", "word"), ("address", "host"), ("owner", "person"), ("build", "code"), ("checked", "date")],
-    "stock": [("item", "product"), ("sku", "code"), ("shelf", "word"), ("count", "number"), ("price", "money"), ("supplier", "person")],
-    "invoice": [("payer", "person"), ("reference", "code"), ("total", "money"), ("issued", "date"), ("office", "city")],
-    "trip": [("driver", "person"), ("from", "city"), ("to", "city"), ("plate", "code"), ("cost", "money"), ("leaves", "time")],
-    "interview": [("candidate", "person"), ("recruiter", "person"), ("role", "words"), ("file", "code"), ("start", "date")],
-    "parcel": [("sender", "person"), ("receiver", "person"), ("barcode", "code"), ("contents", "product"), ("depot", "city")],
-    "review": [("reviewer", "person"), ("gadget", "product"), ("paid", "money"), ("stars", "digit"), ("seen in", "city")],
-    "member": [("name", "person"), ("member id", "code"), ("phone", "phone"), ("town", "city"), ("joined", "date")],
-    "auction": [("seller", "person"), ("lot", "code"), ("object", "product"), ("winning bid", "money"), ("hall", "city")],
-    "recipe card": [("cook", "person"), ("dish", "words"), ("tool", "product"), ("minutes", "number"), ("card", "code")],
+    "booking": [
+        ("guest", "person"),
+        ("room", "number"),
+        ("hotel city", "city"),
+        ("arrival", "date"),
+        ("booking code", "code"),
+        ("rate", "money"),
+    ],
+    "meeting": [
+        ("host", "person"),
+        ("speaker", "person"),
+        ("venue", "city"),
+        ("day", "date"),
+        ("time", "time"),
+        ("topic", "words"),
+    ],
+    "loan": [
+        ("reader", "person"),
+        ("title", "words"),
+        ("shelf", "code"),
+        ("due", "date"),
+        ("branch", "city"),
+    ],
+    "repair": [
+        ("technician", "person"),
+        ("device", "product"),
+        ("serial", "code"),
+        ("site", "city"),
+        ("hours", "number"),
+    ],
+    "server": [
+        ("machine", "word"),
+        ("address", "host"),
+        ("owner", "person"),
+        ("build", "code"),
+        ("checked", "date"),
+    ],
+    "stock": [
+        ("item", "product"),
+        ("sku", "code"),
+        ("shelf", "word"),
+        ("count", "number"),
+        ("price", "money"),
+        ("supplier", "person"),
+    ],
+    "invoice": [
+        ("payer", "person"),
+        ("reference", "code"),
+        ("total", "money"),
+        ("issued", "date"),
+        ("office", "city"),
+    ],
+    "trip": [
+        ("driver", "person"),
+        ("from", "city"),
+        ("to", "city"),
+        ("plate", "code"),
+        ("cost", "money"),
+        ("leaves", "time"),
+    ],
+    "interview": [
+        ("candidate", "person"),
+        ("recruiter", "person"),
+        ("role", "words"),
+        ("file", "code"),
+        ("start", "date"),
+    ],
+    "parcel": [
+        ("sender", "person"),
+        ("receiver", "person"),
+        ("barcode", "code"),
+        ("contents", "product"),
+        ("depot", "city"),
+    ],
+    "review": [
+        ("reviewer", "person"),
+        ("gadget", "product"),
+        ("paid", "money"),
+        ("stars", "digit"),
+        ("seen in", "city"),
+    ],
+    "member": [
+        ("name", "person"),
+        ("member id", "code"),
+        ("phone", "phone"),
+        ("town", "city"),
+        ("joined", "date"),
+    ],
+    "auction": [
+        ("seller", "person"),
+        ("lot", "code"),
+        ("object", "product"),
+        ("winning bid", "money"),
+        ("hall", "city"),
+    ],
+    "recipe card": [
+        ("cook", "person"),
+        ("dish", "words"),
+        ("tool", "product"),
+        ("minutes", "number"),
+        ("card", "code"),
+    ],
 }
 WORDS = """river garden window market letter morning winter office silver paper bridge engine forest summer table blue
 green quiet early modern simple heavy bright local northern central annual weekly final open broken frozen hidden public
@@ -37,9 +126,24 @@ energy water traffic music history science design network storage backup release
 
 # Ways in which a person mentions a value of a kind without naming the field.
 MENTIONS: dict[str, list[str]] = {
-    "person": ["This is {v}.", "My name is {v}.", "{v} here.", "Signed, {v}", "{v} told me so.", "I spoke with {v}.", "Regards,\n{v}"],
+    "person": [
+        "This is {v}.",
+        "My name is {v}.",
+        "{v} here.",
+        "Signed, {v}",
+        "{v} told me so.",
+        "I spoke with {v}.",
+        "Regards,\n{v}",
+    ],
     "city": ["I live in {v}.", "We are in {v} now.", "It happened in {v}.", "{v} was rainy."],
-    "code": ["The number is {v}.", "See {v}.", "It is filed under {v}.", "#{v}", "(ref {v})", "Code {v}."],
+    "code": [
+        "The number is {v}.",
+        "See {v}.",
+        "It is filed under {v}.",
+        "#{v}",
+        "(ref {v})",
+        "Code {v}.",
+    ],
     "money": ["I paid {v}.", "It cost {v}.", "That was {v} in total.", "The sum of {v} was due."],
     "product": ["I have a {v}.", "The {v} is mine.", "We use the {v} daily.", "About the {v}:"],
     "date": ["That was on {v}.", "Since {v} nothing changed.", "We met on {v}."],
@@ -49,11 +153,18 @@ MENTIONS: dict[str, list[str]] = {
 def value(rng: random.Random, kind: str) -> str:
     """A random value of a kind."""
     make: dict[str, Callable[[], str]] = {
-        "person": lambda: E.person(rng, WORLD, 0.6), "city": lambda: E.city(rng, WORLD), "code": lambda: E.code(rng, WORLD),
-        "date": lambda: E.date(rng, WORLD), "money": lambda: E.money(rng, WORLD)[0], "product": lambda: E.product(rng, WORLD),
-        "phone": lambda: E.phone(rng, WORLD), "word": lambda: E.invented_word(rng, WORLD, 1, 4),
-        "words": lambda: " ".join(rng.sample(WORDS, rng.randint(2, 3))), "number": lambda: str(rng.randint(1, 999)),
-        "digit": lambda: str(rng.randint(1, 5)), "time": lambda: f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}",
+        "person": lambda: entities.person(rng, WORLD, 0.6),
+        "city": lambda: entities.city(rng, WORLD),
+        "code": lambda: entities.code(rng, WORLD),
+        "date": lambda: entities.date(rng, WORLD),
+        "money": lambda: entities.money(rng, WORLD)[0],
+        "product": lambda: entities.product(rng, WORLD),
+        "phone": lambda: entities.phone(rng, WORLD),
+        "word": lambda: entities.invented_word(rng, WORLD, 1, 4),
+        "words": lambda: " ".join(rng.sample(WORDS, rng.randint(2, 3))),
+        "number": lambda: str(rng.randint(1, 999)),
+        "digit": lambda: str(rng.randint(1, 5)),
+        "time": lambda: f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}",
         "host": lambda: f"{rng.choice(WORDS)}-{rng.randint(1, 254)}.local",
     }
     return make[kind]()
@@ -67,25 +178,45 @@ def record(rng: random.Random, name: str) -> Record:
 
 def sentence(rng: random.Random, key: str, text: str) -> str:
     """One sentence that states a fact."""
-    return rng.choice((
-        "The {k} is {v}.", "{K}: {v}.", "{v} is the {k}.", "We noted {v} as the {k}.", "As {k} they gave {v}.", "It has {v} as {k}.",
-        "Please note the {k}, {v}.", "The {k} was changed to {v}.", "\"{v}\" is listed as the {k}.", "{v} ({k}).",
-        "For the {k} we have {v}.", "The {k} should be {v}, I think.")).format(k=key, K=key.capitalize(), v=text)
+    return rng.choice(
+        (
+            "The {k} is {v}.",
+            "{K}: {v}.",
+            "{v} is the {k}.",
+            "We noted {v} as the {k}.",
+            "As {k} they gave {v}.",
+            "It has {v} as {k}.",
+            "Please note the {k}, {v}.",
+            "The {k} was changed to {v}.",
+            '"{v}" is listed as the {k}.',
+            "{v} ({k}).",
+            "For the {k} we have {v}.",
+            "The {k} should be {v}, I think.",
+        )
+    ).format(k=key, K=key.capitalize(), v=text)
 
 
 def prose(rng: random.Random, name: str, rec: Record) -> str:
     """The record as sentences in random order."""
     parts = [sentence(rng, k, v) for k, v in rng.sample(rec, len(rec))]
-    return rng.choice((f"About the {name}. ", f"One {name} was entered. ", "", "")) + " ".join(parts)
+    return rng.choice((f"About the {name}. ", f"One {name} was entered. ", "", "")) + " ".join(
+        parts
+    )
 
 
 def letter(rng: random.Random, name: str, rec: Record) -> str:
     """The record in the first person, values mentioned without their field names where the kind allows it."""
     kinds = dict(TYPES[name])
-    parts = [rng.choice(MENTIONS[kinds[k]]).format(v=v) if kinds[k] in MENTIONS and rng.random() < 0.7
-             else sentence(rng, k, v) for k, v in rec]
+    parts = [
+        rng.choice(MENTIONS[kinds[k]]).format(v=v)
+        if kinds[k] in MENTIONS and rng.random() < 0.7
+        else sentence(rng, k, v)
+        for k, v in rec
+    ]
     rng.shuffle(parts)
-    return rng.choice(("Hello, ", "Hi, ", "Dear team, ", "Good morning. ", "", "")) + " ".join(parts)
+    return rng.choice(("Hello, ", "Hi, ", "Dear team, ", "Good morning. ", "", "")) + " ".join(
+        parts
+    )
 
 
 def lines(rng: random.Random, name: str, rec: Record) -> str:

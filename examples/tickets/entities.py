@@ -4,6 +4,7 @@ Every drawn string belongs to the "train" or the "test" world by its CRC-32, so 
 ("train") can never contain a held-out name, product word, city, code, date or amount ("test"). It knows nothing about
 tickets or corpora, and makes no promise that an invented name is nobody's real name.
 """
+
 from __future__ import annotations
 
 import random
@@ -42,12 +43,31 @@ plant pot;garden hose;lawn mower;drill;screwdriver set;toolbox;ladder;flashlight
 tablet;laptop stand;webcam;hard drive;memory card;projector;guitar;ukulele;violin;drum pad;puzzle;board game;chess set;
 doll house;toy train;stroller;car seat;high chair;baby monitor;dog bed;cat tree;fish tank;bird feeder;suitcase;wallet;
 handbag;umbrella;sunglasses;hair dryer;razor;toothbrush;scale;thermometer;notebook;fountain pen;paper shredder""".replace(
-    "\n", "").split(";")
-MONTHS = "January February March April May June July August September October November December".split()
-CODE_FORMS = ("ORD-######", "@@-#####", "@@######", "#######", "@-####-@@", "###-#######", "@@@####", "@#-#####", "@@##-####")
-CURRENCIES = {"USD": ("${}", "{} dollars", "USD {}"), "EUR": ("€{}", "{} euros", "EUR {}"),
-              "GBP": ("£{}", "{} pounds", "GBP {}")}
-_ONSETS = "b c d f g h j k l m n p r s t v w z".split() * 3 + "br ch cl dr fr gr kr pl pr sh sk sl st th tr vr".split()
+    "\n", ""
+).split(";")
+MONTHS = (
+    "January February March April May June July August September October November December".split()
+)
+CODE_FORMS = (
+    "ORD-######",
+    "@@-#####",
+    "@@######",
+    "#######",
+    "@-####-@@",
+    "###-#######",
+    "@@@####",
+    "@#-#####",
+    "@@##-####",
+)
+CURRENCIES = {
+    "USD": ("${}", "{} dollars", "USD {}"),
+    "EUR": ("€{}", "{} euros", "EUR {}"),
+    "GBP": ("£{}", "{} pounds", "GBP {}"),
+}
+_ONSETS = (
+    "b c d f g h j k l m n p r s t v w z".split() * 3
+    + "br ch cl dr fr gr kr pl pr sh sk sl st th tr vr".split()
+)
 _VOWELS = "a e i o u".split() * 3 + "ai ea ou ie y".split()
 _CODAS = [""] * 9 + "l n r s t k m x".split() + "nd rt ck lm sk".split()
 
@@ -65,9 +85,13 @@ def _draw(make: Callable[[], str], split: str) -> str:
 
 def invented_word(rng: random.Random, split: str, low: int = 2, high: int = 3) -> str:
     """A capitalised pronounceable word of `low` to `high` syllables."""
+
     def make() -> str:
-        return "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
-                       for _ in range(rng.randint(low, high))).capitalize()
+        return "".join(
+            rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
+            for _ in range(rng.randint(low, high))
+        ).capitalize()
+
     return _draw(make, split)
 
 
@@ -87,18 +111,27 @@ def city(rng: random.Random, split: str) -> str:
     return _listed(rng, CITIES, split, 0.5)
 
 
-def product(rng: random.Random, split: str) -> str:
-    """Brand, sometimes a model code, and a kind of goods."""
+def product(rng: random.Random, split: str, invented: float = 0.0) -> str:
+    """Brand, sometimes a model code, and a kind of goods, with the probability `invented` a made-up one."""
     brand = invented_word(rng, split, 1, 3)
-    noun = _draw(lambda: rng.choice(NOUNS), split)
-    model = rng.choice("ABCDEFGHKLMNPRSTVXZ") + str(rng.randint(1, 990)) + " " if rng.random() < 0.3 else ""
+    if invented and rng.random() < invented:
+        noun = invented_word(rng, split).lower()
+    else:
+        noun = _draw(lambda: rng.choice(NOUNS), split)
+    model = (
+        rng.choice("ABCDEFGHKLMNPRSTVXZ") + str(rng.randint(1, 990)) + " "
+        if rng.random() < 0.3
+        else ""
+    )
     return f"{brand} {model}{noun}"
 
 
 def fill(rng: random.Random, form: str, split: str) -> str:
     """A code from a form: `@` becomes a capital letter and `#` a digit."""
-    swap: dict[str, Callable[[], str]] = {"@": lambda: rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
-                                          "#": lambda: rng.choice("0123456789")}
+    swap: dict[str, Callable[[], str]] = {
+        "@": lambda: rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+        "#": lambda: rng.choice("0123456789"),
+    }
     return _draw(lambda: "".join(swap[c]() if c in swap else c for c in form), split)
 
 
@@ -110,7 +143,12 @@ def code(rng: random.Random, split: str) -> str:
 def number(rng: random.Random, split: str) -> str:
     """An amount with two decimals."""
     top = rng.choice((30, 100, 400, 2000))
-    return _draw(lambda: f"{rng.randint(2, top)}.{rng.choice(('00', '50', '99', '90', '95', '49', f'{rng.randint(0, 99):02d}'))}", split)
+    return _draw(
+        lambda: (
+            f"{rng.randint(2, top)}.{rng.choice(('00', '50', '99', '90', '95', '49', f'{rng.randint(0, 99):02d}'))}"
+        ),
+        split,
+    )
 
 
 def money(rng: random.Random, split: str) -> tuple[str, str]:
@@ -121,13 +159,24 @@ def money(rng: random.Random, split: str) -> tuple[str, str]:
 
 def date(rng: random.Random, split: str) -> str:
     """A calendar date in one of four notations."""
+
     def make() -> str:
         day, month, year = rng.randint(1, 28), rng.randint(1, 12), rng.randint(2019, 2027)
         name = MONTHS[month - 1]
-        return rng.choice((f"{day} {name}", f"{name} {day}", f"{year}-{month:02d}-{day:02d}", f"{day} {name} {year}"))
+        return rng.choice(
+            (
+                f"{day} {name}",
+                f"{name} {day}",
+                f"{year}-{month:02d}-{day:02d}",
+                f"{day} {name} {year}",
+            )
+        )
+
     return _draw(make, split)
 
 
 def phone(rng: random.Random, split: str) -> str:
     """A telephone number."""
-    return fill(rng, rng.choice(("+## ## #######", "0### ######", "###-###-####", "+## ### ### ###")), split)
+    return fill(
+        rng, rng.choice(("+## ## #######", "0### ######", "###-###-####", "+## ### ### ###")), split
+    )

@@ -1,0 +1,116 @@
+"""Build the parts of a run from settings, prepared data and a loaded model.
+
+Knows nothing about resuming or saving.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stead.config.kinds import registry
+from stead.core.errors import ConfigError, DataError
+from stead.core.events import Emit
+from stead.core.registry import Registry
+from stead.data.pack import plan_batches
+from stead.models import lowrank
+from stead.models.adapter import Adapter
+from stead.models.learner import Learner, LearnerOptions
+from stead.training.batches import Columns
+from stead.training.log import NAME as LOG_NAME
+from stead.training.log import StepLog
+from stead.training.method import Method
+from stead.training.optim import Optimizer, OptimOptions, Schedule
+from stead.training.parts import Learning, Parts, TrainerSettings
+from stead.training.step import Stepper
+from stead.training.steps import Steps
+from stead.values import LoadedModel, PreparedData
+
+METHODS: Registry[Method] = registry("method")
+ADAPTERS: Registry[Adapter] = registry("adapter")
+
+BATCH_TOKENS = 2048  # when nobody decided: a few rows, some hundred MB of activations
+_CHUNK = 256  # labelled tokens with logits at once: 16 MB at 32,000 words in bf16
+
+
+def build(
+    trainer: TrainerSettings, learning: Learning, prepared: PreparedData, loaded: LoadedModel,
+    run_dir: Path, emit: Emit, lineage: dict[str, Any],
+) -> Parts:  # fmt: skip
+    """Build method, adapter, batches, schedule, optimizer and log; the adapter is put on the model.
+
+    Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), ConfigError.
+    """
+    method = METHODS.create(learning.method, config=_config(METHODS, learning.method, learning.method_config))  # fmt: skip
+    adapter = ADAPTERS.create(learning.adapter, config=_config(ADAPTERS, learning.adapter, learning.adapter_config))  # fmt: skip
+    if prepared.kind not in method.kinds:
+        raise DataError(
+            "wrong-data-kind",
+            f"the method {learning.method!r} needs {' or '.join(method.kinds)} rows, the data are {prepared.kind!r}",
+        )
+    adapter.wrap(loaded.model, lowrank, trainer.seed)
+    learner = Learner(
+        loaded,
+        LearnerOptions(number(trainer.logits_chunk, _CHUNK), trainer.gradient_checkpointing),
+    )
+    lanes = _lanes(loaded)
+    train = Columns(prepared, "train", method.columns)
+    steps = Steps(_planner(trainer, train), trainer.epochs, trainer.accumulation, trainer.max_steps)
+    optimizer = Optimizer(
+        learner.trained(),
+        OptimOptions(trainer.optimizer, trainer.betas, trainer.weight_decay, trainer.clip),
+    )
+    peak = number(trainer.lr, 2e-4 if adapter.kind == "adapter" else 2e-5)
+    return Parts(
+        trainer, learning, prepared, loaded, run_dir, emit, lineage, method, adapter, train,
+        Columns(prepared, "eval", method.columns) if prepared.splits.get("eval") else None,
+        steps, Schedule(trainer.schedule, peak, trainer.warmup, steps.total), optimizer,
+        Stepper(learner, method, optimizer, seed=trainer.seed, lanes=lanes),
+        StepLog(run_dir / LOG_NAME), lanes,
+    )  # fmt: skip
+
+
+def _config(registry: Registry[Any], name: str, settings: Mapping[str, Any]) -> Any:
+    values = {k: v for k, v in settings.items() if k != "type"}
+    try:
+        return registry.config_of(name)(**values)
+    except ValueError as error:  # pydantic's own message names the field and the value
+        raise ConfigError(
+            f"bad-{registry.kind}", f"the {registry.kind} {name!r}: {error}"
+        ) from error
+
+
+def number(value: Any, default: Any) -> Any:  # Any: int or float
+    """Return a decided number, or the default for "auto" and None."""
+    return default if value == "auto" or value is None else value
+
+
+def _lanes(loaded: LoadedModel) -> int:
+    """Return how many parts of a step run side by side: one per CPU thread, one on other devices.
+
+    A model that draws from torch's own generator has one, because its draws have an order.
+    """
+    config = loaded.model.config
+    draws = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in loaded.model.modules())
+    draws |= bool(getattr(config, "attention_dropout", 0.0) or 0.0)
+    return 1 if loaded.device.type != "cpu" or draws else min(2, torch.get_num_threads())
+
+
+def _planner(trainer: TrainerSettings, columns: Columns) -> Callable[[int], Any]:
+    tokens = None if trainer.batch_rows is not None else number(trainer.batch_tokens, BATCH_TOKENS)
+
+    def plan(epoch: int) -> Any:
+        return plan_batches(
+            columns.lengths, batch_tokens=tokens, batch_rows=trainer.batch_rows,
+            seed=trainer.seed, epoch=epoch, shuffle=trainer.shuffle,
+        )  # fmt: skip
+
+    return plan
+
+
+def plain(config: Any) -> dict[str, Any]:  # Any: a mapping or a pydantic model
+    """Return settings as a plain mapping."""
+    if config is None:
+        return {}
+    return dict(config) if isinstance(config, Mapping) else dict(config.model_dump())

@@ -1,0 +1,111 @@
+"""What a run is made of: the settings it reads and everything that is built from them.
+
+Knows nothing about how the parts are built or used.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from stead.core.events import Emit
+from stead.models.adapter import Adapter
+from stead.training.batches import Columns
+from stead.training.callback import Callback
+from stead.training.log import StepLog
+from stead.training.method import Method
+from stead.training.optim import Optimizer, Schedule
+from stead.training.step import Stepper
+from stead.training.steps import Steps
+from stead.values import LoadedModel, PreparedData
+
+Resume = Literal[False, True, "exact", "same-order", "best-effort"]
+
+
+class TrainerSettings(Protocol):
+    """The attributes of `config/run.TrainerSection` that the loop reads; Any: a number or "auto"."""
+
+    @property
+    def type(self) -> str: ...  # noqa: D102 - described where it is declared
+    @property
+    def epochs(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def max_steps(self) -> int | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def batch_tokens(self) -> Any: ...  # noqa: D102 - described where it is declared
+    @property
+    def batch_rows(self) -> int | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def accumulation(self) -> int: ...  # noqa: D102 - described where it is declared
+    @property
+    def lr(self) -> Any: ...  # noqa: D102 - described where it is declared
+    @property
+    def schedule(self) -> str: ...  # noqa: D102 - described where it is declared
+    @property
+    def warmup(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def weight_decay(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def clip(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def optimizer(self) -> str: ...  # noqa: D102 - described where it is declared
+    @property
+    def betas(self) -> tuple[float, float]: ...  # noqa: D102 - described where it is declared
+    @property
+    def seed(self) -> int: ...  # noqa: D102 - described where it is declared
+    @property
+    def shuffle(self) -> bool: ...  # noqa: D102 - described where it is declared
+    @property
+    def gradient_checkpointing(self) -> bool: ...  # noqa: D102 - described where it is declared
+    @property
+    def checkpoint_every(self) -> Any: ...  # noqa: D102 - described where it is declared
+    @property
+    def keep(self) -> int: ...  # noqa: D102 - described where it is declared
+    @property
+    def log_every(self) -> int: ...  # noqa: D102 - described where it is declared
+    @property
+    def eval_every(self) -> int | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def logits_chunk(self) -> Any: ...  # noqa: D102 - described where it is declared
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What is learnt and how: method and adapter, by name and settings."""
+
+    method: str
+    method_config: Mapping[str, Any]  # Any: settings, checked by the method's config class
+    adapter: str
+    adapter_config: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything that was built for one run."""
+
+    trainer: TrainerSettings
+    learning: Learning
+    prepared: PreparedData
+    loaded: LoadedModel
+    run_dir: Path
+    emit: Emit
+    lineage: dict[str, Any]
+    method: Method
+    adapter: Adapter
+    train: Columns
+    held_out: Columns | None
+    steps: Steps
+    schedule: Schedule
+    optimizer: Optimizer
+    stepper: Stepper
+    log: StepLog
+    lanes: int
+    callbacks: dict[str, Callback] = field(default_factory=dict)
+    resumes: list[dict[str, Any]] = field(default_factory=list)
+    start: int = 0
+    tokens: int = 0
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie."""
+        return self.run_dir / "checkpoints"

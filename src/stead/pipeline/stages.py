@@ -17,6 +17,7 @@ from stead.core.events import Emit, ignore
 from stead.core.paths import Home
 from stead.data import prepare as preparing
 from stead.exporting.run import run_export
+from stead.hub import lease
 from stead.models.load import load_model
 from stead.pipeline.evaluate import Question, evaluate
 from stead.planning import history
@@ -73,19 +74,20 @@ def train(plan: Plan, *, resume: bool = False, emit: Emit = ignore) -> Checkpoin
     out = Path(config.out)
     _write_request(plan, out)
     prepared = prepare(plan, emit=emit)
-    result = fit(
-        trainer=config.trainer,
-        method_name=config.method.type,
-        method_config=config.method,
-        adapter_name=config.adapter.type,
-        adapter_config=config.adapter,
-        prepared=prepared,
-        loaded=load(plan),
-        run_dir=out,
-        resume=resume,
-        emit=emit,
-        lineage={"base_hash": plan.model["hash"], "plan": plan.hash, "name": config.name},
-    )
+    with lease.hold(Path(plan.model["path"]), "train"):  # `stead model remove` waits for us
+        result = fit(
+            trainer=config.trainer,
+            method_name=config.method.type,
+            method_config=config.method,
+            adapter_name=config.adapter.type,
+            adapter_config=config.adapter,
+            prepared=prepared,
+            loaded=load(plan),
+            run_dir=out,
+            resume=resume,
+            emit=emit,
+            lineage={"base_hash": plan.model["hash"], "plan": plan.hash, "name": config.name},
+        )
     actual = {"memory_bytes": result["peak_rss_mib"] * 2**20, "seconds": result["seconds"]}
     history.record(plan, actual, Home.find())
     result["plan"] = plan.hash

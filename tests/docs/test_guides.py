@@ -1,0 +1,27 @@
+"""The guides' code blocks run as they stand, in order, in one folder."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def run_blocks(guide: str, folder: Path) -> int:
+    blocks = BLOCK.findall((GUIDES / guide).read_text(encoding="utf-8"))
+    env = dict(os.environ, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    for language, code in blocks:
+        command = ["bash", "-euc", code] if language == "sh" else [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+    return len(blocks)
+
+
+def test_getting_started_and_python_run(tmp_path: Path) -> None:
+    assert run_blocks("getting-started.md", tmp_path) >= 5
+    assert run_blocks("python.md", tmp_path) == 2

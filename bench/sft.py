@@ -87,16 +87,17 @@ def main() -> None:
     p.add_argument("--pairs", type=int, default=3)
     p.add_argument("--dtype", default="bf16", choices=("bf16", "fp32"))
     p.add_argument("--adapter", default="lora", choices=("lora", "full"))
+    p.add_argument("--peer", type=Path, default=PEER, help="peer_trl_sft.py")
     p.add_argument("--child", action="store_true")
     a = p.parse_args()
     if a.child:
         ours(a)
         return
     peer = os.environ.get("PEER_PYTHON", "")
-    there = bool(peer) and PEER.exists() and a.adapter == "lora"
+    there = bool(peer) and a.peer.exists() and a.adapter == "lora"
     us = [sys.executable, __file__, a.model, a.data, "--child", "--rows", str(a.rows),
           "--dtype", a.dtype, "--adapter", a.adapter]  # fmt: skip
-    them = [peer, str(PEER), a.model, "--rows", str(a.rows), "--data", a.data]
+    them = [peer, str(a.peer), a.model, "--rows", str(a.rows), "--data", a.data]
     them += ["--fp32"] if a.dtype == "fp32" else []
     runs: dict[str, list[dict[str, Any]]] = {"stead": [], "trl": []}
     for i in range(a.pairs):
@@ -115,7 +116,7 @@ def main() -> None:
         line["speed_ratio"] = line["stead"]["tokens_per_s"] / line["trl"]["tokens_per_s"]
         line["memory_ratio"] = line["stead"]["peak_rss_mib"] / line["trl"]["peak_rss_mib"]
     else:
-        line["not_run"] = "the peer: set PEER_PYTHON, keep ../shared/bench, use --adapter lora"
+        line["not_run"] = "the peer: set PEER_PYTHON, keep ../shared/bench or give --peer, use --adapter lora"
     out = HERE / "results" / "sft.jsonl"
     out.parent.mkdir(exist_ok=True)
     with open(out, "a") as file:

@@ -16,7 +16,7 @@ from stead.models import lowrank
 from stead.models.adapters.lora import Lora, LoraConfig
 from stead.models.learner import Learner
 from stead.models.load import load_model
-from stead.training.optim import OptimOptions, Optimizer, Schedule
+from stead.training.optim import Optimizer, OptimOptions, Schedule
 from stead.values import PreparedData
 
 SEED = 42

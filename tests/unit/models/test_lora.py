@@ -88,7 +88,7 @@ def test_target_modules_are_detected(tiny_model: Path) -> None:
 
 
 def test_an_unknown_target_names_what_there_is(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no linear layer 'qq_proj'.*q_proj"):
+    with pytest.raises(ModelError, match=r"no linear layer 'qq_proj'.*q_proj"):
         trained(tiny_model, tmp_path / "a", target_modules=("qq_proj",))
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from examples.sft_loop import train as flat_train
+from tests.fakes import training
+
 from stead.core.errors import ConfigError, DataError, TrainingError
 from stead.core.events import AnyEvent, Progress
-from tests.fakes import training
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tests.fakes import training
 from tests.fakes.sft import tiny_model, tiny_rows
 

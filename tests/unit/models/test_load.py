@@ -1,0 +1,97 @@
+"""Loading a model folder: choices with reasons, and every broken folder by its typed error."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from stead.core.errors import ModelError, NotFound, SteadError
+from stead.models.load import choose_attention, choose_device, choose_dtype, load_model
+
+
+@pytest.fixture
+def folder(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+def code(folder: Path) -> str:
+    with pytest.raises(SteadError) as caught:
+        load_model(folder, dtype="fp32", device="cpu")
+    return caught.value.code
+
+
+@pytest.mark.spec("002-013", "003-031", "003-033")
+def test_choices_are_recorded_with_their_reason(tiny_model: Path) -> None:
+    loaded = load_model(tiny_model, device="cpu")
+
+    assert loaded.meta["device"] == {"value": "cpu", "reason": "asked for"}
+    assert loaded.meta["dtype"]["value"] in ("bfloat16", "float32")
+    assert "needs CUDA" in loaded.meta["attention"]["reason"]
+    assert loaded.tokenizer is not None
+
+
+def test_asked_for_choices_win() -> None:
+    cpu = torch.device("cpu")
+
+    assert choose_dtype("fp16", cpu, None) == (torch.float16, "asked for")
+    assert choose_attention("eager", cpu) == ("eager", "asked for")
+    assert choose_device("cpu")[0] == cpu
+    with pytest.raises(ModelError):
+        choose_device("tpu")
+    with pytest.raises(ModelError):
+        choose_dtype("int3", cpu, None)
+
+
+def test_missing_folder() -> None:
+    with pytest.raises(NotFound):
+        load_model(Path("/nowhere"))
+
+
+def test_missing_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+    assert code(folder) == "no-tokenizer"
+
+
+def test_truncated_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+    assert code(folder) in ("torn-weights", "weights-mismatch")
+
+
+def test_pickle_weights_are_refused(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+    assert code(folder) == "pickle-weights"
+
+
+def test_no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+    assert code(folder) == "no-weights"
+
+
+def change(folder: Path, **values: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_another_kind_of_model_is_refused(folder: Path) -> None:
+    change(folder, architectures=["BertModel"], model_type="bert")
+
+    assert code(folder) == "not-causal-lm"
+
+
+def test_weights_of_another_shape_are_refused(folder: Path) -> None:
+    change(folder, hidden_size=128, head_dim=32)
+
+    assert code(folder) == "weights-mismatch"
+
+
+def test_missing_layers_are_refused(folder: Path) -> None:
+    change(folder, num_hidden_layers=3)
+
+    assert code(folder) == "weights-mismatch"

@@ -116,7 +116,9 @@ def main() -> None:
         line["speed_ratio"] = line["stead"]["tokens_per_s"] / line["trl"]["tokens_per_s"]
         line["memory_ratio"] = line["stead"]["peak_rss_mib"] / line["trl"]["peak_rss_mib"]
     else:
-        line["not_run"] = "the peer: set PEER_PYTHON, keep ../shared/bench or give --peer, use --adapter lora"
+        line["not_run"] = (
+            "the peer: set PEER_PYTHON, keep ../shared/bench or give --peer, use --adapter lora"
+        )
     out = HERE / "results" / "sft.jsonl"
     out.parent.mkdir(exist_ok=True)
     with open(out, "a") as file:

@@ -79,10 +79,25 @@ def once(argv: list[str]) -> dict[str, Any]:
     return parsed
 
 
+def reference_model() -> Path:
+    """Make the 41M reference model once; without its script there is nothing to measure on."""
+    script, made = (
+        PEER.parent / "make_reference_model.py",
+        HERE.parent / ".cache" / "bench" / "ref41",
+    )
+    if not made.exists():
+        if not script.exists():
+            raise SystemExit(f"not run: {script} is not here; give a model folder")
+        subprocess.run([sys.executable, str(script), str(made)], check=True)
+    return made
+
+
 def main() -> None:
     p = argparse.ArgumentParser()
-    p.add_argument("model")
-    p.add_argument("data")
+    p.add_argument("model", nargs="?", help="default: the reference model, made once in .cache")
+    p.add_argument(
+        "data", nargs="?", default=str(PEER.parent.parent / "data" / "gsm8k_train.jsonl")
+    )
     p.add_argument("--rows", type=int, default=256)
     p.add_argument("--pairs", type=int, default=3)
     p.add_argument("--dtype", default="bf16", choices=("bf16", "fp32"))
@@ -90,6 +105,8 @@ def main() -> None:
     p.add_argument("--peer", type=Path, default=PEER, help="peer_trl_sft.py")
     p.add_argument("--child", action="store_true")
     a = p.parse_args()
+    if a.model is None:
+        a.model = str(reference_model())
     if a.child:
         ours(a)
         return

@@ -33,43 +33,22 @@ def views(rng: random.Random) -> str:
     return "\n\n".join(out)
 
 
-NOTES = (
-    ", ".join,
-    "\n".join,
-    " / ".join,
-    " ".join,
-    lambda x: json.dumps(x, ensure_ascii=False),
-    lambda x: "\n".join(f"{i + 1}. {v}" for i, v in enumerate(x)),
-    lambda x: "\n".join(f"- {v}" for v in x),
-    lambda x: json.dumps(x, ensure_ascii=False, separators=(",", ":")),
-)
-KINDS = ("person", "city", "code", "product", "word", "phone", "date", "money")
-
-
 def repeats(rng: random.Random) -> str:
-    """A list of values, then the same list in other notations or another order."""
-    kind = rng.choice(KINDS)
-    mixed = rng.random() < 0.4
-    items = [
-        formats.value(rng, rng.choice(KINDS) if mixed else kind) for _ in range(rng.randint(3, 8))
+    """A list of values, then the same list in another notation or order."""
+    kind = rng.choice(("person", "city", "code", "product", "word", "phone", "date", "money"))
+    items = [formats.value(rng, kind) for _ in range(rng.randint(3, 8))]
+    again = items if rng.random() < 0.6 else rng.choice((items[::-1], sorted(items)))
+    notes = [
+        ", ".join,
+        "\n".join,
+        " / ".join,
+        lambda x: json.dumps(x, ensure_ascii=False),
+        lambda x: "\n".join(f"{i + 1}. {v}" for i, v in enumerate(x)),
+        lambda x: "\n".join(f"- {v}" for v in x),
+        lambda x: json.dumps(x, ensure_ascii=False, separators=(",", ":")),
     ]
-    out = []
-    for note in rng.sample(NOTES, rng.randint(2, 3)):
-        out.append(note(items if rng.random() < 0.8 else rng.sample(items, len(items))))
-    return "\n\n".join(out)
-
-
-def echo(rng: random.Random) -> str:
-    """A run of words and values, then the run or parts of it verbatim."""
-    run = [
-        formats.value(rng, rng.choice(KINDS)) if rng.random() < 0.5 else rng.choice(formats.WORDS)
-        for _ in range(rng.randint(6, 16))
-    ]
-    text, out = " ".join(run), []
-    for _ in range(rng.randint(1, 3)):
-        first = rng.randrange(len(run) // 2) if out else 0
-        out.append(rng.choice(('"{}"', "{}", "> {}", '"{}"')).format(" ".join(run[first:])))
-    return text + "\n" + "\n".join(out)
+    first, second = rng.sample(notes, 2)
+    return first(items) + "\n\n" + second(again)
 
 
 def passage(rng: random.Random) -> tuple[str, str, formats.Record, list[str]]:
@@ -157,11 +136,10 @@ def restate(rng: random.Random) -> str:
 MAKERS = (
     (views, 22),
     (repeats, 16),
-    (echo, 14),
-    (ask, 12),
+    (ask, 14),
     (extract, 24),
     (restate, 8),
-    (glossary, 3),
+    (glossary, 6),
     (topic_chat, 10),
 )
 

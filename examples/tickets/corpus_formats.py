@@ -48,7 +48,7 @@ TYPES: dict[str, list[tuple[str, str]]] = {
     ],
     "server": [
         ("machine", "word"),
-        ("address", "host"),
+        ("address", "ip"),
         ("owner", "person"),
         ("build", "code"),
         ("checked", "date"),
@@ -165,7 +165,7 @@ def value(rng: random.Random, kind: str) -> str:
         "number": lambda: str(rng.randint(1, 999)),
         "digit": lambda: str(rng.randint(1, 5)),
         "time": lambda: f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}",
-        "host": lambda: f"{rng.choice(WORDS)}-{rng.randint(1, 254)}.local",
+        "ip": lambda: ".".join(str(rng.randint(1, 254)) for _ in range(4)),
     }
     return make[kind]()
 

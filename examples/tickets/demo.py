@@ -37,12 +37,15 @@ def stead(*arguments: str, ok: tuple[int, ...] = (0,)) -> dict[str, Any]:
 
 
 def make_rows(work: Path, train: int, test: int, seed: int) -> dict[str, Path]:
-    """Write the training rows and the held-out rows; names, orders and products never overlap."""
+    """Write the training rows and the held-out rows; last names, brands, codes, amounts never overlap."""
     paths = {"train": work / "train.jsonl", "test": work / "test.jsonl"}
-    for split, count in (("train", train), ("test", test)):
+    for path, split, count in (
+        (paths["train"], "train", train),
+        (paths["test"], "test_seen", test),
+    ):
         rows = tickets.generate(count, seed=seed, split=split)
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        paths[split].write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     return paths
 
 
@@ -79,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--report", type=Path, default=Path("demo-report"))
     parser.add_argument("--work", type=Path, default=Path("demo-work"))
-    parser.add_argument("--train", type=int, default=2000)
+    parser.add_argument("--train", type=int, default=12000)
     parser.add_argument("--test", type=int, default=250)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--quant", default="q8_0")

@@ -106,18 +106,20 @@ def person(rng: random.Random, split: str, invented: float = 0.25) -> str:
     return f"{_listed(rng, FIRST, split, invented)} {_listed(rng, LAST, split, invented)}"
 
 
+def customer(rng: random.Random, split: str, invented: float) -> str:
+    """A person whose first name may be anybody's; the last name belongs to one world only."""
+    return f"{rng.choice(FIRST)} {_listed(rng, LAST, split, invented)}"
+
+
 def city(rng: random.Random, split: str) -> str:
     """A city, half of them invented."""
     return _listed(rng, CITIES, split, 0.5)
 
 
-def product(rng: random.Random, split: str, invented: float = 0.0) -> str:
-    """Brand, sometimes a model code, and a kind of goods, with the probability `invented` a made-up one."""
-    brand = invented_word(rng, split, 1, 3)
-    if invented and rng.random() < invented:
-        noun = invented_word(rng, split).lower()
-    else:
-        noun = _draw(lambda: rng.choice(NOUNS), split)
+def product(rng: random.Random, split: str, *, shared_kinds: bool = False) -> str:
+    """Brand, sometimes a model code, and a kind of goods; the kind is of both worlds if `shared_kinds`."""
+    brand = invented_word(rng, split, 2 if shared_kinds else 1, 3)
+    noun = rng.choice(NOUNS) if shared_kinds else _draw(lambda: rng.choice(NOUNS), split)
     model = (
         rng.choice("ABCDEFGHKLMNPRSTVXZ") + str(rng.randint(1, 990)) + " "
         if rng.random() < 0.3

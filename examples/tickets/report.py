@@ -24,9 +24,9 @@ from stead.evaluation.page import (
 )
 
 ABOUT = (
-    "A small language model learns to turn a customer's message into a strict one-line JSON ticket. "
-    "Names, products, codes, cities, dates and amounts of the held-out rows never occur in training, and half of "
-    "the held-out rows use phrasings that training never saw.\n\n"
+    "A small language model learns to turn a customer's message into a strict one-line JSON ticket. Last names, brands, order "
+    "codes, cities, dates and amounts of the held-out rows never occur in training; first names, kinds of goods and the "
+    "phrasings of the generator do.\n\n"
     "Rows and truth come from a seeded generator, so this page shows that the whole path works and by how much the "
     "model improved. It does not say how a model of this size would do on real mail."
 )

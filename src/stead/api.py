@@ -24,6 +24,7 @@ from stead.pipeline import stages
 from stead.pipeline.evaluate import Placement, Question
 from stead.pipeline.evaluate import evaluate as measure
 from stead.planning.plan import Plan
+from stead.training.parts import Resume
 from stead.values import Artifact, Checkpoint, Report
 
 Recipe = RunConfig | Mapping[str, Any] | Path | str | None
@@ -42,7 +43,7 @@ def plan(recipe: Recipe = None, /, *, allow: Collection[str] = (), **options: An
 
 
 def train(
-    recipe: Plan | Recipe = None, /, *, resume: bool = False, emit: Emit = ignore, **options: Any
+    recipe: Plan | Recipe = None, /, *, resume: Resume = False, emit: Emit = ignore, **options: Any
 ) -> Checkpoint:
     """Train as planned, then evaluate and export what the plan asks for.
 

@@ -23,10 +23,11 @@ from stead.pipeline.evaluate import Question, evaluate
 from stead.planning import history
 from stead.planning.plan import Plan
 from stead.training.fit import fit
+from stead.training.parts import Resume
 from stead.values import Artifact, Checkpoint, LoadedModel, PreparedData, Report
 
 
-def run(plan: Plan, *, resume: bool = False, emit: Emit = ignore) -> Checkpoint:
+def run(plan: Plan, *, resume: Resume = False, emit: Emit = ignore) -> Checkpoint:
     """Walk the whole line: rows → tokens → weights → scores → files, as far as the plan goes.
 
     The checkpoint's `meta` is the summary of the run; `reports` and `artifacts` are added to it.
@@ -63,7 +64,7 @@ def load(plan: Plan) -> LoadedModel:
     )
 
 
-def train(plan: Plan, *, resume: bool = False, emit: Emit = ignore) -> Checkpoint:
+def train(plan: Plan, *, resume: Resume = False, emit: Emit = ignore) -> Checkpoint:
     """Prepare, load and train; return the finished weights in `<out>/final`.
 
     `meta` is the summary that `stead train --json` prints. Raises: what the stages raise.

@@ -15,9 +15,10 @@ from stead.models.new import new_model
 from stead.pipeline import stages
 from stead.pipeline.evaluate import Placement, Question, evaluate
 from stead.planning.plan import Plan
+from stead.training.parts import Resume
 
 
-def train(plan: dict[str, Any], resume: bool, emit: Emit) -> dict[str, Any]:  # Any: JSON values
+def train(plan: dict[str, Any], resume: Resume, emit: Emit) -> dict[str, Any]:  # Any: JSON values
     """Run a plan; return the summary of the run."""
     return stages.run(Plan.from_json(plan), resume=resume, emit=emit).meta
 

@@ -13,10 +13,17 @@ from stead.app.plans import make_plan
 from stead.cli import console
 from stead.cli.plan_view import show_plan
 from stead.cli.recipe_options import Request, recipe_command
+from stead.core.errors import ConfigError
 from stead.core.paths import Home
 from stead.planning.plan import Plan
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")]
+Level = Annotated[
+    str | None,
+    typer.Option(
+        "--resume-level", help="Resume under changed conditions: same-order or best-effort."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; train nothing.")]
 
 
@@ -24,6 +31,7 @@ def _train(
     request: Request,
     *,
     resume: Resume = False,
+    resume_level: Level = None,
     dry_run: DryRun = False,
     json_: console.Json = False,
     quiet: console.Quiet = False,
@@ -33,14 +41,25 @@ def _train(
     if dry_run:
         show_plan(plan, as_json=json_, quiet=quiet)
         return
+    level: bool | str = resume if resume_level is None else _known(resume_level)
     folder = _folder(plan)
     plan = plan.placed(folder)
     with console.progress(quiet=quiet) as emit:
-        result = runs.launch("train", {"plan": plan.to_json(), "resume": resume}, folder, emit)
+        result = runs.launch("train", {"plan": plan.to_json(), "resume": level}, folder, emit)
     if json_:
         console.out_json(result)
         return
     _show(result)
+
+
+def _known(level: str) -> str:
+    if level not in ("exact", "same-order", "best-effort"):
+        raise ConfigError(
+            "bad-option",
+            f"--resume-level is {level!r}, not exact, same-order or best-effort",
+            hint="stead train --help",
+        )
+    return level
 
 
 def _folder(plan: Plan) -> Path:

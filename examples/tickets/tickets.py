@@ -20,7 +20,7 @@ import entities
 import phrases
 
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
-PRIORITIES = {"high": phrases.URGENT, "low": phrases.RELAXED}
+MOODS = {"urgent": phrases.URGENT, "relaxed": phrases.RELAXED}
 Row = dict[str, list[dict[str, str]]]
 
 
@@ -72,7 +72,7 @@ class Writer:
 
 
 def message(
-    writer: Writer, category: str, priority: str, slots: dict[str, str], has: dict[str, bool]
+    writer: Writer, category: str, mood: str, slots: dict[str, str], has: dict[str, bool]
 ) -> str:
     """The customer's message: greeting, name here or in the signature, body in random order, closing."""
     rng = writer.rng
@@ -84,8 +84,8 @@ def message(
     if rng.random() < 0.5:
         rng.shuffle(body)
     chatter = [writer.pick(phrases.CHATTER) for _ in range(rng.choice((0, 0, 1, 1, 2)))]
-    if priority in PRIORITIES:
-        chatter.append(writer.pick(PRIORITIES[priority]))
+    if mood in MOODS:
+        chatter.append(writer.pick(MOODS[mood]))
     chatter = [writer.typo(text) if rng.random() < 0.25 else text for text in chatter]
     for text in chatter:
         body.insert(rng.randint(0, len(body)), text)
@@ -105,7 +105,7 @@ def row(rng: random.Random, split: str) -> Row:
     """One message with its ticket."""
     writer = Writer(rng, split)
     category = rng.choice(list(phrases.ISSUES))
-    priority = rng.choices(("normal", "high", "low"), (5, 3, 2))[0]
+    mood = rng.choices(("plain", "urgent", "relaxed"), (4, 4, 2))[0]
     has = {
         "order": category != "question" and rng.random() < 0.85,
         "amount": rng.random()
@@ -118,13 +118,13 @@ def row(rng: random.Random, split: str) -> Row:
         "order": entities.code(rng, writer.world),
         "amount": written,
     }
-    text = message(writer, category, priority, slots, has)
+    text = message(writer, category, mood, slots, has)
     ticket = {
         "customer": slots["name"],
         "order": slots["order"] if has["order"] else None,
         "product": slots["product"],
         "category": category,
-        "priority": priority,
+        "urgent": mood == "urgent",
         "amount": canonical if has["amount"] else None,
     }
     answer = json.dumps(ticket, ensure_ascii=False, separators=(",", ":"))

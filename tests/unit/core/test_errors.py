@@ -42,5 +42,6 @@ def test_refused_input_ends_with_2_and_failures_with_1():
 
 
 def test_the_docstring_draws_every_error():
-    for name, _ in ALL:
-        assert name in errors.__doc__
+    for name, kind in ALL:
+        if kind.__module__ == errors.__name__:  # a room may add its own kinds below these
+            assert name in errors.__doc__

@@ -15,6 +15,7 @@ TINY = {
     "data.limit": 12,
     "evaluation.limit": 2,
     "evaluation.max_new_tokens": 4,
+    "data.max_length": 248,
 }
 
 

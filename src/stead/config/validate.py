@@ -150,6 +150,34 @@ def _expected(item: dict[str, Any]) -> Any:
     return item.get("ctx", {}).get("expected", "")
 
 
+# What other training tools call our keys (LLaMA-Factory, Axolotl, TRL); near misses by letters would not find them.
+_ELSEWHERE = {
+    "learning_rate": "trainer.lr",
+    "num_epochs": "trainer.epochs",
+    "num_train_epochs": "trainer.epochs",
+    "per_device_train_batch_size": "trainer.batch_rows",
+    "micro_batch_size": "trainer.batch_rows",
+    "batch_size": "trainer.batch_rows",
+    "gradient_accumulation_steps": "trainer.accumulation",
+    "lr_scheduler_type": "trainer.schedule",
+    "lr_scheduler": "trainer.schedule",
+    "warmup_ratio": "trainer.warmup",
+    "warmup_steps": "trainer.warmup",
+    "max_grad_norm": "trainer.clip",
+    "max_seq_length": "data.max_length",
+    "sequence_len": "data.max_length",
+    "cutoff_len": "data.max_length",
+    "max_samples": "data.limit",
+    "val_set_size": "data.eval_share",
+    "lora_r": "adapter.r",
+    "lora_rank": "adapter.r",
+    "lora_alpha": "adapter.alpha",
+    "lora_dropout": "adapter.dropout",
+    "model_name_or_path": "model.path",
+    "base_model": "model.path",
+}
+
+
 def suggest_key(model: type[BaseModel], data: Any, loc: Location) -> str | None:
     """Return the key that was meant: a sibling, else a key of that name elsewhere, dotted."""
     *parents, wrong = loc
@@ -158,7 +186,10 @@ def suggest_key(model: type[BaseModel], data: Any, loc: Location) -> str | None:
     near = nearest(wrong, siblings.model_fields) if siblings is not None else None
     if near is not None:
         return ".".join(map(str, (*parents, near)))
-    elsewhere = {key.rpartition(".")[2]: key for key in reversed(list(keys(model, data)))}
+    known = list(keys(model, data))
+    if _ELSEWHERE.get(wrong) in known:
+        return _ELSEWHERE[wrong]
+    elsewhere = {key.rpartition(".")[2]: key for key in reversed(known)}
     other = nearest(wrong, elsewhere)
     return elsewhere[other] if other is not None else None
 

@@ -185,7 +185,8 @@ class Batch:
 
     Shapes: `tokens`, `labels`, `positions` int64 [T]; `starts` int32 [S + 1], from 0 to T.
     The label at t is token t + 1 where that token is trained and of the same sequence, else -100.
-    Positions begin at 0 in each sequence. `rows` says which rows of the store these are.
+    Positions begin at 0 in each sequence. `rows` says which rows of the store these are. A sequence
+    may continue an earlier one: `parents` names it, or -1; see `data/tree`.
     """
 
     tokens: "np.ndarray[Any, Any]"
@@ -193,6 +194,7 @@ class Batch:
     positions: "np.ndarray[Any, Any]"
     starts: "np.ndarray[Any, Any]"
     rows: tuple[int, ...]
+    parents: tuple[int, ...] = ()
 
 
 def make_batch(store: TokenStore, rows: "np.ndarray[Any, Any] | Sequence[int]") -> Batch:

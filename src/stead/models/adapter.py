@@ -32,6 +32,17 @@ class Origin:
     lineage: dict[str, Any] = field(default_factory=dict)  # Any: JSON values
 
 
+@dataclass(slots=True)
+class Step:
+    """One finished optimizer step, for adapters that change weights or ranks between steps."""
+
+    model: "torch.nn.Module"
+    weights: "dict[str, torch.Tensor]"  # the float32 masters by parameter name; may be changed
+    gradients: "dict[str, torch.Tensor]"  # clipped, by parameter name
+    step: int  # finished steps
+    total: int
+
+
 class Layers(Protocol):
     """What can be put into a model; `models/lowrank` has the real ones."""
 
@@ -66,6 +77,7 @@ class Adapter(ABC):
     config: AdapterConfig
     requires: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[str] = "adapter"  # what `save` writes: "adapter" or "model"
+    can_switch_off: ClassVar[bool] = False  # layers obey `lowrank.Draw.plain`
 
     def __init__(self, config: AdapterConfig) -> None:
         self.config = config
@@ -73,6 +85,26 @@ class Adapter(ABC):
     @abstractmethod
     def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
         """Make the model trainable; new weights come from `seed`."""
+
+    def rate(self, name: str) -> float:
+        """Return the factor of the learning rate for the parameter `name`."""
+        return 1.0
+
+    def penalty(self, model: "torch.nn.Module") -> "torch.Tensor | None":
+        """Return what is added to the mean loss once per step, or None."""
+        return None
+
+    def after_step(self, step: Step) -> bool:
+        """Change `step.weights` in place after an optimizer step; say whether any was changed."""
+        return False
+
+    def state(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":  # Any: JSON values
+        """Return tensors and values that must survive a kill beyond the trained weights."""
+        return {}, {}
+
+    def restore(self, tensors: "dict[str, torch.Tensor]", values: dict[str, Any]) -> None:
+        """Put back what `state` returned."""
+        return
 
     @abstractmethod
     def save(self, model: "torch.nn.Module", layers: Layers, folder: Path, origin: Origin) -> None:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stead.models.attention import attend, attend_backward
-from stead.models.packed import Packed, Slot
+from stead.models.packed import Packed, Slot, packable
+from stead.models.segments import Segments
 
 _LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")
 _NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm")
@@ -56,7 +57,7 @@ def _fits(layer: nn.Module) -> bool:
     attention, mlp = layer.self_attn, layer.mlp
     linears = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
     linears += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-    plain = all(isinstance(m, nn.Linear) for m in linears) and isinstance(
+    plain = all(packable(m) for m in linears) and isinstance(
         mlp.act_fn, nn.SiLU | type(nn.functional.silu)
     ) | (type(mlp.act_fn).__name__ in ("SiLUActivation", "SiLU"))
     return plain and _on_cpu(layer) and not getattr(attention, "attention_dropout", 0.0)
@@ -92,31 +93,31 @@ def _layer_forward(
     hidden_states: Tensor,
     *args: Any,  # Any: whatever transformers passes on to the original
     position_embeddings: tuple[Tensor, Tensor] | None = None,
-    starts: Sequence[int] | None = None,
+    segments: Segments | None = None,
     **kwargs: Any,
 ) -> Any:
-    if starts is None or position_embeddings is None:
+    if segments is None or position_embeddings is None:
         original = type(layer).forward
         return original(layer, hidden_states, *args, position_embeddings=position_embeddings, **kwargs)  # fmt: skip
     if layer.training and getattr(layer, "gradient_checkpointing", False):
         # Our forward stands before transformers' own wrapper; dropout comes from a counter, so
         # torch's generator need not be kept.
         return checkpoint(
-            _fused_forward, layer, hidden_states, position_embeddings, tuple(starts),
+            _fused_forward, layer, hidden_states, position_embeddings, segments,
             use_reentrant=False, preserve_rng_state=False,
         )  # fmt: skip
-    return _fused_forward(layer, hidden_states, position_embeddings, tuple(starts))
+    return _fused_forward(layer, hidden_states, position_embeddings, segments)
 
 
 def _fused_forward(
-    layer: nn.Module, hidden_states: Tensor, turns: tuple[Tensor, Tensor], starts: tuple[int, ...]
+    layer: nn.Module, hidden_states: Tensor, turns: tuple[Tensor, Tensor], segments: Segments
 ) -> Tensor:
     fused: FusedLayer = layer._stead
     x = hidden_states[0]
     cos, sin = (t[0] for t in turns)
     one, two = fused.norms
     x = AttentionHalf.apply(
-        x, one.weight, fused, one.variance_epsilon, cos, sin, starts,
+        x, one.weight, fused, one.variance_epsilon, cos, sin, segments,
         *fused.qkv.tensors(), *fused.out.tensors(),
     )  # fmt: skip
     x = MlpHalf.apply(
@@ -206,7 +207,7 @@ class AttentionHalf(torch.autograd.Function):  # type: ignore[misc]  # torch is 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, layer: FusedLayer, epsilon: float, cos: Tensor,
-        sin: Tensor, starts: tuple[int, ...], *tensors: Slot,
+        sin: Tensor, segments: Segments, *tensors: Slot,
     ) -> Tensor:  # fmt: skip
         """Shapes: x [T, E], cos and sin [T, D] → [T, E]."""
         wide = layer.qkv.input(x)
@@ -219,10 +220,10 @@ class AttentionHalf(torch.autograd.Function):  # type: ignore[misc]  # torch is 
         q, k, v = _split(heads, layer)
         mixed = layer.out.input(x)
         attended = mixed[:, : layer.out.K].view(x.shape[0], layer.heads, layer.D).transpose(0, 1)
-        attend(q, k, v, starts, layer.scale, layer.window, out=attended)
+        attend(q, k, v, segments, layer.scale, layer.window, out=attended)
         out, out_mask = layer.out.forward(mixed, residual=x)
         ctx.save_for_backward(x, weight, inverse, wide, qkv, mixed, cos, sin, mask, out_mask)
-        ctx.layer, ctx.starts = layer, starts
+        ctx.layer, ctx.segments = layer, segments
         return out
 
     @staticmethod
@@ -239,7 +240,7 @@ class AttentionHalf(torch.autograd.Function):  # type: ignore[misc]  # torch is 
         heads, d_heads = (t.view(x.shape[0], -1, layer.D) for t in (qkv, d_qkv))
         q, k, v = _split(heads, layer)
         d_attended = d_mixed.unflatten(1, (layer.heads, layer.D)).transpose(0, 1)
-        attend_backward(q, k, v, d_attended, ctx.starts, layer.scale, layer.window, _split(d_heads, layer))  # fmt: skip
+        attend_backward(q, k, v, d_attended, ctx.segments, layer.scale, layer.window, _split(d_heads, layer))  # fmt: skip
         rotate_(d_heads[:, : layer.heads + layer.key_heads], cos, sin, back=True)
         into_x = needs[0] or needs[1]
         dx, d_in = layer.qkv.backward(d_qkv, wide, mask, needs[7 : 7 + n], into_x=into_x)

@@ -3,7 +3,7 @@
 Knows nothing about methods, optimizers or steps. Legend: T tokens of a micro-batch, N labelled ones.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from stead.core.errors import ModelError
 from stead.models import attention, fused
 from stead.models.loss import Head, cross_entropy_sum, token_log_probs
 from stead.models.lowrank import Draw, set_draw
+from stead.models.segments import Segments
 from stead.values import LoadedModel
 
 IGNORED = -100
@@ -22,12 +24,26 @@ _STEP = 64  # CPU batches are filled up to this many tokens: oneDNN compiles a k
 
 
 class FlatBatch(Protocol):
-    """A padding-free micro-batch, as `data/pack` makes it (arrays of the lengths it names)."""
+    """A padding-free micro-batch, as `data/pack` makes it (arrays of the lengths it names).
 
-    tokens: Any  # Any: int64[T], numpy or torch
-    labels: Any  # int64[T]: the next token where it is trained, else -100
-    positions: Any  # int64[T]: 0, 1, 2 … in each row
-    starts: Any  # int32[S+1]: where rows begin
+    One with `parents: Sequence[int]` names the row that each row continues, or -1: models/segments.
+    """
+
+    @property
+    def tokens(self) -> Any:  # Any: int64[T], numpy or torch
+        """Ids. Shapes: [T]."""
+
+    @property
+    def labels(self) -> Any:
+        """The next token where it is trained, else -100. Shapes: [T]."""
+
+    @property
+    def positions(self) -> Any:
+        """0, 1, 2 … in each row; a row that continues another counts on. Shapes: [T]."""
+
+    @property
+    def starts(self) -> Any:
+        """Where rows begin, and the end. Shapes: [S+1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +69,14 @@ class Learner:
         self.head = head_of(self.model)
         self._decoder = self.model.get_decoder()
         self._attention = self.model.config._attn_implementation
+        self.fused: list[str] = []
+        self.rows_apart: str | None = None
+        self.open()
+
+    def open(self) -> None:
+        """Make the model compute packed rows; the constructor does it."""
         self.model.set_attn_implementation(attention.NAME)
         self.fused = fused.install(self.model) if self.options.fuse else []
-        self.rows_apart: str | None = None
         if self.options.checkpointing:
             _checkpointing(self.model, "enable")
 
@@ -65,6 +86,19 @@ class Learner:
         self.model.set_attn_implementation(self._attention)
         if self.options.checkpointing:
             _checkpointing(self.model, "disable")
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Let this thread compute the model without its adapter, without dropout and gradient.
+
+        Only for adapters with `can_switch_off`; see `training/reference` for the others.
+        """
+        former = set_draw(Draw(plain=True))
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            set_draw(former)
 
     @contextmanager
     def draw(self, seed: int, step: int, *, active: bool = True) -> Iterator[None]:
@@ -78,17 +112,22 @@ class Learner:
     def hidden(self, batch: FlatBatch) -> Tensor:
         """Return the last hidden states. Shapes: [T, E]."""
         tokens, positions = self._tensor(batch.tokens), self._tensor(batch.positions)
-        starts = tuple(int(s) for s in batch.starts)
+        segments = Segments.of(batch)
         if self.rows_apart is None:
             total = tokens.shape[0]
             more = -total % _STEP if self.loaded.device.type == "cpu" else 0
             if more:
                 tokens = torch.cat((tokens, tokens.new_zeros(more)))
                 positions = torch.cat((positions, torch.arange(more, dtype=positions.dtype)))
-                starts = (*starts, total + more)
-            return self._forward(tokens, positions, starts)[:total]
+                segments = segments.filled(more)
+            return self._forward(tokens, positions, segments)[:total]
+        if segments.branched:
+            raise ModelError("rows-apart", f"rows cannot share a prefix here: {self.rows_apart}")
         return torch.cat(
-            [self._forward(tokens[a:b], positions[a:b], (0, b - a)) for a, b in pairwise(starts)]
+            [
+                self._forward(tokens[a:b], positions[a:b], Segments((0, b - a)))
+                for a, b in pairwise(segments.starts)
+            ]
         )
 
     def label_loss(self, batch: FlatBatch) -> tuple[Tensor, int]:
@@ -109,6 +148,10 @@ class Learner:
         chosen = labels.index_select(0, place)
         return token_log_probs(hidden, self.head, chosen, self.options.chunk), place
 
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of hidden states. Shapes: [N, E] → [N, V]; keep N small."""
+        return self.head.logits(hidden)
+
     def trained(self) -> list[tuple[str, torch.nn.Parameter]]:
         """Name the trained parameters, each once, in the model's order."""
         return [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
@@ -116,9 +159,9 @@ class Learner:
     def _tensor(self, values: Any) -> Tensor:
         return torch.as_tensor(values).to(self.loaded.device)
 
-    def _forward(self, tokens: Tensor, positions: Tensor, starts: Sequence[int]) -> Tensor:
+    def _forward(self, tokens: Tensor, positions: Tensor, segments: Segments) -> Tensor:
         out = self._decoder(
-            input_ids=tokens[None], position_ids=positions[None], use_cache=False, starts=starts
+            input_ids=tokens[None], position_ids=positions[None], use_cache=False, segments=segments
         )
         hidden: Tensor = out.last_hidden_state[0]
         return hidden

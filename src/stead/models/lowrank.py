@@ -22,11 +22,15 @@ from stead.models.targets import targets
 
 @dataclass(slots=True)
 class Draw:
-    """The counter that dropout masks come from: the same (seed, step) gives the same masks."""
+    """The counter that dropout masks come from: the same (seed, step) gives the same masks.
+
+    `plain`: layers answer as they were before an adapter was put on, for a reference model.
+    """
 
     seed: int = 0
     step: int = 0
     active: bool = False
+    plain: bool = False
 
 
 @dataclass(slots=True)
@@ -90,6 +94,8 @@ class LowRankLinear(nn.Linear):  # type: ignore[misc]  # torch is untyped here
     def forward(self, input: Tensor) -> Tensor:
         """Apply the layer. Shapes: [..., K] → [..., N]."""
         x = input
+        if _current.draw.plain:
+            return nn.functional.linear(x, self.weight, self.bias)
         mask = keep_mask(x, self.lora.dropout, self.lora.place)
         dropped = x if mask is None else x * mask
         low = nn.functional.linear(dropped, self.lora_A.to(x.dtype))

@@ -15,12 +15,17 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from stead.models.lowrank import LowRankLinear, keep_mask
+from stead.models.lowrank import LowRankLinear, current_draw, keep_mask
 
 _ALIGN = 32  # columns: keeps rows of W' on cache lines in bf16
 
 Slot: TypeAlias = "Tensor | None"
 SLOTS = 4  # tensors per layer that autograd must know: weight, bias, A, B
+
+
+def packable(layer: nn.Module) -> bool:
+    """Say whether a layer computes just x·Wᵀ + b, with or without our low-rank product."""
+    return type(layer) in (nn.Linear, LowRankLinear) and "forward" not in layer.__dict__
 
 
 class Packed:
@@ -101,8 +106,11 @@ class Packed:
         if self.P:
             self.refresh()
             x = wide[:, : self.K]
-            mask = self.mask(x)
-            torch.mm(x if mask is None else x * mask, self.low.t(), out=wide[:, self.K :])
+            if current_draw().plain:
+                wide[:, self.K :] = 0
+            else:
+                mask = self.mask(x)
+                torch.mm(x if mask is None else x * mask, self.low.t(), out=wide[:, self.K :])
         if residual is None:
             out = torch.mm(wide, self.matrix.t())
         else:

@@ -14,6 +14,7 @@ class Columns:
     """The columns of one split, opened once."""
 
     def __init__(self, prepared: PreparedData, split: str, names: Sequence[str]) -> None:
+        self.prepared, self.split = prepared, split
         self.stores = {name: TokenStore.open(prepared, split, name) for name in names}
         first = next(iter(self.stores.values()))
         self.rows = len(first)

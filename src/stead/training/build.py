@@ -25,6 +25,7 @@ from stead.training.optim import Optimizer, OptimOptions, Schedule
 from stead.training.parts import Learning, Parts, TrainerSettings
 from stead.training.step import Stepper
 from stead.training.steps import Steps
+from stead.training.tools import Tools
 from stead.values import LoadedModel, PreparedData
 
 METHODS: Registry[Method] = registry("method")
@@ -54,20 +55,23 @@ def build(
         loaded,
         LearnerOptions(number(trainer.logits_chunk, _CHUNK), trainer.gradient_checkpointing),
     )
-    lanes = _lanes(loaded)
     train = Columns(prepared, "train", method.columns)
-    steps = Steps(_planner(trainer, train), trainer.epochs, trainer.accumulation, trainer.max_steps)
+    held_out = Columns(prepared, "eval", method.columns) if prepared.splits.get("eval") else None
+    tools = Tools(learner, loaded, adapter, train, held_out, _lanes(loaded), trainer.seed,
+                  run_dir / "method", emit)  # fmt: skip
+    method.setup(tools)
+    planner = _planner(trainer, method.lengths(train))
+    steps = Steps(planner, trainer.epochs, trainer.accumulation, trainer.max_steps, method.repeat)
     optimizer = Optimizer(
-        learner.trained(),
+        [*learner.trained(), *((f"method.{n}", p) for n, p in method.parameters().items())],
         OptimOptions(trainer.optimizer, trainer.betas, trainer.weight_decay, trainer.clip),
     )
     peak = number(trainer.lr, 2e-4 if adapter.kind == "adapter" else 2e-5)
     return Parts(
         trainer, learning, prepared, loaded, run_dir, emit, lineage, method, adapter, train,
-        Columns(prepared, "eval", method.columns) if prepared.splits.get("eval") else None,
-        steps, Schedule(trainer.schedule, peak, trainer.warmup, steps.total), optimizer,
-        Stepper(learner, method, optimizer, seed=trainer.seed, lanes=lanes),
-        StepLog(run_dir / LOG_NAME), lanes,
+        held_out, steps, Schedule(trainer.schedule, peak, trainer.warmup, steps.total), optimizer,
+        Stepper(learner, method, adapter, optimizer, seed=trainer.seed, lanes=tools.lanes, total=steps.total),
+        StepLog(run_dir / LOG_NAME), tools,
     )  # fmt: skip
 
 
@@ -97,12 +101,12 @@ def _lanes(loaded: LoadedModel) -> int:
     return 1 if loaded.device.type != "cpu" or draws else min(2, torch.get_num_threads())
 
 
-def _planner(trainer: TrainerSettings, columns: Columns) -> Callable[[int], Any]:
+def _planner(trainer: TrainerSettings, lengths: Any) -> Callable[[int], Any]:  # Any: int array
     tokens = None if trainer.batch_rows is not None else number(trainer.batch_tokens, BATCH_TOKENS)
 
     def plan(epoch: int) -> Any:
         return plan_batches(
-            columns.lengths, batch_tokens=tokens, batch_rows=trainer.batch_rows,
+            lengths, batch_tokens=tokens, batch_rows=trainer.batch_rows,
             seed=trainer.seed, epoch=epoch, shuffle=trainer.shuffle,
         )  # fmt: skip
 

@@ -48,6 +48,7 @@ def _fill(parts: Parts, folder: Path, result: dict[str, Any]) -> None:
     with checkpoint.translated(folder):
         parts.stepper.close()  # weights are plain tensors again
         parts.adapter.save(parts.loaded.model, lowrank, folder, origin)
+        parts.method.save(folder)
     result["weights_sha256"] = _weights_hash(folder)
     stead = {
         "base": str(parts.loaded.folder),

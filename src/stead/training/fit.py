@@ -83,15 +83,10 @@ def _finished(run_dir: Path, resume: Resume) -> dict[str, Any] | None:
 
 
 def _run(parts: Parts) -> Run:
-    lanes = parts.lanes
     parts.emit(Started(stage="train", total=parts.steps.total, unit="step", info=_facts(parts)))
 
     def batches(step: int) -> list[Any]:
-        return [
-            parts.train.batch(part)
-            for rows in parts.steps.rows(step)
-            for part in parts.train.deal(rows, lanes)
-        ]
+        return parts.method.gather(parts.tools, step, parts.steps.rows(step))
 
     job = Job(
         start=parts.start, total=parts.steps.total, batches=batches, epoch_at=parts.steps.epoch_at,
@@ -106,8 +101,9 @@ def _evaluation(parts: Parts) -> list[Any]:
     columns = parts.held_out
     if columns is None:
         return []
-    rows = plan_batches(columns.lengths, batch_tokens=BATCH_TOKENS, seed=0, epoch=0, shuffle=False)
-    return [columns.batch(list(map(int, r))) for r in rows]
+    lengths = parts.method.lengths(columns)
+    rows = plan_batches(lengths, batch_tokens=BATCH_TOKENS, seed=0, epoch=0, shuffle=False)
+    return [parts.method.flatten(columns, list(map(int, r))) for r in rows]
 
 
 def _facts(parts: Parts) -> dict[str, Any]:

@@ -4,11 +4,15 @@ Knows nothing about adapters, optimizers or steps.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
+
+from stead.core.events import Emit
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +29,21 @@ class MethodConfig(BaseModel):
 class Flat(Protocol):
     """One column of a micro-batch, flattened: see `data/pack.Batch`."""
 
-    tokens: Any  # Any: int64[T], numpy or torch
-    labels: Any
-    positions: Any
-    starts: Any
+    @property
+    def tokens(self) -> Any:  # Any: int64[T], numpy or torch
+        """int64 [T], numpy or torch."""
+
+    @property
+    def labels(self) -> Any:
+        """int64 [T]: the next token where it is trained, else -100."""
+
+    @property
+    def positions(self) -> Any:
+        """int64 [T]."""
+
+    @property
+    def starts(self) -> Any:
+        """int32 [S+1]: where rows begin."""
 
 
 Columns = Mapping[str, Flat]
@@ -38,11 +53,89 @@ Columns = Mapping[str, Flat]
 class Model(Protocol):
     """What a method may ask of the model; `models/learner` is the real one."""
 
+    def hidden(self, batch: Flat) -> "torch.Tensor":
+        """Return the last hidden states. Shapes: [T, E]."""
+
+    def logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
+        """Return the logits of hidden states. Shapes: [N, E] → [N, V]."""
+
     def label_loss(self, batch: Flat) -> "tuple[torch.Tensor, int]":
         """Return the summed loss over labelled tokens, and their number."""
 
     def label_log_probs(self, batch: Flat) -> "tuple[torch.Tensor, torch.Tensor]":
         """Return log-probabilities of the labels, and their places in the batch."""
+
+
+class Store(Protocol):
+    """The prepared rows of one split; `training/batches` is the real one."""
+
+    @property
+    def split(self) -> str:
+        """The split's name."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+
+    @property
+    def lengths(self) -> Any:  # Any: int array, tokens of each row over all columns
+        """Tokens of each row over all columns, int array."""
+
+    @property
+    def stores(self) -> Mapping[str, Any]:  # Any: column → data/pack.TokenStore
+        """Column → data/pack.TokenStore."""
+
+    @property
+    def prepared(self) -> Any:  # Any: values.PreparedData
+        """The values.PreparedData this is a split of."""
+
+    def batch(self, rows: Sequence[int]) -> Columns:
+        """Flatten the same rows of every column."""
+
+    def deal(self, rows: Sequence[int], lanes: int) -> list[list[int]]:
+        """Share rows among at most `lanes` parts of about equal length."""
+
+
+class Tools(Protocol):
+    """What a method may use besides the micro-batch; `training/tools` is the real one."""
+
+    @property
+    def model(self) -> Model:
+        """The model that is trained."""
+
+    @property
+    def loaded(self) -> Any:  # Any: values.LoadedModel
+        """The values.LoadedModel behind it."""
+
+    @property
+    def train(self) -> Store:
+        """The training rows."""
+
+    @property
+    def held_out(self) -> Store | None:
+        """The held-out rows."""
+
+    @property
+    def lanes(self) -> int:
+        """How many micro-batches run side by side."""
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+
+    @property
+    def folder(self) -> Path:
+        """A folder of the run, for what is computed once and must survive a kill."""
+
+    @property
+    def emit(self) -> Emit:
+        """Where events go."""
+
+    def reference(self) -> AbstractContextManager[Model]:
+        """Compute the model as it was before training: no adapter, no dropout, no gradient."""
+
+    def keep_reference(self) -> None:
+        """Make sure, in `setup`, that `reference` stays the starting model for adapters of any kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +149,20 @@ class Loss:
     values: dict[str, float] = field(default_factory=dict)  # sums, divided by the weight likewise
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a method or adapter needs to go on exactly after a kill."""
+
+    tensors: "dict[str, torch.Tensor]" = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)  # Any: JSON values
+
+
 class Method(ABC):
     """A way to learn. The file name is the method's name.
 
-    `kinds` are the kinds of prepared data it can use; `columns` the columns it needs.
+    `kinds` are the kinds of prepared data it can use; `columns` the columns it needs. The order of
+    calls: `setup` once, on the model as it was loaded (before a resume restores anything), then per
+    step `gather` and, for each micro-batch it returned, `weight` and `loss`.
     """
 
     config: MethodConfig
@@ -67,9 +170,43 @@ class Method(ABC):
     columns: ClassVar[tuple[str, ...]]
     unit: ClassVar[str] = "label tokens"  # what `weight` counts
     requires: ClassVar[tuple[str, ...]] = ()
+    # What a forecast must know: passes over each token, and what is in memory besides the model.
+    forward_passes: ClassVar[float] = 1.0
+    backward_passes: ClassVar[float] = 1.0
+    reference: ClassVar[Literal["none", "table", "live"]] = "none"
+    rollout: ClassVar[bool] = False
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
+
+    @property
+    def repeat(self) -> int:
+        """How many optimizer steps are made on the same rows before the next ones are taken."""
+        return 1
+
+    def setup(self, tools: Tools) -> None:
+        """Compute what is needed once: tables of a reference, heads, a teacher."""
+        return
+
+    def parameters(self) -> "dict[str, torch.nn.Parameter]":
+        """Name the weights this method trains besides the model's own: heads, for instance."""
+        return {}
+
+    def lengths(self, store: Store) -> Any:  # Any: int array
+        """Return what each row costs in tokens; micro-batches are cut by it."""
+        return store.lengths
+
+    def flatten(self, store: Store, rows: Sequence[int]) -> Columns:
+        """Make one micro-batch of these rows."""
+        return store.batch(rows)
+
+    def gather(self, tools: Tools, step: int, rows: Sequence[Sequence[int]]) -> list[Columns]:
+        """Return the micro-batches of 0-based `step`, cut for the lanes; `rows`: one list each."""
+        return [
+            self.flatten(tools.train, part)
+            for micro in rows
+            for part in tools.train.deal(micro, tools.lanes)
+        ]
 
     @abstractmethod
     def weight(self, batch: Columns) -> float:
@@ -78,3 +215,15 @@ class Method(ABC):
     @abstractmethod
     def loss(self, model: Model, batch: Columns) -> Loss:
         """Compute the summed loss of one micro-batch."""
+
+    def state(self) -> Kept:
+        """Return what must survive a kill beyond weights and `setup`."""
+        return Kept()
+
+    def restore(self, kept: Kept) -> None:
+        """Put back what `state` returned."""
+        return
+
+    def save(self, folder: Path) -> None:
+        """Write this method's own weights into the finished model's folder."""
+        return

@@ -113,10 +113,14 @@ class Optimizer:
             group["lr"] = lr
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        self.publish()
+        return norm
+
+    def publish(self) -> None:
+        """Bring changed masters to the parameters, and tell everybody who keeps copies."""
         self._round()
         # Fused kernels write without counting; compute copies of the weights watch the count.
         torch.autograd.graph.increment_version(list(self.parameters.values()))
-        return norm
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is untyped here
     def _round(self) -> None:

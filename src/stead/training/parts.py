@@ -17,6 +17,7 @@ from stead.training.method import Method
 from stead.training.optim import Optimizer, Schedule
 from stead.training.step import Stepper
 from stead.training.steps import Steps
+from stead.training.tools import Tools
 from stead.values import LoadedModel, PreparedData
 
 Resume = Literal[False, True, "exact", "same-order", "best-effort"]
@@ -99,11 +100,16 @@ class Parts:
     optimizer: Optimizer
     stepper: Stepper
     log: StepLog
-    lanes: int
+    tools: Tools
     callbacks: dict[str, Callback] = field(default_factory=dict)
     resumes: list[dict[str, Any]] = field(default_factory=list)
     start: int = 0
     tokens: int = 0
+
+    @property
+    def lanes(self) -> int:
+        """How many micro-batches run side by side."""
+        return self.tools.lanes
 
     @property
     def checkpoints(self) -> Path:

@@ -15,12 +15,13 @@ from stead.models import checkpoint
 from stead.training import fingerprint
 from stead.training.build import number
 from stead.training.callback import Callback, Run
+from stead.training.method import Kept
 from stead.training.parts import Parts, Resume, TrainerSettings
 
 CALLBACKS: Registry[Callback] = registry("callback")
 
 _CHECKPOINTS_PER_RUN = 10
-_GROUPS = ("model", "optimizer")
+_GROUPS = ("model", "optimizer", "extra")
 
 
 def print_of(parts: Parts) -> dict[str, Any]:
@@ -77,6 +78,7 @@ def _restore(parts: Parts, path: Path, allowed: str, found: Any) -> None:
     present = print_of(parts)
     level = fingerprint.check(state.values["fingerprint"], present, allowed)
     parts.optimizer.restore(dict(state.tensors["model"]), dict(state.tensors["optimizer"]))
+    _restore_extra(parts, state)
     parts.stepper.scaler.scale = state.values["scaler"]["scale"]
     parts.stepper.scaler.good = state.values["scaler"]["good"]
     parts.log.rewind(state.values["log"])
@@ -90,10 +92,22 @@ def _restore(parts: Parts, path: Path, allowed: str, found: Any) -> None:
                     message=f"resumed after step {found.step} of {parts.steps.total} (level: {level})"))  # fmt: skip
 
 
+def _restore_extra(parts: Parts, state: checkpoint.State) -> None:
+    method, adapter = ({}, {})  # type: tuple[dict[str, Any], dict[str, Any]]
+    for name, tensor in state.tensors["extra"].items():
+        owner, own = name.split(".", 1)
+        (method if owner == "method" else adapter)[own] = tensor
+    parts.adapter.restore(adapter, state.values["adapter"])
+    parts.method.restore(Kept(method, state.values["method"]))
+
+
 def save(parts: Parts, run: Run) -> None:
     """Commit a checkpoint of this step, then retire old ones."""
+    method, (tensors_of_adapter, values_of_adapter) = parts.method.state(), parts.adapter.state()
     values = {
         "step": run.step,
+        "method": method.values,
+        "adapter": values_of_adapter,
         "tokens": run.tokens,
         "scaler": {"scale": parts.stepper.scaler.scale, "good": parts.stepper.scaler.good},
         "log": parts.log.position(),
@@ -101,6 +115,10 @@ def save(parts: Parts, run: Run) -> None:
         "fingerprint": print_of(parts),
         "resumes": parts.resumes,
     }
-    tensors = {"model": parts.optimizer.weights(), "optimizer": parts.optimizer.state()}
+    extra = {f"method.{n}": t for n, t in method.tensors.items()}
+    extra |= {f"adapter.{n}": t for n, t in tensors_of_adapter.items()}
+    tensors = {
+        "model": parts.optimizer.weights(), "optimizer": parts.optimizer.state(), "extra": extra,
+    }  # fmt: skip
     checkpoint.save(parts.checkpoints, run.step, checkpoint.State(tensors, values), parts.emit)
     checkpoint.retire(parts.checkpoints, parts.trainer.keep)

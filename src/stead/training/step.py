@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stead.models.adapter import Adapter, Step
 from stead.models.learner import Learner
 from stead.training.callback import StepOutcome
 from stead.training.method import Columns, Method
@@ -61,11 +62,13 @@ class Stepper:
     """
 
     def __init__(
-        self, learner: Learner, method: Method, optimizer: Optimizer, *, seed: int, lanes: int = 1,
-        clock: Callable[[], float] = time.perf_counter,
+        self, learner: Learner, method: Method, adapter: Adapter, optimizer: Optimizer, *,
+        seed: int, lanes: int = 1, total: int = 0, clock: Callable[[], float] = time.perf_counter,
     ) -> None:  # fmt: skip
         self.learner = learner
         self.method = method
+        self.adapter = adapter
+        self.total = total
         self.optimizer = optimizer
         self.scaler = Scaler(active=learner.loaded.dtype == torch.float16)
         self._seed = seed
@@ -99,7 +102,8 @@ class Stepper:
             gradients = _add(gradients, part.gradients)
             for name, value in part.values.items():
                 values[name] = values.get(name, 0.0) + value / weight
-        norm, skipped = self._change(gradients, lr, total / weight)
+        self._add_penalty(gradients, values)
+        norm, skipped = self._change(step, gradients, lr, total / weight)
         tokens = sum(int(c.starts[-1]) for p in parts for c in p.values())
         seconds = self._clock() - began
         return StepOutcome(total / weight, norm, lr, tokens, seconds, skipped, values)
@@ -134,7 +138,20 @@ class Stepper:
         ]
         return _Part(float(loss.total.detach()), gradients, loss.values)
 
-    def _change(self, gradients: list[Tensor], lr: float, loss: float) -> tuple[float, bool]:
+    def _add_penalty(self, gradients: list[Tensor], values: dict[str, float]) -> None:
+        """Add the gradient of the adapter's own penalty, once per step."""
+        penalty = self.adapter.penalty(self.learner.model)
+        if penalty is None:
+            return
+        values["penalty"] = float(penalty.detach())
+        scaled = penalty * self.scaler.scale
+        for i, more in enumerate(torch.autograd.grad(scaled, self._parameters, allow_unused=True)):
+            if more is not None:
+                gradients[i] = gradients[i].float() + more.float()
+
+    def _change(
+        self, step: int, gradients: list[Tensor], lr: float, loss: float
+    ) -> tuple[float, bool]:
         named = {n: g.float() for n, g in zip(self._names, gradients, strict=True)}
         if self.scaler.active:
             torch._foreach_mul_(list(named.values()), 1.0 / self.scaler.scale)
@@ -142,6 +159,11 @@ class Stepper:
             return math.nan, False  # the guard stops the run; the weights stay as they are
         norm = self.optimizer.step(named, lr)
         finite = math.isfinite(norm)
+        if finite:
+            weights = self.optimizer.weights()
+            done = Step(self.learner.model, weights, named, step + 1, self.total)
+            if self.adapter.after_step(done):
+                self.optimizer.publish()
         self.scaler.update(finite=finite)
         return norm, self.scaler.active and not finite
 

@@ -24,6 +24,7 @@ class Steps:
     epochs: float
     accumulation: int
     max_steps: int | None = None
+    repeat: int = 1  # steps on the same rows before the next ones
     total: int = field(init=False)
     _ends: list[int] = field(init=False)  # steps finished when each epoch ends
     _cached: tuple[int, Sequence[Any]] = field(init=False, default=(-1, ()))
@@ -33,7 +34,7 @@ class Steps:
         self._ends = []
         done = 0
         for epoch in range(ceil(self.epochs)):
-            done += ceil(len(self._epoch(epoch)) / self.accumulation)
+            done += ceil(len(self._epoch(epoch)) / self.accumulation) * self.repeat
             self._ends.append(done)
             if self.max_steps is not None and done >= self.max_steps:
                 break
@@ -58,7 +59,7 @@ class Steps:
         """Return the micro-batches of 0-based `step`, as row numbers."""
         epoch, first = self._place(step)
         micro = self._epoch(epoch)
-        begin = (step - first) * self.accumulation
+        begin = (step - first) // self.repeat * self.accumulation
         return [list(map(int, m)) for m in micro[begin : begin + self.accumulation]]
 
     def epoch_at(self, step: int) -> float:

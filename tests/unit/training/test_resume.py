@@ -257,7 +257,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
     write, count = checkpoint.save_file, iter(range(100))
 
     def full(*arguments: Any, **more: Any) -> None:
-        if next(count) >= 5:  # two files per checkpoint: the third one fails in its second
+        if next(count) >= 7:  # three files per checkpoint: the third one fails in its second
             raise SafetensorError("I/O error: No space left on device (os error 28)")
         write(*arguments, **more)
 

@@ -53,6 +53,7 @@ class Lora(Adapter):
 
     config: LoraConfig
     kind: ClassVar[str] = "adapter"
+    can_switch_off: ClassVar[bool] = True
 
     def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
         """Freeze the model and put A (random) and B (zero) beside each target."""

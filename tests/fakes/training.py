@@ -42,6 +42,11 @@ class Settings:
     log_every: int = 1
     eval_every: int | None = None
     logits_chunk: Any = "auto"
+    on_nan: str = "stop"
+    on_spike: str = "warn"
+    spike_factor: float = 10.0
+    proofs: bool = False
+    allow: tuple[str, ...] = ()
 
 
 def rows(count: int, seed: int = 0, vocabulary: int = 300) -> Rows:

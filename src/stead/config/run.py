@@ -15,6 +15,7 @@ Auto = Literal["auto"]
 Positive = Annotated[int, Field(ge=1)]
 ReaderName = Annotated[str, Registered("reader", always=("auto",))]
 FormatName = Annotated[str, Registered("format", always=("auto",))]
+ProofName = Literal["mask", "labels", "packing", "accumulation"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # 63 bits: torch and numpy both accept it
 
 
@@ -151,6 +152,24 @@ class TrainerSection(Section):
     logits_chunk: Positive | Auto = Field(
         default="auto",
         description="labelled tokens whose logits are computed at once; auto: by memory",
+    )
+    on_nan: Literal["stop", "skip", "rewind"] = Field(
+        default="stop",
+        description="when a loss or gradient is NaN or infinite: end the run, leave the step's rows out, "
+        "or go back to the last checkpoint and leave out all rows since",
+    )
+    on_spike: Literal["warn", "skip", "rewind", "stop"] = Field(
+        default="warn", description="when a loss jumps above spike_factor times the usual one"
+    )
+    spike_factor: float = Field(
+        default=10.0, gt=1, description="how many times the median of recent losses is a jump"
+    )
+    proofs: bool = Field(
+        default=True,
+        description="check mask, packing and accumulation on the model and its rows before the first step",
+    )
+    allow: tuple[ProofName, ...] = Field(
+        default=(), description="proofs that may fail without ending the run, by name"
     )
 
 

@@ -8,7 +8,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,13 +107,24 @@ def load(checkpoint: Checkpoint, groups: tuple[str, ...]) -> State:
     return State(tensors, files.read_json(checkpoint.path / _STATE))
 
 
-def retire(parent: Path, keep: int) -> None:
-    """Delete all but the `keep` newest; call only after the newest was verified.
+def retire(parent: Path, keep: int, also: Collection[int] = ()) -> None:
+    """Delete all but the `keep` newest and the steps `also`; call only after the newest verified."""
+    wanted = {f"{PREFIX}{step:08d}" for step in also}
+    _delete([f for f in sorted(parent.glob(PREFIX + "*"))[:-keep] if f.name not in wanted])
+    files.sync_folder(parent)
 
-    A folder is renamed first, so that a half-deleted one is never taken for a checkpoint.
-    """
-    for folder in sorted(parent.glob(PREFIX + "*"))[:-keep]:
+
+def forget_after(parent: Path, step: int) -> None:
+    """Delete the checkpoints of later steps, newest first: the run goes another way from here."""
+    last = f"{PREFIX}{step:08d}"
+    _delete([f for f in sorted(parent.glob(PREFIX + "*"), reverse=True) if f.name > last])
+    if parent.is_dir():
+        files.sync_folder(parent)
+
+
+def _delete(folders: Iterable[Path]) -> None:
+    """Rename each folder first, so that a half-deleted one is never taken for a checkpoint."""
+    for folder in folders:
         hidden = folder.with_name(_RETIRED + folder.name)
         os.rename(folder, hidden)
         shutil.rmtree(hidden, ignore_errors=True)
-    files.sync_folder(parent)

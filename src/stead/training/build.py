@@ -17,6 +17,8 @@ from stead.data.pack import plan_batches
 from stead.models import lowrank
 from stead.models.adapter import Adapter
 from stead.models.learner import Learner, LearnerOptions
+from stead.training.adjust import NAME as ADJUSTMENTS
+from stead.training.adjust import Adjustments
 from stead.training.batches import Columns
 from stead.training.log import NAME as LOG_NAME
 from stead.training.log import StepLog
@@ -32,6 +34,7 @@ METHODS: Registry[Method] = registry("method")
 ADAPTERS: Registry[Adapter] = registry("adapter")
 
 BATCH_TOKENS = 2048  # when nobody decided: a few rows, some hundred MB of activations
+_CHECKPOINTS_PER_RUN = 10
 _CHUNK = 256  # labelled tokens with logits at once: 16 MB at 32,000 words in bf16
 
 
@@ -71,7 +74,8 @@ def build(
         trainer, learning, prepared, loaded, run_dir, emit, lineage, method, adapter, train,
         held_out, steps, Schedule(trainer.schedule, peak, trainer.warmup, steps.total), optimizer,
         Stepper(learner, method, adapter, optimizer, seed=trainer.seed, lanes=tools.lanes, total=steps.total),
-        StepLog(run_dir / LOG_NAME), tools,
+        StepLog(run_dir / LOG_NAME), tools, Adjustments(run_dir / ADJUSTMENTS),
+        number(trainer.checkpoint_every, max(1, steps.total // _CHECKPOINTS_PER_RUN)),
     )  # fmt: skip
 
 

@@ -14,7 +14,11 @@ from stead.core.events import Emit
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What one optimizer step did. `loss` is the mean over the step's weight."""
+    """What one optimizer step did. `loss` is the mean over the step's weight.
+
+    `skipped`: the weights are as they were; `overflow`: because fp16 overflowed, which mends itself;
+    `left_out`: because the step's rows are not learnt from, after a rewind.
+    """
 
     loss: float
     grad_norm: float
@@ -23,6 +27,8 @@ class StepOutcome:
     seconds: float
     skipped: bool = False
     values: dict[str, float] = field(default_factory=dict)
+    overflow: bool = False
+    left_out: bool = False
 
 
 @dataclass(slots=True)
@@ -38,6 +44,7 @@ class Run:
     tokens: int = 0
     seconds: float = 0.0
     stop: str | None = None  # a callback's reason to end the run early
+    rewind: str | None = None  # a callback's reason to go back to the last good checkpoint
     values: dict[str, float] = field(default_factory=dict)  # added to the next progress event
 
 

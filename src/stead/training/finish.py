@@ -29,8 +29,8 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         "tokens": run.tokens,
         "seconds": round(run.seconds, 3),
         "tokens_per_s": round((run.tokens - parts.tokens) / max(run.seconds, 1e-9), 1),
-        "final_loss": losses[-1],
-        "mean_loss": sum(losses) / len(losses),
+        "final_loss": losses[-1] if losses else None,
+        "mean_loss": sum(losses) / len(losses) if losses else None,
         "eval_loss": parts.callbacks["evaluate"].state()["last"],
         "peak_rss_mib": peak_rss_mib(),
         "resume_level": _lowest(parts.resumes),
@@ -57,6 +57,7 @@ def _fill(parts: Parts, folder: Path, result: dict[str, Any]) -> None:
         "lineage": parts.lineage,
         "fingerprint": print_of(parts),
         "resumes": parts.resumes,
+        "adjustments": parts.adjustments.values(),
         "result": result,
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

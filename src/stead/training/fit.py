@@ -4,27 +4,32 @@ Knows nothing about surfaces, plans or evaluation by generation. Builds the part
 the trainer; what it leaves: `metrics.jsonl`, `checkpoints/`, `final/`.
 """
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from stead.config.kinds import registry
 from stead.core import files, manifest
-from stead.core.errors import ConfigError
+from stead.core.errors import ConfigError, TrainingError
 from stead.core.events import Emit, Note, Started, ignore
 from stead.core.process import stop_requested
 from stead.core.registry import Registry
 from stead.data.pack import plan_batches
-from stead.training import lease
+from stead.training import lease, oom
 from stead.training.build import BATCH_TOKENS, build, plain
 from stead.training.callback import Run
 from stead.training.finish import finish
 from stead.training.parts import Learning, Parts, Resume, TrainerSettings
-from stead.training.resume import resume_run, save
+from stead.training.resume import resume_run, rewind, save, wants_rewind
 from stead.training.trainer import Job, Trainer
 from stead.values import LoadedModel, PreparedData
 
 TRAINERS: Registry[Trainer] = registry("trainer")
+
+_HALVINGS = 3
 
 
 def fit(  # noqa: PLR0913 - the stage's whole input, by name
@@ -86,15 +91,58 @@ def _run(parts: Parts) -> Run:
     parts.emit(Started(stage="train", total=parts.steps.total, unit="step", info=_facts(parts)))
 
     def batches(step: int) -> list[Any]:
-        return parts.method.gather(parts.tools, step, parts.steps.rows(step))
+        rows = parts.adjustments.cut(step, parts.steps.rows(step))
+        with oom.typed(f"making the batch of step {step + 1}"):
+            return parts.method.gather(parts.tools, step, rows)
 
     job = Job(
         start=parts.start, total=parts.steps.total, batches=batches, epoch_at=parts.steps.epoch_at,
         schedule=parts.schedule, stepper=parts.stepper, callbacks=list(parts.callbacks.values()), log=parts.log,
         save=lambda run: save(parts, run), evaluation=lambda: _evaluation(parts),
         stop_requested=stop_requested.is_set, emit=parts.emit, tokens=parts.tokens,
+        allow=_guard(parts).allow, rewind=lambda run: rewind(parts, run),
+        left_out=parts.adjustments.is_skipped, smaller=lambda step, why: _smaller(parts, step, why),
+        facts=lambda step: _split_at(parts, step), out_of_memory=oom.OutOfMemory,
     )  # fmt: skip
+    if parts.start == 0 and wants_rewind(parts):
+        save(parts, Run(total=job.total, emit=job.emit, save=_nothing, evaluate=_nothing))
     return TRAINERS.create(parts.trainer.type).fit(job)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _guard(parts: Parts) -> Any:  # Any: extensions are known by name only
+    return parts.callbacks["guard"]
+
+
+def _split_at(parts: Parts, step: int) -> dict[str, Any]:
+    split = parts.adjustments.parts_at(step)
+    return {"split": split} if split > 1 else {}
+
+
+def _smaller(parts: Parts, step: int, why: str) -> None:
+    """Cut micro-batches in twice as many parts, at most three times. Raises: TrainingError."""
+    gc.collect()
+    if parts.loaded.device.type == "cuda":
+        torch.cuda.empty_cache()
+    rows = parts.adjustments.cut(step, parts.steps.rows(step))
+    most = max(map(len, rows))
+    if most == 1 or parts.adjustments.parts_at(step) >= 2**_HALVINGS:
+        lengths = parts.method.lengths(parts.train)
+        tokens = max(int(sum(lengths[r] for r in micro)) for micro in rows)
+        raise TrainingError(
+            "out-of-memory",
+            f"{why}; micro-batches of {most} rows and {tokens} tokens are still too large "
+            f"(each was cut in {parts.adjustments.parts_at(step)})",
+            hint="stead plan RECIPE -s trainer.gradient_checkpointing=true",
+            rows=most, tokens=tokens,
+        )  # fmt: skip
+    count = parts.adjustments.split(step)
+    parts.emit(Note(stage="train", level="warning", code="smaller-batches",
+                    message=f"{why}; from step {step + 1} on each micro-batch is computed in {count} parts, "
+                    "with the same rows in each step"))  # fmt: skip
 
 
 def _evaluation(parts: Parts) -> list[Any]:

@@ -4,12 +4,15 @@ Knows nothing about what is logged. Holds no times, so that a resumed run has th
 that nobody touched.
 """
 
+import errno
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
+from stead.core import files
 from stead.core.errors import CheckpointError
 
 NAME = "metrics.jsonl"
@@ -24,8 +27,19 @@ class StepLog:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the run
 
     def append(self, line: dict[str, Any]) -> None:  # Any: JSON values
-        """Write one line in a single call, so that a kill leaves at most its own line torn."""
-        self._file.write(json.dumps(line).encode() + b"\n")
+        """Write one line in a single call, so that a kill leaves at most its own line torn.
+
+        A number that is none becomes null. Raises: ResourceError("disk-full").
+        """
+        data = json.dumps({k: _number(v) for k, v in line.items()}).encode() + b"\n"
+        try:
+            written = self._file.write(data)
+            if written != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise files.disk_full(self.path, error) from error
+            raise
 
     def position(self) -> dict[str, Any]:  # Any: JSON values
         """Flush to disk and return size and hash of everything written."""
@@ -43,9 +57,14 @@ class StepLog:
         os.ftruncate(self._file.fileno(), position["bytes"])
 
     def losses(self) -> list[float]:
-        """Return the loss of every step."""
-        return [json.loads(line)["loss"] for line in self.path.read_bytes().splitlines()]
+        """Return the loss of every step that has one."""
+        found = [json.loads(line)["loss"] for line in self.path.read_bytes().splitlines()]
+        return [loss for loss in found if loss is not None]
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _number(value: Any) -> Any:  # Any: JSON values
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from stead.core.events import Emit
 from stead.models.adapter import Adapter
+from stead.training.adjust import Adjustments
 from stead.training.batches import Columns
 from stead.training.callback import Callback
 from stead.training.log import StepLog
@@ -68,6 +69,16 @@ class TrainerSettings(Protocol):
     def eval_every(self) -> int | None: ...  # noqa: D102 - described where it is declared
     @property
     def logits_chunk(self) -> Any: ...  # noqa: D102 - described where it is declared
+    @property
+    def on_nan(self) -> str: ...  # noqa: D102 - described where it is declared
+    @property
+    def on_spike(self) -> str: ...  # noqa: D102 - described where it is declared
+    @property
+    def spike_factor(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def proofs(self) -> bool: ...  # noqa: D102 - described where it is declared
+    @property
+    def allow(self) -> tuple[str, ...]: ...  # noqa: D102 - described where it is declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +112,8 @@ class Parts:
     stepper: Stepper
     log: StepLog
     tools: Tools
+    adjustments: Adjustments
+    every: int  # steps between checkpoints
     callbacks: dict[str, Callback] = field(default_factory=dict)
     resumes: list[dict[str, Any]] = field(default_factory=list)
     start: int = 0

@@ -3,30 +3,33 @@
 Knows nothing about the loop.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from stead.config.kinds import registry
 from stead.core import files
-from stead.core.errors import ConfigError
+from stead.core.errors import ConfigError, ResourceError, TrainingError
 from stead.core.events import Note
 from stead.core.registry import Registry
 from stead.models import checkpoint
 from stead.training import fingerprint
-from stead.training.build import number
 from stead.training.callback import Callback, Run
 from stead.training.method import Kept
 from stead.training.parts import Parts, Resume, TrainerSettings
 
 CALLBACKS: Registry[Callback] = registry("callback")
 
-_CHECKPOINTS_PER_RUN = 10
 _GROUPS = ("model", "optimizer", "extra")
+_NO_MATTER = ("keep", "log_every", "proofs", "allow")  # settings that change no bit of the result
+_REWINDS = 5  # in one run; then it is given up
 
 
 def print_of(parts: Parts) -> dict[str, Any]:
     """Return the fingerprint: everything that must be equal for the same bits."""
-    names = [n for n in dir(TrainerSettings) if n[0] != "_" and n not in ("keep", "log_every")]
+    names = [n for n in dir(TrainerSettings) if n[0] != "_" and n not in _NO_MATTER]
     config = {n: getattr(parts.trainer, n) for n in names} | {
         "method": dict(parts.learning.method_config, type=parts.learning.method),
         "adapter": dict(parts.learning.adapter_config, type=parts.learning.adapter),
@@ -44,14 +47,14 @@ def print_of(parts: Parts) -> dict[str, Any]:
 
 def resume_run(parts: Parts, resume: Resume) -> None:
     """Go back to the newest good checkpoint, or start at the beginning and say so."""
-    every = parts.trainer.checkpoint_every
-    every = number(every, max(1, parts.steps.total // _CHECKPOINTS_PER_RUN))
+    trainer = parts.trainer
     parts.callbacks = {
-        "guard": CALLBACKS.create("guard"),
+        "guard": CALLBACKS.create("guard", on_nan=trainer.on_nan, on_spike=trainer.on_spike,
+                                  spike_factor=trainer.spike_factor),
         "evaluate": CALLBACKS.create("evaluate", every=parts.trainer.eval_every),
         "progress": CALLBACKS.create("progress", every=parts.trainer.log_every),
-        "checkpoint": CALLBACKS.create("checkpoint", every=every),
-    }
+        "checkpoint": CALLBACKS.create("checkpoint", every=parts.every),
+    }  # fmt: skip
     found = checkpoint.newest(parts.checkpoints, parts.emit)
     if resume is False:
         if found is not None:
@@ -60,9 +63,11 @@ def resume_run(parts: Parts, resume: Resume) -> None:
                 f"{str(parts.run_dir)!r} holds checkpoints up to step {found.step}; nothing is overwritten",
                 hint="stead train --resume",
             )
+        parts.adjustments.clear()
         parts.log.rewind({"bytes": 0, "sha256": _EMPTY})
         return
     if found is None:
+        parts.adjustments.read(parts.adjustments.values())
         parts.log.rewind({"bytes": 0, "sha256": _EMPTY})
         parts.emit(Note(stage="train", code="nothing-to-resume",
                         message="nothing was saved yet: training starts at the beginning"))  # fmt: skip
@@ -75,8 +80,18 @@ _EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # S
 
 def _restore(parts: Parts, path: Path, allowed: str, found: Any) -> None:
     state = checkpoint.load(found, _GROUPS)
-    present = print_of(parts)
-    level = fingerprint.check(state.values["fingerprint"], present, allowed)
+    parts.adjustments.read(state.values["adjustments"])
+    level = fingerprint.check(state.values["fingerprint"], print_of(parts), allowed)
+    _put_back(parts, state)
+    parts.start, parts.tokens = found.step, state.values["tokens"]
+    parts.resumes = list(state.values["resumes"])
+    if level != "exact":
+        parts.resumes.append({"step": found.step, "level": level})
+    parts.emit(Note(stage="train", code="resumed",
+                    message=f"resumed after step {found.step} of {parts.steps.total} (level: {level})"))  # fmt: skip
+
+
+def _put_back(parts: Parts, state: checkpoint.State) -> None:
     parts.optimizer.restore(dict(state.tensors["model"]), dict(state.tensors["optimizer"]))
     _restore_extra(parts, state)
     parts.stepper.scaler.scale = state.values["scaler"]["scale"]
@@ -84,12 +99,37 @@ def _restore(parts: Parts, path: Path, allowed: str, found: Any) -> None:
     parts.log.rewind(state.values["log"])
     for name, callback in parts.callbacks.items():
         callback.restore(state.values["callbacks"][name])
-    parts.start, parts.tokens = found.step, state.values["tokens"]
-    parts.resumes = list(state.values["resumes"])
-    if level != "exact":
-        parts.resumes.append({"step": found.step, "level": level})
-    parts.emit(Note(stage="train", code="resumed",
-                    message=f"resumed after step {found.step} of {parts.steps.total} (level: {level})"))  # fmt: skip
+
+
+def wants_rewind(parts: Parts) -> bool:
+    """Say whether a policy of the run may go back, so that its very start must be saved."""
+    return "rewind" in (parts.trainer.on_nan, parts.trainer.on_spike)
+
+
+def rewind(parts: Parts, run: Run) -> None:
+    """Go back to the newest checkpoint that was due before the bad step; leave out all rows since.
+
+    Only checkpoints that every run has count, not those of an interruption: so a run that was
+    stopped on the way rewinds to the same step. Raises: TrainingError("not-recovering").
+    """
+    bad = run.step - 1
+    due = bad - bad % parts.every
+    if len(parts.adjustments.skips) >= _REWINDS:
+        raise TrainingError(
+            "not-recovering",
+            f"the run went back {_REWINDS} times, and step {bad + 1} is bad again: {run.rewind}",
+            hint="stead train --out another-folder -s trainer.lr=1e-5",
+        )
+    checkpoint.forget_after(parts.checkpoints, due)
+    found = checkpoint.newest(parts.checkpoints, parts.emit)
+    if found is None:
+        raise TrainingError("no-checkpoint", f"step {bad + 1} is bad and nothing was saved before it: {run.rewind}")  # fmt: skip
+    parts.adjustments.skip(found.step, bad)
+    state = checkpoint.load(found, _GROUPS)
+    _put_back(parts, state)
+    run.step, run.tokens, run.epoch = found.step, state.values["tokens"], parts.steps.epoch_at(found.step)  # fmt: skip
+    parts.emit(Note(stage="train", level="warning", code="rewound",
+                    message=f"went back to step {found.step}; the rows of steps {found.step + 1} to {bad + 1} are left out"))  # fmt: skip
 
 
 def _restore_extra(parts: Parts, state: checkpoint.State) -> None:
@@ -114,11 +154,34 @@ def save(parts: Parts, run: Run) -> None:
         "callbacks": {n: c.state() for n, c in parts.callbacks.items()},
         "fingerprint": print_of(parts),
         "resumes": parts.resumes,
+        "adjustments": parts.adjustments.values(),
     }
     extra = {f"method.{n}": t for n, t in method.tensors.items()}
     extra |= {f"adapter.{n}": t for n, t in tensors_of_adapter.items()}
     tensors = {
         "model": parts.optimizer.weights(), "optimizer": parts.optimizer.state(), "extra": extra,
     }  # fmt: skip
-    checkpoint.save(parts.checkpoints, run.step, checkpoint.State(tensors, values), parts.emit)
-    checkpoint.retire(parts.checkpoints, parts.trainer.keep)
+    _refuse_broken(tensors["model"], run.step)
+    try:
+        checkpoint.save(parts.checkpoints, run.step, checkpoint.State(tensors, values), parts.emit)
+        due = {run.step - run.step % parts.every} if wants_rewind(parts) else set()
+        checkpoint.retire(parts.checkpoints, parts.trainer.keep, due)
+    except ResourceError as error:
+        raise ResourceError(
+            error.code,
+            f"{error.message}; training paused at step {run.step}, the last good checkpoint stays",
+            hint="stead train --resume",
+            **error.details,
+        ) from error
+
+
+def _refuse_broken(weights: Mapping[str, torch.Tensor], step: int) -> None:
+    """Keep weights that are no numbers out of checkpoints: the last good one must be good."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise TrainingError(
+                "weights-not-finite",
+                f"after step {step} the weight {name!r} holds NaN or infinity; it is not saved",
+                hint="stead train --out another-folder -s trainer.lr=1e-5",
+                step=step,
+            )

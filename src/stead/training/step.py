@@ -6,8 +6,8 @@ thread; their gradients are added in a fixed order, so the result does not depen
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from stead.models.adapter import Adapter, Step
 from stead.models.learner import Learner
+from stead.training import oom
 from stead.training.callback import StepOutcome
 from stead.training.method import Columns, Method
 from stead.training.optim import Optimizer
@@ -55,6 +56,21 @@ class _Part:
     values: dict[str, float]
 
 
+@dataclass(slots=True)
+class Sum:
+    """What the parts of one step add up to: mean loss, its gradients in order, method's values."""
+
+    loss: float
+    weight: float
+    gradients: list[Tensor]
+    values: dict[str, float]
+
+
+def always(_loss: float) -> bool:
+    """Let every step change the weights: the judge of a run without one."""
+    return True
+
+
 class Stepper:
     """Compute losses and change weights; everything it uses is passed in.
 
@@ -85,28 +101,47 @@ class Stepper:
             self._pool.shutdown()
         self.learner.close()
 
-    def run(self, step: int, parts: Sequence[Columns], lr: float) -> StepOutcome:
-        """Do 0-based optimizer step `step` on its micro-batches."""
+    def run(
+        self, step: int, parts: Sequence[Columns], lr: float,
+        allow: Callable[[float], bool] = always,
+    ) -> StepOutcome:  # fmt: skip
+        """Do 0-based optimizer step `step` on its micro-batches.
+
+        `allow(loss)` is asked before the weights change; False leaves them as they are.
+        Raises: OutOfMemory while nothing was changed yet; TrainingError("out-of-memory") later.
+        """
         began = self._clock()
-        weight = max(1.0, sum(self.method.weight(p) for p in parts))
-        self.learner.model.train()
-
-        def work(index: int) -> _Part:
-            return self._part(step, index, parts[index], weight)
-
-        total = 0.0
-        gradients: list[Tensor] = []
-        values: dict[str, float] = {}
-        for part in self._map(work, len(parts)):
-            total += part.loss
-            gradients = _add(gradients, part.gradients)
-            for name, value in part.values.items():
-                values[name] = values.get(name, 0.0) + value / weight
-        self._add_penalty(gradients, values)
-        norm, skipped = self._change(step, gradients, lr, total / weight)
+        with oom.typed(f"step {step + 1}"):
+            found = self.gradients(step, parts)
+        with oom.typed(f"the change of the weights in step {step + 1}", final=True):
+            self._add_penalty(found.gradients, found.values)
+            norm, overflow = self._change(step, found, lr, allow)
         tokens = sum(int(c.starts[-1]) for p in parts for c in p.values())
         seconds = self._clock() - began
-        return StepOutcome(total / weight, norm, lr, tokens, seconds, skipped, values)
+        skipped = not math.isfinite(norm)
+        return StepOutcome(
+            found.loss, norm, lr, tokens, seconds, skipped, found.values, overflow=overflow
+        )
+
+    def gradients(self, step: int, parts: Sequence[Columns], *, learning: bool = True) -> Sum:
+        """Return the mean loss of all parts and its gradients; nothing changes.
+
+        `learning`: with dropout, as in training; else without, so that only the rows decide.
+        """
+        weight = max(1.0, sum(self.method.weight(p) for p in parts))
+        self.learner.model.train(learning)
+
+        def work(index: int) -> _Part:
+            return self._part(step, index, parts[index], weight, learning=learning)
+
+        found = Sum(0.0, weight, [], {})
+        for part in self._map(work, len(parts)):
+            found.loss += part.loss
+            found.gradients = _add(found.gradients, part.gradients)
+            for name, value in part.values.items():
+                found.values[name] = found.values.get(name, 0.0) + value / weight
+        found.loss /= weight
+        return found
 
     def evaluate(self, parts: Sequence[Columns]) -> float | None:
         """Return the mean loss over `parts` without learning; None when they have no labels."""
@@ -122,11 +157,23 @@ class Stepper:
         total: float = sum(self._map(work, len(parts)))
         return total / weight
 
-    def _map(self, work: Callable[[int], Any], count: int) -> Any:  # Any: an iterator of work's
-        return map(work, range(count)) if self._pool is None else self._pool.map(work, range(count))
+    def _map(self, work: Callable[[int], Any], count: int) -> Iterator[Any]:  # Any: work's results
+        if self._pool is None:
+            yield from map(work, range(count))
+            return
+        futures = [self._pool.submit(work, index) for index in range(count)]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:  # after a fault nobody may go on using memory or the model
+            for future in futures:
+                future.cancel()
+            wait(futures)
 
-    def _part(self, step: int, index: int, columns: Columns, weight: float) -> _Part:
-        with self.learner.draw(self._seed, step * _PARTS + index):
+    def _part(
+        self, step: int, index: int, columns: Columns, weight: float, *, learning: bool
+    ) -> _Part:
+        with self.learner.draw(self._seed, step * _PARTS + index, active=learning):
             if self._pool is None:  # layers of the model itself that draw from torch's generator
                 torch.default_generator.manual_seed((self._seed * 31 + step) * _PARTS + index)
             loss = self.method.loss(self.learner, columns)
@@ -150,13 +197,16 @@ class Stepper:
                 gradients[i] = gradients[i].float() + more.float()
 
     def _change(
-        self, step: int, gradients: list[Tensor], lr: float, loss: float
+        self, step: int, found: Sum, lr: float, allow: Callable[[float], bool]
     ) -> tuple[float, bool]:
-        named = {n: g.float() for n, g in zip(self._names, gradients, strict=True)}
+        """Change the weights; return the gradient's norm (NaN: not asked) and "fp16 overflowed"."""
+        named = {n: g.float() for n, g in zip(self._names, found.gradients, strict=True)}
+        scaled = self.scaler.active and self.scaler.scale > 1.0
         if self.scaler.active:
             torch._foreach_mul_(list(named.values()), 1.0 / self.scaler.scale)
-        if not math.isfinite(loss) and not self.scaler.active:
-            return math.nan, False  # the guard stops the run; the weights stay as they are
+        overflowed = scaled and not math.isfinite(found.loss)
+        if not overflowed and not allow(found.loss):
+            return math.nan, False
         norm = self.optimizer.step(named, lr)
         finite = math.isfinite(norm)
         if finite:
@@ -165,7 +215,7 @@ class Stepper:
             if self.adapter.after_step(done):
                 self.optimizer.publish()
         self.scaler.update(finite=finite)
-        return norm, self.scaler.active and not finite
+        return norm, scaled and not finite
 
 
 def _add(total: list[Tensor], more: list[Tensor]) -> list[Tensor]:

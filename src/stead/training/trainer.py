@@ -3,12 +3,13 @@
 Knows nothing about models, data or files; everything it uses is passed in. Light.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from stead.core.errors import Interrupted
+from stead.core.errors import Interrupted, TrainingError
 from stead.core.events import Emit
 from stead.training.callback import Callback, Run, StepOutcome
 from stead.training.method import Columns
@@ -17,8 +18,10 @@ from stead.training.method import Columns
 class StepLike(Protocol):
     """Do one optimizer step, or measure a loss; `training/step` is the real one."""
 
-    def run(self, step: int, parts: Sequence[Columns], lr: float) -> StepOutcome:
-        """Do 0-based step `step`."""
+    def run(
+        self, step: int, parts: Sequence[Columns], lr: float, allow: Callable[[float], bool]
+    ) -> StepOutcome:
+        """Do 0-based step `step`; `allow(loss)` says whether the weights may change."""
 
     def evaluate(self, parts: Sequence[Columns]) -> float | None:
         """Return the mean loss over `parts`."""
@@ -33,7 +36,12 @@ class LogLike(Protocol):
 
 @dataclass(slots=True)
 class Job:
-    """All that the loop needs. `start` steps are done already; `save(run)` commits a checkpoint."""
+    """All that the loop needs. `start` steps are done already; `save(run)` commits a checkpoint.
+
+    `allow(loss)` lets a step change the weights; `rewind(run)` goes back to the last good
+    checkpoint; `left_out(step)` says that a step's rows are not learnt from; `smaller(step, why)`
+    cuts micro-batches after memory ran out, or raises; `facts(step)` are added to the step's line.
+    """
 
     start: int
     total: int
@@ -47,6 +55,12 @@ class Job:
     evaluation: Callable[[], Sequence[Columns]]
     stop_requested: Callable[[], bool]
     emit: Emit
+    allow: Callable[[float], bool]
+    rewind: Callable[[Run], None]
+    left_out: Callable[[int], bool]
+    smaller: Callable[[int, str], None]
+    facts: Callable[[int], dict[str, Any]]  # Any: JSON values
+    out_of_memory: type[TrainingError]
     tokens: int = 0
 
 
@@ -72,13 +86,34 @@ def loop(job: Job) -> Run:
     while run.step < job.total and run.stop is None:
         if job.stop_requested():
             _interrupt(job, run)
-        outcome = job.stepper.run(run.step, job.batches(run.step), job.schedule(run.step))
+        outcome = _step(job, run.step)
         _advance(job, run, outcome)
-        for callback in job.callbacks:
-            callback.after_step(run, outcome)
+        _tell(job, run, outcome)
     for callback in job.callbacks:
         callback.end(run)
     return run
+
+
+def _step(job: Job, step: int) -> StepOutcome:
+    """Do one step; after memory ran out, the same one in smaller parts."""
+    lr = job.schedule(step)
+    if job.left_out(step):
+        return StepOutcome(math.nan, math.nan, lr, 0, 0.0, skipped=True, left_out=True)
+    while True:
+        try:
+            return job.stepper.run(step, job.batches(step), lr, job.allow)
+        except job.out_of_memory as error:
+            why = error.message
+        job.smaller(step, why)  # outside: the error holds on to the memory of the failed step
+
+
+def _tell(job: Job, run: Run, outcome: StepOutcome) -> None:
+    for callback in job.callbacks:
+        callback.after_step(run, outcome)
+        if run.rewind is not None:
+            job.rewind(run)
+            run.rewind = None
+            return
 
 
 def _open(job: Job) -> Run:
@@ -104,7 +139,7 @@ def _advance(job: Job, run: Run, outcome: StepOutcome) -> None:
     }
     if outcome.skipped:
         line["skipped"] = True
-    job.log.append(line | outcome.values)
+    job.log.append(line | outcome.values | job.facts(run.step - 1))
 
 
 def _interrupt(job: Job, run: Run) -> None:

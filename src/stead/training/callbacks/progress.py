@@ -3,6 +3,7 @@
 Knows nothing about who reads it.
 """
 
+import math
 from collections import deque
 
 from stead.core.events import Progress
@@ -35,7 +36,7 @@ class ReportProgress(Callback):
             "seconds_left": seconds / len(self._recent) * (run.total - run.step),
             "peak_rss_mib": float(peak_rss_mib()),
         }
-        run.emit(
-            Progress(stage="train", done=run.step, values=values | outcome.values | run.values)
-        )
+        told = values | outcome.values | run.values
+        finite = {k: v for k, v in told.items() if math.isfinite(v)}  # JSON knows no NaN
+        run.emit(Progress(stage="train", done=run.step, values=finite))
         run.values.clear()

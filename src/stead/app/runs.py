@@ -1,23 +1,28 @@
 """Use cases of runs: start a worker for one verb of the pipeline, follow it, return its result.
 
 Knows nothing about training or models; the worker is a process of its own, so that the command line
-and the server stay light and a run survives them.
+and the server stay light and a run survives them: who comes next adopts it.
 """
 
 import signal
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from stead.core import files, process
 from stead.core.errors import Interrupted, ProcessError, from_dict
-from stead.core.events import AnyEvent, Emit, Failed, Finished, follow, ignore
+from stead.core.events import AnyEvent, Emit, Failed, Finished, Note, Progress, Started, follow, ignore
 
 JOB = "job.json"
 EVENTS = "events.jsonl"
 LOG = "worker.log"
+WORKER_LOCK = ".worker"  # held by the worker while it lives
+_FOLLOWER_LOCK = ".follower"  # held by whoever follows it
 _POLL_S = 0.05
 _GRACE_S = 30.0
 
@@ -33,63 +38,168 @@ def launch(
     folder: Path,
     emit: Emit = ignore,
     environment: dict[str, str] | None = None,
+    silence_s: float | None = None,
 ) -> dict[str, Any]:
     """Run `pipeline.<verb>(**spec)` in a worker process and return its result.
 
-    `folder` gets job.json, events.jsonl and worker.log; events go to `emit` as they happen.
-    Raises: the worker's own error, rebuilt; ProcessError("worker-died") when it ended without one;
-    Interrupted after Ctrl-C, once the worker has saved and stopped.
+    `folder` gets job.json, events.jsonl and worker.log; events go to `emit` as they happen. A worker
+    that lives there already, because who followed it was killed, is adopted when `spec` says resume.
+    `silence_s`: a worker that reported a step and then says nothing for so long is killed.
+    Raises: the worker's own error, rebuilt; ProcessError("worker-died") when it ended without one,
+    ("run-held") when somebody else follows it; Interrupted after Ctrl-C or SIGTERM, once the worker
+    has saved and stopped (a second one stops it at once).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / JOB, {"verb": verb, "spec": spec})
-    events = folder / EVENTS
-    offset = events.stat().st_size if events.exists() else 0
-    child = process.spawn(
-        process.python("stead.worker.run", str(folder / JOB)),
-        name=f"worker {verb}",
-        log=folder / LOG,
-        env=environment,
-    )
+    with _following(folder), _stoppable():
+        followed = _Followed(verb, folder, emit, silence_s)
+        child = _adopt(verb, spec, folder, emit)
+        if child is None:
+            files.write_json(folder / JOB, {"verb": verb, "spec": spec})
+            child = process.spawn(
+                process.python("stead.worker.run", str(folder / JOB)),
+                name=f"worker {verb}",
+                log=folder / LOG,
+                env=environment,
+            )
+        try:
+            return followed.until_end(child)
+        except KeyboardInterrupt as error:
+            return _stop(child, followed, error)
+        finally:
+            child.stop()
+
+
+@contextmanager
+def _following(folder: Path) -> Iterator[None]:
     try:
-        return _follow(child, verb, events, offset, emit)
-    except KeyboardInterrupt as error:
-        child.signal(signal.SIGTERM)
-        child.wait(_GRACE_S)
-        child.stop()
-        raise Interrupted("interrupted", f"the {verb} was stopped; what it saved stays") from error
+        with process.held(folder / _FOLLOWER_LOCK):
+            yield
+    except ProcessError as error:
+        if error.code != "held":
+            raise
+        raise ProcessError(
+            "run-held", f"another process is at work in {str(folder)!r}: {error.message}"
+        ) from error
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: a preempted run is saved."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
     finally:
-        child.stop()
+        signal.signal(signal.SIGTERM, former)
 
 
-def _follow(
-    child: process.Child, verb: str, events: Path, offset: int, emit: Callable[[AnyEvent], None]
+def _adopt(
+    verb: str, spec: dict[str, Any], folder: Path, emit: Emit
+) -> "process.Child | process.Adopted | None":
+    lock = folder / WORKER_LOCK
+    pid = process.holder(lock)
+    if pid is None:
+        return None
+    if not spec.get("resume"):
+        raise ProcessError(
+            "run-held",
+            f"process {pid} is still at work in {str(folder)!r}",
+            hint=f"stead train --resume --out {folder}",
+        )
+    emit(Note(stage=verb, code="adopted",
+              message=f"process {pid} is still at work on this run; following it"))  # fmt: skip
+    return process.Adopted(lock, f"worker {verb}")
+
+
+def _stop(
+    child: "process.Child | process.Adopted", followed: "_Followed", error: BaseException
 ) -> dict[str, Any]:
-    """Tail the events until the verb's own end event, or the child's death."""
-    while True:
-        ended = child.poll() is not None  # asked before reading: the last lines are then complete
-        for end, event in follow(events, offset):
-            offset = end
-            emit(event)
-            if event.stage != verb:
+    """Let the worker save and stop; a second Ctrl-C, or the end of our patience, ends it at once."""
+    followed.emit(Note(stage=followed.verb, code="stopping",
+                       message="stopping after this step; once more stops at once"))  # fmt: skip
+    child.signal(signal.SIGTERM)
+    if child.wait(_GRACE_S) is not None:
+        followed.read()  # raises the worker's own Interrupted, which names the step
+        if followed.result is not None:
+            return followed.result
+    raise Interrupted(
+        "interrupted", f"the {followed.verb} was stopped; what it saved stays"
+    ) from error
+
+
+class _Followed:
+    """The events of one worker, read as they come."""
+
+    def __init__(self, verb: str, folder: Path, emit: Emit, silence_s: float | None) -> None:
+        self.verb, self.emit = verb, emit
+        self.result: dict[str, Any] | None = None
+        self._path, self._log, self._silence_s = folder / EVENTS, folder / LOG, silence_s
+        self._offset = self._path.stat().st_size if self._path.exists() else 0
+        self._total: int | None = None
+        self._heard: float | None = None  # when a step was last reported, by the monotonic clock
+
+    def until_end(self, child: "process.Child | process.Adopted") -> dict[str, Any]:
+        """Tail the events until the verb's own end event, or the child's death."""
+        while True:
+            status = child.poll()  # asked before reading: the last lines are then complete
+            try:
+                self.read()
+            except Exception:  # house: broad-except - let the worker end before its error is told
+                child.wait(_GRACE_S)
+                raise
+            if self.result is not None:
+                child.wait(_GRACE_S)
+                return self.result
+            if status is not None:
+                raise self._died(status)
+            self._listen(child)
+            time.sleep(_POLL_S)
+
+    def read(self) -> None:
+        """Tell what is new. Raises: the worker's own error."""
+        for end, event in follow(self._path, self._offset):
+            self._offset = end
+            self._hear(event)
+            self.emit(event)
+            if event.stage != self.verb:
                 continue
             if isinstance(event, Finished):
-                child.wait(_GRACE_S)
-                return event.result
-            if isinstance(event, Failed):
-                child.wait(_GRACE_S)
+                self.result = event.result
+            elif isinstance(event, Failed):
                 raise from_dict(event.error)
-        if ended:
-            raise _died(child, verb, events.parent / LOG)
-        time.sleep(_POLL_S)
 
+    def _hear(self, event: AnyEvent) -> None:
+        if isinstance(event, Started) and event.stage == self.verb:
+            self._total = event.total
+        if event.stage != self.verb:
+            self._heard = None  # another stage: evaluation, export
+        elif isinstance(event, Progress):  # after the last step comes what has no steps
+            self._heard = None if event.done == self._total else time.monotonic()
+        elif self._heard is not None:
+            self._heard = time.monotonic()
 
-def _died(child: process.Child, verb: str, log: Path) -> ProcessError:
-    status = child.poll()
-    tail = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
-    how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
-    return ProcessError(
-        "worker-died",
-        f"the {verb} worker ended with {how}; last words: {' | '.join(tail) or '(none)'}",
-        hint=f"tail -n 40 {log}",
-        status=status,
-    )
+    def _listen(self, child: "process.Child | process.Adopted") -> None:
+        if self._silence_s is None or self._heard is None:
+            return
+        if time.monotonic() - self._heard > self._silence_s:
+            self._heard = None
+            self.emit(Note(stage=self.verb, level="warning", code="hang",
+                           message=f"no step for {self._silence_s:g} s: the worker hangs and is killed"))  # fmt: skip
+            child.signal(signal.SIGKILL)
+
+    def _died(self, status: int) -> ProcessError:
+        log = self._log
+        tail = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        return ProcessError(
+            "worker-died",
+            f"the {self.verb} worker ended with {how}; last words: {' | '.join(tail) or '(none)'}",
+            hint=f"tail -n 40 {log}",
+            status=status,
+        )

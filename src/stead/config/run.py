@@ -179,6 +179,10 @@ class LaunchSection(Section):
     type: Annotated[str, Registered("launcher", always=("process",))] = Field(
         default="process", description="launcher of the worker"
     )
+    step_timeout_s: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="seconds without a step after which a worker counts as hanging and is restarted; null: never",
+    )
 
 
 class EvaluationSection(Section):

@@ -3,12 +3,15 @@
 Knows nothing about what the children do. The only door to `subprocess`.
 """
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +49,7 @@ class Child:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the whole group; a group that is gone is no error."""
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            return
+        signal_group(self.pid, number)
 
     def stop(self, grace_s: float = 10.0) -> int:
         """SIGTERM the group, wait `grace_s`, SIGKILL what is left; return the exit status."""
@@ -61,6 +61,14 @@ class Child:
         if self.process.stdin is not None:
             self.process.stdin.close()
         return status
+
+
+def signal_group(pid: int, number: signal.Signals) -> None:
+    """Send a signal to the group that process `pid` leads; a group that is gone is no error."""
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -136,6 +144,76 @@ def _write_tie(process: "subprocess.Popen[bytes]", tie: bytes, program: str) -> 
 def python(module: str, *arguments: str) -> list[str]:
     """Return the argv that runs one of our modules with this interpreter."""
     return [sys.executable, "-m", module, *arguments]
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a file's lock while the block runs; it holds our process id. A dead holder holds nothing.
+
+    Raises: ProcessError("held") naming the holder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ProcessError("held", f"{str(path)!r} is held by process {_pid_in(path)}") from error
+        file.truncate(0)
+        file.write(b"%d\n" % os.getpid())
+        file.flush()
+        yield
+
+
+def holder(path: Path) -> int | None:
+    """Return the process id of a file's holder; None when nobody holds it."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return _pid_in(path)
+    return None
+
+
+def _pid_in(path: Path) -> int | None:
+    text = path.read_text().strip()
+    return int(text) if text.isdigit() else None
+
+
+@dataclass(slots=True)
+class Adopted:
+    """A process that somebody else started, known by the lock it holds: `Child` without a status."""
+
+    lock: Path
+    name: str
+    _poll_s: float = 0.05
+
+    def poll(self) -> int | None:
+        """Return None while it runs; afterwards SIGKILL's status, because nobody else will know."""
+        return None if holder(self.lock) is not None else -signal.SIGKILL
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait for the end; return the exit status, or None when the time ran out first."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while self.poll() is None:
+            if until is not None and time.monotonic() >= until:
+                return None
+            time.sleep(self._poll_s)
+        return self.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its group; a group that is gone is no error."""
+        pid = holder(self.lock)
+        if pid is not None:
+            signal_group(pid, number)
+
+    def stop(self, grace_s: float = 10.0) -> int:
+        """SIGTERM the group, wait `grace_s`, SIGKILL what is left; return the exit status."""
+        self.signal(signal.SIGTERM)
+        if self.wait(grace_s) is None:
+            self.signal(signal.SIGKILL)
+        return self.wait() or 0
 
 
 stop_requested = threading.Event()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stead.app import runs
+from stead.app import runs, supervise
 from stead.app.plans import make_plan
 from stead.cli import console
 from stead.cli.plan_view import show_plan
@@ -45,7 +45,8 @@ def _train(
     folder = _folder(plan)
     plan = plan.placed(folder)
     with console.progress(quiet=quiet) as emit:
-        result = runs.launch("train", {"plan": plan.to_json(), "resume": level}, folder, emit)
+        spec = {"plan": plan.to_json(), "resume": level}
+        result = supervise.train(spec, folder, emit, silence_s=plan.config.launch.step_timeout_s)
     if json_:
         console.out_json(result)
         return
@@ -70,7 +71,8 @@ def _folder(plan: Plan) -> Path:
 
 
 def _show(result: dict[str, Any]) -> None:
-    loss = f"final loss {result['final_loss']:.4f}"
+    final = result["final_loss"]
+    loss = "no step had a loss" if final is None else f"final loss {final:.4f}"
     if result["eval_loss"] is not None:
         loss += f", held-out loss {result['eval_loss']:.4f}"
     console.out(

@@ -26,11 +26,11 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """Open a hidden sibling for writing; on success fsync it and rename it over `path`.
 
     On any failure the sibling is removed and `path` is as it was: absent or complete.
-    Raises: ResourceError("disk-full") when the device has no space.
+    Raises: ResourceError("disk-full") when the device has no space, ("disk-error") when it fails.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f".{path.name}.partial-{uuid.uuid4().hex[:8]}"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "xb", opener=lambda p, flags: os.open(p, flags, mode)) as file:
             yield file
             file.flush()
@@ -38,9 +38,7 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
         os.replace(partial, path)
         sync_folder(path.parent)
     except OSError as error:
-        if error.errno in _FULL:
-            raise disk_full(path, error) from error
-        raise
+        raise trouble(path, error) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -50,6 +48,19 @@ def disk_full(path: Path, error: OSError) -> ResourceError:
     return ResourceError(
         "disk-full", f"no space left while writing {str(path)!r} ({error.strerror})", hint="df -h ."
     )
+
+
+def trouble(path: Path, error: OSError) -> OSError | ResourceError:
+    """Return the typed error for a disk that is full or fails, else the error itself."""
+    if error.errno in _FULL:
+        return disk_full(path, error)
+    if error.errno == errno.EIO:
+        return ResourceError(
+            "disk-error",
+            f"the disk failed while writing {str(path)!r} ({error.strerror})",
+            hint="sudo dmesg | tail",
+        )
+    return error
 
 
 def sync_folder(folder: Path) -> None:
@@ -74,7 +85,13 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
 
 def write_json(path: Path, value: Any, mode: int = 0o644) -> None:  # Any: JSON values
     """Write `value` as indented JSON to `path` atomically; NaN is refused."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", mode)
+    write_bytes(path, json_bytes(value), mode)
+
+
+def json_bytes(value: Any) -> bytes:  # Any: JSON values
+    """Return the bytes that `write_json` writes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
 
 
 def read_json(path: Path) -> Any:  # Any: JSON values

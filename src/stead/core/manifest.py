@@ -17,12 +17,15 @@ from stead.core import files
 from stead.core.errors import CheckpointError
 
 NAME = "manifest.json"
-_VERSION = 1
+_VERSION = 2  # 1: without a seal; still read
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a committed folder holds: kind, facts about it, and size and SHA-256 of each file."""
+    """What a committed folder holds: kind, facts about it, and size and SHA-256 of each file.
+
+    On disk a `seal`, the SHA-256 of all of it, shows every changed bit of the manifest itself.
+    """
 
     kind: str
     meta: dict[str, Any] = field(default_factory=dict)  # Any: JSON values
@@ -44,24 +47,21 @@ def commit(
 ) -> Manifest:
     """Let `fill` write files into a hidden folder, then publish it as `target` in one rename.
 
-    Raises: CheckpointError("exists") when `target` is there already; ResourceError("disk-full").
-    On failure nothing of the partial folder stays.
+    Raises: CheckpointError("exists") when `target` is there already; ResourceError("disk-full" |
+    "disk-error"). On failure nothing of the partial folder stays.
     """
     if target.exists():
         raise CheckpointError("exists", f"{str(target)!r} exists already; nothing is overwritten")
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.parent / f".partial-{uuid.uuid4().hex[:12]}"
-    partial.mkdir()
     try:
+        partial.mkdir(parents=True)
         fill(partial)
         manifest = Manifest(kind=kind, meta=meta or {}, files=_entries(partial))
         _write_last(partial, manifest)
         os.rename(partial, target)
         files.sync_folder(target.parent)
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise files.disk_full(target, error) from error
-        raise
+        raise files.trouble(target, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest
@@ -97,7 +97,7 @@ def _write_last(folder: Path, manifest: Manifest) -> None:
         "meta": manifest.meta,
         "files": manifest.files,
     }
-    files.write_json(folder / NAME, data)
+    files.write_json(folder / NAME, data | {"seal": files.hash_value(data)})
     files.sync_folder(folder)
 
 
@@ -112,8 +112,10 @@ def read(folder: Path, kind: str | None = None) -> Manifest:
     try:
         data = files.read_json(path)
         manifest = Manifest(kind=data["kind"], meta=data["meta"], files=data["files"])
-        if data["version"] != _VERSION or data["hash"] != manifest.hash:
+        if data["version"] not in (1, _VERSION) or data["hash"] != manifest.hash:
             raise ValueError("hash or version differs")
+        if data["version"] == _VERSION:
+            _check_seal(path, data)
         for name, entry in manifest.files.items():
             if type(entry["bytes"]) is not int:
                 raise ValueError(f"the entry of {name!r} has no size")
@@ -124,6 +126,14 @@ def read(folder: Path, kind: str | None = None) -> Manifest:
             "wrong-kind", f"{str(folder)!r} holds a {manifest.kind!r}, not a {kind!r}"
         )
     return manifest
+
+
+def _check_seal(path: Path, data: dict[str, Any]) -> None:
+    """Refuse a manifest of which any byte was changed or is missing. Raises: ValueError."""
+    if path.read_bytes() != files.json_bytes(data):
+        raise ValueError("its bytes are not as they were written")
+    if data.pop("seal") != files.hash_value(data):
+        raise ValueError("it does not bear its own seal: something in it was changed")
 
 
 def verify(folder: Path, kind: str | None = None) -> Manifest:
@@ -147,17 +157,22 @@ def verify(folder: Path, kind: str | None = None) -> Manifest:
 
 
 def newest(
-    parent: Path, prefix: str, kind: str, rejected: Callable[[Path, CheckpointError], None]
+    parent: Path,
+    prefix: str,
+    kind: str,
+    rejected: Callable[[Path, CheckpointError], None],
+    check: Callable[[Path, Manifest], None] = lambda folder, manifest: None,
 ) -> Path | None:
     """Return the last folder (by name) that verifies, walking back over damaged ones.
 
-    `rejected` is called for each folder that was passed over, so that none is passed silently.
+    `check` may refuse a folder that verifies by raising CheckpointError. `rejected` is called for
+    each folder that was passed over, so that none is passed silently.
     """
     if not parent.is_dir():
         return None
     for folder in sorted(parent.glob(prefix + "*"), reverse=True):
         try:
-            verify(folder, kind)
+            check(folder, verify(folder, kind))
         except CheckpointError as error:
             rejected(folder, error)
         else:

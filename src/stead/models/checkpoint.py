@@ -80,12 +80,22 @@ def newest(parent: Path, emit: Emit) -> Checkpoint | None:
 
     clean(parent)
     damaged: list[Path] = []
-    found = manifest.newest(parent, PREFIX, KIND, rejected)
+    found = manifest.newest(parent, PREFIX, KIND, rejected, _own_step)
     for folder in damaged:  # kept for people, but out of the way of the same step's next save
         set_aside = parent / f"damaged-{folder.name}"
         shutil.rmtree(set_aside, ignore_errors=True)
         os.rename(folder, set_aside)
     return None if found is None else Checkpoint.open(found)
+
+
+def _own_step(folder: Path, found: manifest.Manifest) -> None:
+    """Refuse a folder that was renamed or copied to another step's name, or lies elsewhere."""
+    if folder.is_symlink():
+        raise CheckpointError("not-plain", f"{str(folder)!r} is a link")
+    if folder.name != f"{PREFIX}{found.meta.get('step', -1):08d}":
+        raise CheckpointError(
+            "other-step", f"{str(folder)!r} holds step {found.meta.get('step')}, not what its name says"
+        )
 
 
 def clean(parent: Path) -> None:
@@ -110,8 +120,9 @@ def load(checkpoint: Checkpoint, groups: tuple[str, ...]) -> State:
 def retire(parent: Path, keep: int, also: Collection[int] = ()) -> None:
     """Delete all but the `keep` newest and the steps `also`; call only after the newest verified."""
     wanted = {f"{PREFIX}{step:08d}" for step in also}
-    _delete([f for f in sorted(parent.glob(PREFIX + "*"))[:-keep] if f.name not in wanted])
-    files.sync_folder(parent)
+    with _typed(parent):
+        _delete([f for f in sorted(parent.glob(PREFIX + "*"))[:-keep] if f.name not in wanted])
+        files.sync_folder(parent)
 
 
 def forget_after(parent: Path, step: int) -> None:
@@ -128,3 +139,11 @@ def _delete(folders: Iterable[Path]) -> None:
         hidden = folder.with_name(_RETIRED + folder.name)
         os.rename(folder, hidden)
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _typed(parent: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise files.trouble(parent, error) from error

@@ -37,9 +37,7 @@ class StepLog:
             if written != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise files.disk_full(self.path, error) from error
-            raise
+            raise files.trouble(self.path, error) from error
 
     def position(self) -> dict[str, Any]:  # Any: JSON values
         """Flush to disk and return size and hash of everything written."""

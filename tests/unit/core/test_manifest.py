@@ -62,7 +62,7 @@ def test_a_failed_fill_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(errno.ENOSPC, ResourceError), (errno.EDQUOT, ResourceError), (errno.EIO, OSError)],
+    [(errno.ENOSPC, ResourceError), (errno.EDQUOT, ResourceError), (errno.EIO, ResourceError)],
 )
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, number, kind):
     def full(_):

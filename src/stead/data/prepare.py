@@ -195,7 +195,9 @@ def prepare(
         pass
     emit(Started(stage="prepare", total=scan.rows, unit="row"))
     work = _Work(section, model_folder, scan, kind_wanted, max_length, emit)
-    facts: dict[str, Any] = {"inputs": digest, "max_length": max_length, "seed": used}
+    facts: dict[str, Any] = {
+        "inputs": digest, "max_length": max_length, "seed": used, "train_on": section.train_on,
+    }  # fmt: skip
     manifest.commit(folder, "prepared-data", lambda partial: work.fill(partial, facts), facts)
     emit(Saved(stage="prepare", path=str(folder), what="prepared data"))
     emit(Finished(stage="prepare", result=facts))

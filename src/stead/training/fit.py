@@ -23,6 +23,7 @@ from stead.training.build import BATCH_TOKENS, build, plain
 from stead.training.callback import Run
 from stead.training.finish import finish
 from stead.training.parts import Learning, Parts, Resume, TrainerSettings
+from stead.training.proofs import prove
 from stead.training.resume import resume_run, rewind, save, wants_rewind
 from stead.training.trainer import Job, Trainer
 from stead.values import LoadedModel, PreparedData
@@ -61,6 +62,8 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
             return done
         parts = build(trainer, learning, prepared, loaded, run_dir, emit, dict(lineage or {}))
         try:
+            if trainer.proofs:
+                prove(parts)
             resume_run(parts, resume)
             run = _run(parts)
             return finish(parts, run)

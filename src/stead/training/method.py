@@ -175,6 +175,7 @@ class Method(ABC):
     backward_passes: ClassVar[float] = 1.0
     reference: ClassVar[Literal["none", "table", "live"]] = "none"
     rollout: ClassVar[bool] = False
+    separable: ClassVar[bool] = True  # a row's loss does not depend on the others of its micro-batch
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config

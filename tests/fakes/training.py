@@ -33,7 +33,7 @@ class Settings:
     weight_decay: float = 0.01
     clip: float = 1.0
     optimizer: str = "adamw"
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] | None = None
     seed: int = 42
     shuffle: bool = True
     gradient_checkpointing: bool = False
@@ -42,6 +42,18 @@ class Settings:
     log_every: int = 1
     eval_every: int | None = None
     logits_chunk: Any = "auto"
+    momentum: float | None = None
+    lr_floor: float = 0.0
+    decay_share: float = 0.2
+    cycles: int = 1
+    power: float = 1.0
+    label_smoothing: float = 0.0
+    neftune_alpha: float = 0.0
+    patience: int | None = None
+    min_delta: float = 0.0
+    keep_best: bool = False
+    ema: float | None = None
+    trackers: Any = ()
 
 
 def rows(count: int, seed: int = 0, vocabulary: int = 300) -> Rows:

@@ -21,8 +21,9 @@ from stead.training.batches import Columns
 from stead.training.log import NAME as LOG_NAME
 from stead.training.log import StepLog
 from stead.training.method import Method
-from stead.training.optim import Optimizer, OptimOptions, Schedule
+from stead.training.optimizer import Optimizer, OptimOptions
 from stead.training.parts import Learning, Parts, TrainerSettings
+from stead.training.schedules import Schedule
 from stead.training.step import Stepper
 from stead.training.steps import Steps
 from stead.training.tools import Tools
@@ -30,6 +31,7 @@ from stead.values import LoadedModel, PreparedData
 
 METHODS: Registry[Method] = registry("method")
 ADAPTERS: Registry[Adapter] = registry("adapter")
+OPTIMIZERS: Registry[Optimizer] = registry("optimizer")
 
 BATCH_TOKENS = 2048  # when nobody decided: a few rows, some hundred MB of activations
 _CHUNK = 256  # labelled tokens with logits at once: 16 MB at 32,000 words in bf16
@@ -62,16 +64,27 @@ def build(
     method.setup(tools)
     planner = _planner(trainer, method.lengths(train))
     steps = Steps(planner, trainer.epochs, trainer.accumulation, trainer.max_steps, method.repeat)
-    optimizer = Optimizer(
-        [*learner.trained(), *((f"method.{n}", p) for n, p in method.parameters().items())],
-        OptimOptions(trainer.optimizer, trainer.betas, trainer.weight_decay, trainer.clip),
+    named = [*learner.trained(), *((f"method.{n}", p) for n, p in method.parameters().items())]
+    optimizer = OPTIMIZERS.create(
+        trainer.optimizer, named=named, options=_options(trainer), rates=adapter.rate
     )
     peak = number(trainer.lr, 2e-4 if adapter.kind == "adapter" else 2e-5)
     return Parts(
         trainer, learning, prepared, loaded, run_dir, emit, lineage, method, adapter, train,
-        held_out, steps, Schedule(trainer.schedule, peak, trainer.warmup, steps.total), optimizer,
+        held_out, steps, _schedule(trainer, peak, steps.total), optimizer,
         Stepper(learner, method, adapter, optimizer, seed=trainer.seed, lanes=tools.lanes, total=steps.total),
         StepLog(run_dir / LOG_NAME), tools,
+    )  # fmt: skip
+
+
+def _options(trainer: TrainerSettings) -> OptimOptions:
+    return OptimOptions(trainer.betas, trainer.momentum, trainer.weight_decay, trainer.clip)
+
+
+def _schedule(trainer: TrainerSettings, peak: float, total: int) -> Schedule:
+    return Schedule(
+        trainer.schedule, peak, trainer.warmup, total, floor=trainer.lr_floor,
+        decay_share=trainer.decay_share, cycles=trainer.cycles, power=trainer.power,
     )  # fmt: skip
 
 

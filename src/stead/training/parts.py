@@ -14,7 +14,8 @@ from stead.training.batches import Columns
 from stead.training.callback import Callback
 from stead.training.log import StepLog
 from stead.training.method import Method
-from stead.training.optim import Optimizer, Schedule
+from stead.training.optimizer import Optimizer
+from stead.training.schedules import Schedule
 from stead.training.step import Stepper
 from stead.training.steps import Steps
 from stead.training.tools import Tools
@@ -51,7 +52,7 @@ class TrainerSettings(Protocol):
     @property
     def optimizer(self) -> str: ...  # noqa: D102 - described where it is declared
     @property
-    def betas(self) -> tuple[float, float]: ...  # noqa: D102 - described where it is declared
+    def betas(self) -> tuple[float, float] | None: ...  # noqa: D102 - described where it is declared
     @property
     def seed(self) -> int: ...  # noqa: D102 - described where it is declared
     @property
@@ -68,6 +69,30 @@ class TrainerSettings(Protocol):
     def eval_every(self) -> int | None: ...  # noqa: D102 - described where it is declared
     @property
     def logits_chunk(self) -> Any: ...  # noqa: D102 - described where it is declared
+    @property
+    def momentum(self) -> float | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def lr_floor(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def decay_share(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def cycles(self) -> int: ...  # noqa: D102 - described where it is declared
+    @property
+    def power(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def label_smoothing(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def neftune_alpha(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def patience(self) -> int | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def min_delta(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def keep_best(self) -> bool: ...  # noqa: D102 - described where it is declared
+    @property
+    def ema(self) -> float | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def trackers(self) -> Any: ...  # noqa: D102 - described where it is declared
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from stead.models.adapter import Adapter, Step
 from stead.models.learner import Learner
 from stead.training.callback import StepOutcome
 from stead.training.method import Columns, Method
-from stead.training.optim import Optimizer
+from stead.training.optimizer import Optimizer
 
 _PARTS = 1 << 20  # more parts than one step can have: keeps dropout counters of steps apart
 _GROW_AFTER = 2000  # good steps before the fp16 loss scale doubles, as torch.amp.GradScaler

@@ -95,6 +95,7 @@ def run(
     method: str = "sft",
     dtype: str = "fp32",
     emit: Callable[[AnyEvent], None] = ignore,
+    world: Any = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Load the model and train; return fit's result."""
@@ -113,6 +114,7 @@ def run(
         resume=resume,
         emit=emit,
         lineage={"base_hash": "tiny"},
+        world=world,
     )
 
 

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stead.config.kinds import registry
 from stead.core import files, process
 from stead.core.errors import Interrupted, ProcessError, from_dict
 from stead.core.events import AnyEvent, Emit, Failed, Finished, follow, ignore
+from stead.launch.launcher import WORKER, Launcher, LaunchSettings
 
 JOB = "job.json"
 EVENTS = "events.jsonl"
@@ -33,6 +35,7 @@ def launch(
     folder: Path,
     emit: Emit = ignore,
     environment: dict[str, str] | None = None,
+    where: LaunchSettings | None = None,
 ) -> dict[str, Any]:
     """Run `pipeline.<verb>(**spec)` in a worker process and return its result.
 
@@ -45,7 +48,7 @@ def launch(
     events = folder / EVENTS
     offset = events.stat().st_size if events.exists() else 0
     child = process.spawn(
-        process.python("stead.worker.run", str(folder / JOB)),
+        _command(folder / JOB, where),
         name=f"worker {verb}",
         log=folder / LOG,
         env=environment,
@@ -59,6 +62,14 @@ def launch(
         raise Interrupted("interrupted", f"the {verb} was stopped; what it saved stays") from error
     finally:
         child.stop()
+
+
+def _command(job: Path, where: LaunchSettings | None) -> list[str]:
+    """Return the worker's argv; one plain process unless a recipe says where it runs."""
+    if where is None:
+        return process.python(WORKER, str(job))
+    launcher: Launcher = registry("launcher").create(where.type)
+    return launcher.command(job, where)
 
 
 def _follow(

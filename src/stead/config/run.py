@@ -203,6 +203,14 @@ class LaunchSection(Section):
     type: Annotated[str, Registered("launcher", always=("process",))] = Field(
         default="process", description="launcher of the worker"
     )
+    processes: Positive = Field(
+        default=1,
+        description="processes that train together; each adds its own micro-batches to every step",
+    )
+    sharding: Literal["none", "full"] = Field(
+        default="none",
+        description="none: every process holds the whole model (DDP); full: each holds a share (FSDP2)",
+    )
 
 
 class EvaluationSection(Section):

@@ -27,6 +27,7 @@ from stead.training.schedules import Schedule
 from stead.training.step import Stepper
 from stead.training.steps import Steps
 from stead.training.tools import Tools
+from stead.training.world import World
 from stead.values import LoadedModel, PreparedData
 
 METHODS: Registry[Method] = registry("method")
@@ -39,7 +40,7 @@ _CHUNK = 256  # labelled tokens with logits at once: 16 MB at 32,000 words in bf
 
 def build(
     trainer: TrainerSettings, learning: Learning, prepared: PreparedData, loaded: LoadedModel,
-    run_dir: Path, emit: Emit, lineage: dict[str, Any],
+    run_dir: Path, emit: Emit, lineage: dict[str, Any], world: World,
 ) -> Parts:  # fmt: skip
     """Build method, adapter, batches, schedule, optimizer and log; the adapter is put on the model.
 
@@ -63,7 +64,8 @@ def build(
                   run_dir / "method", emit)  # fmt: skip
     method.setup(tools)
     planner = _planner(trainer, method.lengths(train))
-    steps = Steps(planner, trainer.epochs, trainer.accumulation, trainer.max_steps, method.repeat)
+    micro = trainer.accumulation * world.size  # each process brings its own micro-batches
+    steps = Steps(planner, trainer.epochs, micro, trainer.max_steps, method.repeat)
     named = [*learner.trained(), *((f"method.{n}", p) for n, p in method.parameters().items())]
     optimizer = OPTIMIZERS.create(
         trainer.optimizer, named=named, options=_options(trainer), rates=adapter.rate
@@ -72,8 +74,8 @@ def build(
     return Parts(
         trainer, learning, prepared, loaded, run_dir, emit, lineage, method, adapter, train,
         held_out, steps, _schedule(trainer, peak, steps.total), optimizer,
-        Stepper(learner, method, adapter, optimizer, seed=trainer.seed, lanes=tools.lanes, total=steps.total),
-        StepLog(run_dir / LOG_NAME), tools,
+        Stepper(learner, method, adapter, optimizer, seed=trainer.seed, lanes=tools.lanes, total=steps.total, world=world),
+        StepLog(run_dir / LOG_NAME, writes=world.leads), tools, world,
     )  # fmt: skip
 
 

@@ -19,6 +19,10 @@ from stead.training.resume import print_of
 
 def finish(parts: Parts, run: Run) -> dict[str, Any]:
     """Write `final/`, then `result.json`."""
+    if not parts.world.leads:
+        parts.world.wait()
+        found: dict[str, Any] = files.read_json(parts.run_dir / "result.json")
+        return found
     losses = parts.log.losses()
     result = {
         "run": parts.run_dir.name,
@@ -34,11 +38,13 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         "eval_loss": parts.callbacks["evaluate"].state()["last"],
         "peak_rss_mib": peak_rss_mib(),
         "resume_level": _lowest(parts.resumes),
+        "processes": parts.world.size,
     }
     final = parts.run_dir / "final"
     manifest.commit(final, parts.adapter.kind, lambda folder: _fill(parts, folder, result))
     result["weights_sha256"] = _weights_hash(final)
     files.write_json(parts.run_dir / "result.json", result)
+    parts.world.wait()
     parts.emit(Saved(stage="train", path=str(final), what=parts.adapter.kind))
     return result
 

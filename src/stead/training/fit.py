@@ -5,6 +5,7 @@ the trainer; what it leaves: `metrics.jsonl`, `checkpoints/`, `final/`.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from stead.training.finish import finish
 from stead.training.parts import Learning, Parts, Resume, TrainerSettings
 from stead.training.resume import resume_run, save
 from stead.training.trainer import Job, Trainer
+from stead.training.world import World
 from stead.values import LoadedModel, PreparedData
 
 TRAINERS: Registry[Trainer] = registry("trainer")
@@ -40,6 +42,7 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
     resume: Resume = False,
     emit: Emit = ignore,
     lineage: Mapping[str, Any] | None = None,
+    world: World | None = None,
 ) -> dict[str, Any]:
     """Train and write `run_dir/final`; return the summary that `stead train --json` prints.
 
@@ -49,12 +52,15 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
     TrainingError, Interrupted.
     """
     learning = Learning(method_name, plain(method_config), adapter_name, plain(adapter_config))
-    with lease.held(run_dir):
+    world = World() if world is None else world
+    with lease.held(run_dir) if world.leads else nullcontext():
         done = _finished(run_dir, resume)
         if done is not None:
             emit(Note(stage="train", message="the run is finished already; nothing to do"))
             return done
-        parts = build(trainer, learning, prepared, loaded, run_dir, emit, dict(lineage or {}))
+        parts = build(
+            trainer, learning, prepared, loaded, run_dir, emit, dict(lineage or {}), world
+        )
         try:
             resume_run(parts, resume)
             run = _run(parts)
@@ -92,7 +98,7 @@ def _run(parts: Parts) -> Run:
         start=parts.start, total=parts.steps.total, batches=batches, epoch_at=parts.steps.epoch_at,
         schedule=parts.schedule, stepper=parts.stepper, callbacks=list(parts.callbacks.values()), log=parts.log,
         save=lambda run: save(parts, run), evaluation=lambda: _evaluation(parts),
-        stop_requested=stop_requested.is_set, emit=parts.emit, tokens=parts.tokens,
+        stop_requested=lambda: parts.world.any(stop_requested.is_set()), emit=parts.emit, tokens=parts.tokens,
     )  # fmt: skip
     return TRAINERS.create(parts.trainer.type).fit(job)
 

@@ -19,6 +19,7 @@ from stead.training.schedules import Schedule
 from stead.training.step import Stepper
 from stead.training.steps import Steps
 from stead.training.tools import Tools
+from stead.training.world import World
 from stead.values import LoadedModel, PreparedData
 
 Resume = Literal[False, True, "exact", "same-order", "best-effort"]
@@ -126,6 +127,7 @@ class Parts:
     stepper: Stepper
     log: StepLog
     tools: Tools
+    world: World
     callbacks: dict[str, Callback] = field(default_factory=dict)
     resumes: list[dict[str, Any]] = field(default_factory=list)
     start: int = 0

@@ -39,6 +39,7 @@ def print_of(parts: Parts) -> dict[str, Any]:
         device=parts.loaded.device,
         dtype=parts.loaded.dtype,
         lanes=parts.lanes,
+        world=parts.world.size,
     )
 
 
@@ -52,7 +53,8 @@ def resume_run(parts: Parts, resume: Resume) -> None:
         "progress": CALLBACKS.create("progress", every=parts.trainer.log_every),
         "checkpoint": CALLBACKS.create("checkpoint", every=every),
     }
-    found = checkpoint.newest(parts.checkpoints, parts.emit)
+    with parts.world.first():  # damaged folders are set aside by one of us
+        found = checkpoint.newest(parts.checkpoints, parts.emit)
     if resume is False:
         if found is not None:
             raise ConfigError(
@@ -120,5 +122,8 @@ def save(parts: Parts, run: Run) -> None:
     tensors = {
         "model": parts.optimizer.weights(), "optimizer": parts.optimizer.state(), "extra": extra,
     }  # fmt: skip
-    checkpoint.save(parts.checkpoints, run.step, checkpoint.State(tensors, values), parts.emit)
-    checkpoint.retire(parts.checkpoints, parts.trainer.keep)
+    if parts.world.leads:
+        state = checkpoint.State(tensors, values)
+        checkpoint.save(parts.checkpoints, run.step, state, parts.emit)
+        checkpoint.retire(parts.checkpoints, parts.trainer.keep)
+    parts.world.wait()

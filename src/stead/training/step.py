@@ -19,6 +19,7 @@ from stead.models.learner import Learner
 from stead.training.callback import StepOutcome
 from stead.training.method import Columns, Method
 from stead.training.optimizer import Optimizer
+from stead.training.world import World
 
 _PARTS = 1 << 20  # more parts than one step can have: keeps dropout counters of steps apart
 _GROW_AFTER = 2000  # good steps before the fp16 loss scale doubles, as torch.amp.GradScaler
@@ -63,12 +64,14 @@ class Stepper:
 
     def __init__(
         self, learner: Learner, method: Method, adapter: Adapter, optimizer: Optimizer, *,
-        seed: int, lanes: int = 1, total: int = 0, clock: Callable[[], float] = time.perf_counter,
+        seed: int, lanes: int = 1, total: int = 0, world: World | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:  # fmt: skip
         self.learner = learner
         self.method = method
         self.adapter = adapter
         self.total = total
+        self.world = World() if world is None else world
         self.optimizer = optimizer
         self.scaler = Scaler(active=learner.loaded.dtype == torch.float16)
         self._seed = seed
@@ -97,11 +100,12 @@ class Stepper:
         total = 0.0
         gradients: list[Tensor] = []
         values: dict[str, float] = {}
-        for part in self._map(work, len(parts)):
+        for part in self._map(work, self.world.mine(range(len(parts)))):
             total += part.loss
             gradients = _add(gradients, part.gradients)
             for name, value in part.values.items():
                 values[name] = values.get(name, 0.0) + value / weight
+        total, gradients, values = self._together(total, gradients, values)
         self._add_penalty(gradients, values)
         norm, skipped = self._change(step, gradients, lr, total / weight)
         tokens = sum(int(c.starts[-1]) for p in parts for c in p.values())
@@ -119,11 +123,25 @@ class Stepper:
             with torch.no_grad(), self.learner.draw(0, 0, active=False):
                 return float(self.method.loss(self.learner, parts[index]).total)
 
-        total: float = sum(self._map(work, len(parts)))
-        return total / weight
+        total: float = sum(self._map(work, self.world.mine(range(len(parts)))))
+        return self.world.add_numbers([total])[0] / weight
 
-    def _map(self, work: Callable[[int], Any], count: int) -> Any:  # Any: an iterator of work's
-        return map(work, range(count)) if self._pool is None else self._pool.map(work, range(count))
+    def _map(self, work: Callable[[int], Any], which: Sequence[int]) -> Any:  # Any: an iterator
+        return map(work, which) if self._pool is None else self._pool.map(work, which)
+
+    def _together(
+        self, total: float, gradients: list[Tensor], values: dict[str, float]
+    ) -> tuple[float, list[Tensor], dict[str, float]]:
+        """Add up what all processes found; one that had no micro-batch brings zeros."""
+        if self.world.size == 1:
+            return total, gradients, values
+        if not gradients:
+            gradients = [torch.zeros_like(p, dtype=torch.float32) for p in self._parameters]
+        gradients = [g.float() for g in gradients]
+        self.world.add(gradients)
+        names = self.world.union(values)
+        summed = self.world.add_numbers([total, *(values.get(n, 0.0) for n in names)])
+        return summed[0], gradients, dict(zip(names, summed[1:], strict=True))
 
     def _part(self, step: int, index: int, columns: Columns, weight: float) -> _Part:
         with self.learner.draw(self._seed, step * _PARTS + index):

@@ -4,6 +4,7 @@ Knows nothing about who started it. Events go to events.jsonl beside the job; SI
 Interrupted at the next safe point of the verb.
 """
 
+import os
 import signal
 import sys
 import traceback
@@ -12,7 +13,7 @@ from types import FrameType
 
 from stead.core import files
 from stead.core.errors import SteadError
-from stead.core.events import EventLog, Failed, Finished
+from stead.core.events import Emit, EventLog, Failed, Finished, ignore
 from stead.core.process import stop_requested
 from stead.pipeline.verbs import VERBS
 
@@ -27,7 +28,8 @@ def main(job_path: Path) -> int:
         signal.signal(number, _on_signal)
     job = files.read_json(job_path)
     verb = job["verb"]
-    log = EventLog(job_path.parent / "events.jsonl")
+    leads = os.environ.get("RANK", "0") == "0"  # torchrun's number of this process
+    log: Emit = EventLog(job_path.parent / "events.jsonl") if leads else ignore
     try:
         result = VERBS[verb](**job["spec"], emit=log)
     except SteadError as error:

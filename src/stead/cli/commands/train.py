@@ -45,7 +45,8 @@ def _train(
     folder = _folder(plan)
     plan = plan.placed(folder)
     with console.progress(quiet=quiet) as emit:
-        result = runs.launch("train", {"plan": plan.to_json(), "resume": level}, folder, emit)
+        spec = {"plan": plan.to_json(), "resume": level}
+        result = runs.launch("train", spec, folder, emit, where=plan.config.launch)
     if json_:
         console.out_json(result)
         return

@@ -24,6 +24,7 @@ from stead.training.method import Method
 from stead.training.optimizer import Optimizer, OptimOptions
 from stead.training.parts import Learning, Parts, TrainerSettings
 from stead.training.schedules import Schedule
+from stead.training.sharded import ShardedStepper, Shares, check, shard
 from stead.training.step import Stepper
 from stead.training.steps import Steps
 from stead.training.tools import Tools
@@ -56,26 +57,45 @@ def build(
     adapter.wrap(loaded.model, lowrank, trainer.seed)
     learner = Learner(
         loaded,
-        LearnerOptions(number(trainer.logits_chunk, _CHUNK), trainer.gradient_checkpointing),
-    )
+        LearnerOptions(
+            number(trainer.logits_chunk, _CHUNK), trainer.gradient_checkpointing,
+            fuse=not world.sharded,
+        ),
+    )  # fmt: skip
     train = Columns(prepared, "train", method.columns)
     held_out = Columns(prepared, "eval", method.columns) if prepared.splits.get("eval") else None
-    tools = Tools(learner, loaded, adapter, train, held_out, _lanes(loaded), trainer.seed,
-                  run_dir / "method", emit)  # fmt: skip
-    method.setup(tools)
+    tools = Tools(learner, loaded, adapter, train, held_out, 1 if world.sharded else _lanes(loaded),
+                  trainer.seed, run_dir / "method", emit)  # fmt: skip
+    with world.first():  # what it computes and keeps on disk, the others read
+        method.setup(tools)
     planner = _planner(trainer, method.lengths(train))
     micro = trainer.accumulation * world.size  # each process brings its own micro-batches
     steps = Steps(planner, trainer.epochs, micro, trainer.max_steps, method.repeat)
+    shares = Shares(world)
+    if world.sharded:
+        check(method, adapter, OPTIMIZERS.get(trainer.optimizer), trainer.optimizer)
+        shard(loaded.model, world)
     named = [*learner.trained(), *((f"method.{n}", p) for n, p in method.parameters().items())]
     optimizer = OPTIMIZERS.create(
-        trainer.optimizer, named=named, options=_options(trainer), rates=adapter.rate
+        trainer.optimizer, named=shares.local(named), options=_options(trainer), rates=adapter.rate
     )
+    stepper = (ShardedStepper if world.sharded else Stepper)(
+        learner,
+        method,
+        adapter,
+        optimizer,
+        seed=trainer.seed,
+        lanes=tools.lanes,
+        total=steps.total,
+        world=world,
+    )
+    if isinstance(stepper, ShardedStepper):
+        stepper.shares, optimizer.norm = shares, shares.norm
     peak = number(trainer.lr, 2e-4 if adapter.kind == "adapter" else 2e-5)
     return Parts(
         trainer, learning, prepared, loaded, run_dir, emit, lineage, method, adapter, train,
         held_out, steps, _schedule(trainer, peak, steps.total), optimizer,
-        Stepper(learner, method, adapter, optimizer, seed=trainer.seed, lanes=tools.lanes, total=steps.total, world=world),
-        StepLog(run_dir / LOG_NAME, writes=world.leads), tools, world,
+        stepper, StepLog(run_dir / LOG_NAME, writes=world.leads), tools, shares,
     )  # fmt: skip
 
 

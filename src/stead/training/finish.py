@@ -5,20 +5,25 @@ Knows nothing about the loop.
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from stead.core import files, manifest
 from stead.core.events import Saved
 from stead.models import checkpoint, lowrank
 from stead.models.adapter import Origin
+from stead.models.load import load_model
 from stead.training import fingerprint
 from stead.training.callback import Run, peak_rss_mib
 from stead.training.parts import Parts
 from stead.training.resume import print_of
+from stead.training.sharded import whole_state
 
 
 def finish(parts: Parts, run: Run) -> dict[str, Any]:
     """Write `final/`, then `result.json`."""
+    model = _model(parts)
     if not parts.world.leads:
         parts.world.wait()
         found: dict[str, Any] = files.read_json(parts.run_dir / "result.json")
@@ -41,7 +46,7 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         "processes": parts.world.size,
     }
     final = parts.run_dir / "final"
-    manifest.commit(final, parts.adapter.kind, lambda folder: _fill(parts, folder, result))
+    manifest.commit(final, parts.adapter.kind, lambda folder: _fill(parts, model, folder, result))
     result["weights_sha256"] = _weights_hash(final)
     files.write_json(parts.run_dir / "result.json", result)
     parts.world.wait()
@@ -49,11 +54,10 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
     return result
 
 
-def _fill(parts: Parts, folder: Path, result: dict[str, Any]) -> None:
+def _fill(parts: Parts, model: Any, folder: Path, result: dict[str, Any]) -> None:
     origin = Origin(parts.loaded.folder, str(parts.lineage.get("base_hash", "")), parts.lineage)
     with checkpoint.translated(folder):
-        parts.stepper.close()  # weights are plain tensors again
-        parts.adapter.save(parts.loaded.model, lowrank, folder, origin)
+        parts.adapter.save(model, lowrank, folder, origin)
         parts.method.save(folder)
     result["weights_sha256"] = _weights_hash(folder)
     stead = {
@@ -67,6 +71,25 @@ def _fill(parts: Parts, folder: Path, result: dict[str, Any]) -> None:
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     files.write_json(folder / "stead.json", stead)
+
+
+def _model(parts: Parts) -> Any:  # Any: a transformers model
+    """Return the trained model with plain, whole weights. All processes must call it."""
+    parts.stepper.close()  # weights are plain tensors again
+    if not parts.world.sharded:
+        return parts.loaded.model
+    state = whole_state(parts.loaded.model)
+    if not parts.world.leads:
+        return None
+    plain = load_model(parts.loaded.folder, dtype=_DTYPES[parts.loaded.dtype], device="cpu").model
+    parts.adapter.wrap(plain, lowrank, parts.trainer.seed)
+    plain.load_state_dict(state)
+    return plain
+
+
+_DTYPES: dict[torch.dtype, Literal["fp32", "bf16", "fp16"]] = {
+    torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16",
+}  # fmt: skip
 
 
 def _weights_hash(folder: Path) -> str:

@@ -51,6 +51,9 @@ class Optimizer(ABC):
     """
 
     requires: ClassVar[tuple[str, ...]] = ()
+    by_element: ClassVar[bool] = (
+        False  # an update of one number needs no other number: can be sharded
+    )
     state_bytes: ClassVar[float]  # per trained parameter, for the plan
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     momentum: ClassVar[float] = 0.9
@@ -72,6 +75,7 @@ class Optimizer(ABC):
         self.mu = self.momentum if given is None else given
         self.groups = self._grouped(rates)
         self.slots = {n: self.fresh(n, m.detach()) for n, m in self.masters.items()}
+        self.norm: Callable[[Iterable[Tensor]], float] = total_norm
 
     def _grouped(self, rates: Rates) -> tuple[Group, ...]:
         found: dict[tuple[float, float], list[str]] = {}
@@ -101,7 +105,7 @@ class Optimizer(ABC):
 
         A norm that is not finite changes nothing: the caller decides what follows.
         """
-        norm = total_norm(gradients.values())
+        norm = self.norm(gradients.values())
         if not math.isfinite(norm):
             return norm
         limit = self.options.clip

@@ -16,6 +16,7 @@ from stead.training.log import StepLog
 from stead.training.method import Method
 from stead.training.optimizer import Optimizer
 from stead.training.schedules import Schedule
+from stead.training.sharded import Shares
 from stead.training.step import Stepper
 from stead.training.steps import Steps
 from stead.training.tools import Tools
@@ -127,11 +128,16 @@ class Parts:
     stepper: Stepper
     log: StepLog
     tools: Tools
-    world: World
+    shares: Shares
     callbacks: dict[str, Callback] = field(default_factory=dict)
     resumes: list[dict[str, Any]] = field(default_factory=list)
     start: int = 0
     tokens: int = 0
+
+    @property
+    def world(self) -> World:
+        """The processes that train together."""
+        return self.shares.world
 
     @property
     def lanes(self) -> int:

@@ -79,7 +79,8 @@ def _restore(parts: Parts, path: Path, allowed: str, found: Any) -> None:
     state = checkpoint.load(found, _GROUPS)
     present = print_of(parts)
     level = fingerprint.check(state.values["fingerprint"], present, allowed)
-    parts.optimizer.restore(dict(state.tensors["model"]), dict(state.tensors["optimizer"]))
+    cut = parts.shares.cut
+    parts.optimizer.restore(cut(state.tensors["model"]), cut(state.tensors["optimizer"]))
     _restore_extra(parts, state)
     parts.stepper.scaler.scale = state.values["scaler"]["scale"]
     parts.stepper.scaler.good = state.values["scaler"]["good"]
@@ -120,7 +121,7 @@ def save(parts: Parts, run: Run) -> None:
     extra = {f"method.{n}": t for n, t in method.tensors.items()}
     extra |= {f"adapter.{n}": t for n, t in tensors_of_adapter.items()}
     tensors = {
-        "model": parts.optimizer.weights(), "optimizer": parts.optimizer.state(), "extra": extra,
+        "model": parts.shares.whole(parts.optimizer.weights()), "optimizer": parts.shares.whole(parts.optimizer.state()), "extra": extra,
     }  # fmt: skip
     if parts.world.leads:
         state = checkpoint.State(tensors, values)

@@ -8,7 +8,9 @@ Source: arXiv:2304.11277; torch.distributed.fsdp.fully_shard.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,89 +19,48 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from stead.core.errors import ConfigError
-from stead.training.method import Columns
-from stead.training.optim import Optimizer, OptimOptions
+from stead.models.adapter import Adapter
+from stead.training.method import Columns, Method
 from stead.training.step import Part, Stepper
 from stead.training.world import World
 
-_BY_ELEMENT = ("adamw", "sgd", "lion")  # an update of one number needs no other number
 _LAYER_LISTS = ("layers", "h", "blocks")  # what architectures call their stack
 
 
-def shard(model: nn.Module, decoder: nn.Module, world: World, device: torch.device) -> None:
-    """Spread the decoder's layers over the processes. Raises: ConfigError("not-shardable").
+@dataclass(slots=True)
+class Shares:
+    """Which trained parameters this process holds a part of; all are whole in a world that shares nothing."""
 
-    Weights that are trained in another type than the layer's own stay whole.
-    """
-    layers = next((getattr(decoder, n) for n in _LAYER_LISTS if hasattr(decoder, n)), None)
-    if layers is None:
-        raise ConfigError(
-            "not-shardable", f"{type(model).__name__} has no list of layers that could be spread",
-            hint="stead train --set launch.sharding=none",
-        )  # fmt: skip
-    mesh = init_device_mesh(device.type, (world.size,))
-    for layer in layers:
-        main = next(p.dtype for p in layer.parameters())
-        whole = {p for p in layer.parameters() if p.dtype != main}
-        made = fully_shard(layer, mesh=mesh, ignored_params=whole)
-        made.set_gradient_divide_factor(1.0)  # the loop divides by the step's weight itself
+    world: World
+    sources: dict[str, nn.Parameter] = field(default_factory=dict)  # the model's own parameters
 
+    def local(self, named: Iterable[tuple[str, nn.Parameter]]) -> list[tuple[str, nn.Parameter]]:
+        """Return this process's parts of parameters, sharing their memory; whole ones as they are."""
+        self.sources = dict(named)
+        return [(n, _local(p)) for n, p in self.sources.items()]
 
-def local(parameter: nn.Parameter) -> nn.Parameter:
-    """Return this process's share of a parameter, sharing its memory; a whole one as it is."""
-    if not isinstance(parameter, DTensor):
-        return parameter
-    return nn.Parameter(parameter.to_local().detach(), requires_grad=parameter.requires_grad)
+    def is_share(self, name: str) -> bool:
+        """Say whether a parameter is spread over the processes."""
+        return isinstance(self.sources.get(name), DTensor)
 
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return whole tensors for parts, by "parameter" or "parameter:slot". All must call it."""
+        return {k: self._gather(k.rsplit(":", 1)[0], t) for k, t in tensors.items()}
 
-def whole(model: nn.Module) -> dict[str, Tensor]:
-    """Return every weight whole, by name. All processes must call it."""
-    state = {}
-    for module in model.modules():
-        if isinstance(module, FSDPModule):
-            module.reshard()
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        value = parameter.detach()
-        state[name] = value.full_tensor() if isinstance(value, DTensor) else value
-    return state
+    def cut(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return this process's parts of whole tensors."""
+        return {k: self._cut(k.rsplit(":", 1)[0], t) for k, t in tensors.items()}
 
-
-class ShardedOptimizer(Optimizer):
-    """The optimizer over shares; its state goes out and comes in whole."""
-
-    def __init__(
-        self, named: Iterable[tuple[str, nn.Parameter]], options: OptimOptions, world: World
-    ) -> None:
-        if options.name not in _BY_ELEMENT:
-            raise ConfigError(
-                "optimizer-not-sharded",
-                f"the optimizer {options.name!r} needs whole matrices, which no process has when "
-                f"launch.sharding is full (use one of: {', '.join(_BY_ELEMENT)})",
-                hint="stead train --set launch.sharding=none",
-            )
-        found = dict(named)
-        self._shapes = {n: p for n, p in found.items() if isinstance(p, DTensor)}
-        self._world = world
-        super().__init__([(n, local(p)) for n, p in found.items()], options)
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return the whole float32 masters by parameter name."""
-        return {n: self._gather(n, t) for n, t in super().weights().items()}
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the optimizer's tensors, whole."""
-        return {k: self._gather(k.rsplit(":", 1)[0], t) for k, t in super().state().items()}
-
-    def restore(self, weights: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-        """Take this process's share of what any world saved."""
-        super().restore(
-            {n: self._cut(n, t) for n, t in weights.items()},
-            {k: self._cut(k.rsplit(":", 1)[0], t) for k, t in state.items()},
-        )
+    def norm(self, gradients: Iterable[Tensor]) -> float:
+        """Return the 2-norm over all gradients of all processes; in the order of the parameters."""
+        squares = [0.0, 0.0]  # of shares, of whole tensors
+        for name, gradient in zip(self.sources, gradients, strict=True):
+            squares[0 if self.is_share(name) else 1] += float(gradient.double().square().sum())
+        return math.sqrt(self.world.add_numbers(squares[:1])[0] + squares[1])
 
     def _gather(self, name: str, share: Tensor) -> Tensor:
-        like = self._shapes.get(name)
-        if like is None or share.ndim == 0:
+        like = self.sources.get(name)
+        if not isinstance(like, DTensor) or share.ndim == 0:
             return share
         together = DTensor.from_local(
             share, like.device_mesh, like.placements, shape=like.shape, stride=like.stride()
@@ -108,49 +69,97 @@ class ShardedOptimizer(Optimizer):
         return gathered
 
     def _cut(self, name: str, tensor: Tensor) -> Tensor:
-        if name not in self._shapes or tensor.ndim == 0:
+        if not self.is_share(name) or tensor.ndim == 0:
             return tensor
-        parts = tensor.chunk(self._world.size)
-        return parts[self._world.rank] if self._world.rank < len(parts) else tensor[:0]
+        parts = tensor.chunk(self.world.size)
+        return parts[self.world.rank] if self.world.rank < len(parts) else tensor[:0]
+
+
+def _local(parameter: nn.Parameter) -> nn.Parameter:
+    if not isinstance(parameter, DTensor):
+        return parameter
+    return nn.Parameter(parameter.to_local().detach(), requires_grad=parameter.requires_grad)
+
+
+def check(method: Method, adapter: Adapter, optimizer: Any, name: str) -> None:  # Any: a class
+    """Refuse what needs whole weights. Raises: ConfigError("not-sharded")."""
+    why = None
+    if method.rollout:
+        why = "the method writes answers while it trains"
+    elif type(adapter).after_step is not Adapter.after_step:
+        why = "the adapter changes weights between steps"
+    elif not optimizer.by_element:
+        why = f"the optimizer {name!r} looks at whole matrices"
+    if why is not None:
+        raise ConfigError(
+            "not-sharded", f"launch.sharding is full, but {why}; whole weights are in no process",
+            hint="stead train --set launch.sharding=none",
+        )  # fmt: skip
+
+
+def shard(model: Any, world: World) -> None:  # Any: a transformers model
+    """Spread the decoder's layers over the processes. Raises: ConfigError("not-shardable").
+
+    Weights that are trained in another type than the layer's own stay whole.
+    """
+    decoder = model.get_decoder()
+    layers = next((getattr(decoder, n) for n in _LAYER_LISTS if hasattr(decoder, n)), None)
+    if layers is None:
+        raise ConfigError(
+            "not-shardable", f"{type(model).__name__} has no list of layers that could be spread",
+            hint="stead train --set launch.sharding=none",
+        )  # fmt: skip
+    mesh = init_device_mesh(next(model.parameters()).device.type, (world.size,))
+    for layer in layers:
+        main = next(p.dtype for p in layer.parameters() if not p.requires_grad or p.ndim > 1)
+        beside = {p for n, p in layer.named_parameters() if p.dtype != main or ".lora_" in n}
+        fully_shard(layer, mesh=mesh, ignored_params=beside)
+        layer.set_gradient_divide_factor(1.0)  # the loop divides by the step's weight itself
+
+
+def whole_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return every weight whole, by name. All processes must call it."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+    found = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        value = parameter.detach()
+        found[name] = value.full_tensor() if isinstance(value, DTensor) else value
+    return found
 
 
 class ShardedStepper(Stepper):
     """Steps whose passes all processes make together, with as many micro-batches each."""
 
+    shares: Shares
+
     def _share(self, count: int) -> list[int]:
-        """Return this process's micro-batches; -1 stands for one that counts nothing."""
         mine = super()._share(count)
         return mine + [-1] * (math.ceil(count / self.world.size) - len(mine))
 
     def _part(self, step: int, index: int, columns: Columns, weight: float) -> Part:
-        with self.learner.draw(self._seed, self._place(step, max(index, 0))):
+        """Gradients come through `backward`: gathering and spreading hang on its hooks."""
+        counts = index >= 0
+        with self._draw(step, max(index, 0)):
             loss = self.method.loss(self.learner, columns)
-            scale = 0.0 if index < 0 else self.scaler.scale / weight
-            (loss.total * scale).backward()
-        gradients = []
-        for name, parameter in self._sources.items():
-            grad = parameter.grad
-            share = grad.to_local() if isinstance(grad, DTensor) else grad
-            like = self.optimizer.parameters[name]
-            gradients.append(torch.zeros_like(like, dtype=torch.float32) if share is None else share)
-            parameter.grad = None
-        if index < 0:
-            return Part(0.0, gradients, {})
-        return Part(float(loss.total.detach()), gradients, loss.values)
+            (loss.total * (self.scaler.scale / weight if counts else 0.0)).backward()
+        gradients = [self._taken(name) for name in self._names]
+        return (
+            Part(float(loss.total.detach()), gradients, loss.values)
+            if counts
+            else Part(0.0, gradients, {})
+        )
 
-    def follow(self, named: Sequence[tuple[str, nn.Parameter]]) -> None:
-        """Be told the model's own parameters, whose gradients are collected."""
-        self._sources = dict(named)
+    def _taken(self, name: str) -> Tensor:
+        source = self.shares.sources[name]
+        grad, source.grad = source.grad, None
+        if grad is None:
+            return torch.zeros_like(self.optimizer.parameters[name], dtype=torch.float32)
+        return grad.to_local() if isinstance(grad, DTensor) else grad
 
     def _add_up(self, gradients: list[Tensor]) -> None:
-        """Shares were added by the backward pass; only whole tensors are left to add."""
-        self.world.add([g for n, g in zip(self._names, gradients, strict=True) if not self._is_share(n)])
-
-    def _is_share(self, name: str) -> bool:
-        return isinstance(self._sources[name], DTensor)
-
-    def _norm(self, gradients: dict[str, Tensor]) -> float:
-        squares = [0.0, 0.0]  # of shares, of whole tensors
-        for name, gradient in gradients.items():
-            squares[0 if self._is_share(name) else 1] += float(gradient.double().square().sum())
-        return math.sqrt(self.world.add_numbers(squares[:1])[0] + squares[1])
+        """Add what is whole: parts were added by the backward pass."""
+        self.world.add(
+            [g for n, g in zip(self._names, gradients, strict=True) if not self.shares.is_share(n)]
+        )

@@ -6,8 +6,9 @@ thread; their gradients are added in a fixed order, so the result does not depen
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +51,9 @@ class Scaler:
 
 
 @dataclass(slots=True)
-class _Part:
+class Part:
+    """What one micro-batch gave."""
+
     loss: float
     gradients: list[Tensor]
     values: dict[str, float]
@@ -62,7 +65,7 @@ class Stepper:
     `lanes` parts run at the same time. Use from one thread only.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything it uses is passed in
         self, learner: Learner, method: Method, adapter: Adapter, optimizer: Optimizer, *,
         seed: int, lanes: int = 1, total: int = 0, world: World | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -94,13 +97,13 @@ class Stepper:
         weight = max(1.0, sum(self.method.weight(p) for p in parts))
         self.learner.model.train()
 
-        def work(index: int) -> _Part:
-            return self._part(step, index, parts[index], weight)
+        def work(index: int) -> Part:
+            return self._part(step, index, parts[max(index, 0)], weight)
 
         total = 0.0
         gradients: list[Tensor] = []
         values: dict[str, float] = {}
-        for part in self._map(work, self.world.mine(range(len(parts)))):
+        for part in self._map(work, self._share(len(parts))):
             total += part.loss
             gradients = _add(gradients, part.gradients)
             for name, value in part.values.items():
@@ -121,10 +124,15 @@ class Stepper:
 
         def work(index: int) -> float:
             with torch.no_grad(), self.learner.draw(0, 0, active=False):
-                return float(self.method.loss(self.learner, parts[index]).total)
+                loss = float(self.method.loss(self.learner, parts[max(index, 0)]).total)
+                return loss if index >= 0 else 0.0
 
-        total: float = sum(self._map(work, self.world.mine(range(len(parts)))))
+        total: float = sum(self._map(work, self._share(len(parts))))
         return self.world.add_numbers([total])[0] / weight
+
+    def _share(self, count: int) -> list[int]:
+        """Return which of `count` micro-batches this process computes; -1: one that counts nothing."""
+        return self.world.mine(range(count))
 
     def _map(self, work: Callable[[int], Any], which: Sequence[int]) -> Any:  # Any: an iterator
         return map(work, which) if self._pool is None else self._pool.map(work, which)
@@ -138,15 +146,17 @@ class Stepper:
         if not gradients:
             gradients = [torch.zeros_like(p, dtype=torch.float32) for p in self._parameters]
         gradients = [g.float() for g in gradients]
-        self.world.add(gradients)
+        self._add_up(gradients)
         names = self.world.union(values)
         summed = self.world.add_numbers([total, *(values.get(n, 0.0) for n in names)])
         return summed[0], gradients, dict(zip(names, summed[1:], strict=True))
 
-    def _part(self, step: int, index: int, columns: Columns, weight: float) -> _Part:
-        with self.learner.draw(self._seed, step * _PARTS + index):
-            if self._pool is None:  # layers of the model itself that draw from torch's generator
-                torch.default_generator.manual_seed((self._seed * 31 + step) * _PARTS + index)
+    def _add_up(self, gradients: list[Tensor]) -> None:
+        """Replace gradients by their sums over all processes."""
+        self.world.add(gradients)
+
+    def _part(self, step: int, index: int, columns: Columns, weight: float) -> Part:
+        with self._draw(step, index):
             loss = self.method.loss(self.learner, columns)
             scaled = loss.total * (self.scaler.scale / weight)
             found = torch.autograd.grad(scaled, self._parameters, allow_unused=True)
@@ -154,7 +164,15 @@ class Stepper:
             torch.zeros_like(p, dtype=torch.float32) if g is None else g
             for g, p in zip(found, self._parameters, strict=True)
         ]
-        return _Part(float(loss.total.detach()), gradients, loss.values)
+        return Part(float(loss.total.detach()), gradients, loss.values)
+
+    @contextmanager
+    def _draw(self, step: int, index: int) -> Iterator[None]:
+        """Let everything random of one micro-batch come from its number."""
+        with self.learner.draw(self._seed, step * _PARTS + index):
+            if self._pool is None:  # layers of the model itself that draw from torch's generator
+                torch.default_generator.manual_seed((self._seed * 31 + step) * _PARTS + index)
+            yield
 
     def _add_penalty(self, gradients: list[Tensor], values: dict[str, float]) -> None:
         """Add the gradient of the adapter's own penalty, once per step."""
@@ -178,7 +196,7 @@ class Stepper:
         norm = self.optimizer.step(named, lr)
         finite = math.isfinite(norm)
         if finite:
-            weights = self.optimizer.weights()
+            weights = {n: m.detach() for n, m in self.optimizer.masters.items()}
             done = Step(self.learner.model, weights, named, step + 1, self.total)
             if self.adapter.after_step(done):
                 self.optimizer.publish()

@@ -25,16 +25,17 @@ class World:
 
     rank: int = 0
     size: int = 1
+    sharded: bool = False  # layers are spread over the processes: training/sharded
 
     @classmethod
-    def join(cls) -> "World":
+    def join(cls, *, sharded: bool = False) -> "World":
         """Join the world that torchrun's variables name, or be alone when there are none."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls()
         if not dist.is_initialized():
             dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        return cls(dist.get_rank(), size)
+        return cls(dist.get_rank(), size, sharded)
 
     @property
     def leads(self) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class AdamW(Optimizer):
     """torch's fused kernel over all weights of a group at once."""
 
+    by_element = True
     state_bytes = 8.0
 
     def fresh(self, name: str, master: "Tensor") -> "dict[str, Tensor]":

@@ -19,6 +19,7 @@ else:
 class Lion(Optimizer):
     """One moment; half of AdamW's state."""
 
+    by_element = True
     state_bytes = 4.0
     betas = (0.9, 0.99)  # the paper's, section 4.1
 

@@ -19,6 +19,7 @@ else:
 class SGD(Optimizer):
     """Weights follow a running sum of gradients."""
 
+    by_element = True
     state_bytes = 4.0
 
     def fresh(self, name: str, master: "Tensor") -> "dict[str, Tensor]":

@@ -114,7 +114,6 @@ def shard(model: Any, world: World) -> None:  # Any: a transformers model
         main = next(p.dtype for p in layer.parameters() if not p.requires_grad or p.ndim > 1)
         beside = {p for n, p in layer.named_parameters() if p.dtype != main or ".lora_" in n}
         fully_shard(layer, mesh=mesh, ignored_params=beside)
-        layer.set_gradient_divide_factor(1.0)  # the loop divides by the step's weight itself
 
 
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
@@ -156,7 +155,11 @@ class ShardedStepper(Stepper):
         grad, source.grad = source.grad, None
         if grad is None:
             return torch.zeros_like(self.optimizer.parameters[name], dtype=torch.float32)
-        return grad.to_local() if isinstance(grad, DTensor) else grad
+        if not isinstance(grad, DTensor):
+            return grad
+        # The hooks average over the processes (gloo knows no other factor); a step is a sum.
+        summed: Tensor = grad.to_local().mul_(self.world.size)
+        return summed
 
     def _add_up(self, gradients: list[Tensor]) -> None:
         """Add what is whole: parts were added by the backward pass."""

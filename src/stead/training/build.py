@@ -55,7 +55,12 @@ def build(
     adapter.wrap(loaded.model, lowrank, trainer.seed)
     learner = Learner(
         loaded,
-        LearnerOptions(number(trainer.logits_chunk, _CHUNK), trainer.gradient_checkpointing),
+        LearnerOptions(
+            number(trainer.logits_chunk, _CHUNK),
+            trainer.gradient_checkpointing,
+            label_smoothing=trainer.label_smoothing,
+            neftune_alpha=trainer.neftune_alpha,
+        ),
     )
     train = Columns(prepared, "train", method.columns)
     held_out = Columns(prepared, "eval", method.columns) if prepared.splits.get("eval") else None

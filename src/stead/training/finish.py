@@ -20,6 +20,7 @@ from stead.training.resume import print_of
 def finish(parts: Parts, run: Run) -> dict[str, Any]:
     """Write `final/`, then `result.json`."""
     losses = parts.log.losses()
+    _choose(parts)
     result = {
         "run": parts.run_dir.name,
         "out": str(parts.run_dir),
@@ -31,7 +32,7 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         "tokens_per_s": round((run.tokens - parts.tokens) / max(run.seconds, 1e-9), 1),
         "final_loss": losses[-1],
         "mean_loss": sum(losses) / len(losses),
-        "eval_loss": parts.callbacks["evaluate"].state()["last"],
+        **_judged(parts, run),
         "peak_rss_mib": peak_rss_mib(),
         "resume_level": _lowest(parts.resumes),
     }
@@ -41,6 +42,25 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
     files.write_json(parts.run_dir / "result.json", result)
     parts.emit(Saved(stage="train", path=str(final), what=parts.adapter.kind))
     return result
+
+
+def _choose(parts: Parts) -> None:
+    """Put the weights that a callback prefers to the last ones into the model."""
+    for callback in parts.callbacks.values():
+        chosen = callback.weights()
+        if chosen is not None:
+            parts.optimizer.put(chosen)
+
+
+def _judged(parts: Parts, run: Run) -> dict[str, Any]:
+    """Return the held-out loss of the weights that are written, and why there are no others."""
+    found: dict[str, Any] = {"eval_loss": parts.callbacks["evaluate"].state()["last"]}
+    if "best" in parts.callbacks:
+        best = parts.callbacks["best"].state()
+        found |= {"eval_loss": best["loss"], "best_step": best["step"]}
+    if run.stop is not None:
+        found["stopped"] = run.stop
+    return found
 
 
 def _fill(parts: Parts, folder: Path, result: dict[str, Any]) -> None:

@@ -190,7 +190,7 @@ class TrainerSection(Section):
         default=None,
         description="decay of a running mean of the weights, which is evaluated and written instead",
     )
-    trackers: tuple[Annotated[str, Registered("callback")], ...] | Auto = Field(
+    trackers: tuple[Annotated[str, Registered("tracker")], ...] | Auto = Field(
         default="auto",
         description="who else is told of every step: tensorboard, mlflow, wandb; "
         "auto: TensorBoard when it is installed",

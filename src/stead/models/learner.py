@@ -15,7 +15,8 @@ from torch import Tensor
 from stead.core.errors import ModelError
 from stead.models import attention, fused
 from stead.models.loss import Head, cross_entropy_sum, token_log_probs
-from stead.models.lowrank import Draw, set_draw
+from stead.models.lowrank import Draw, current_draw, set_draw
+from stead.models.noise import noisy
 from stead.models.segments import Segments
 from stead.values import LoadedModel
 
@@ -48,11 +49,13 @@ class FlatBatch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LearnerOptions:
-    """How the forward pass is run; None of it changes what is computed beyond rounding."""
+    """How the forward pass is run; the last two change what is learnt, the others only rounding."""
 
     chunk: int = 256
     checkpointing: bool = False
     fuse: bool = True
+    label_smoothing: float = 0.0  # while training only: held-out losses stay comparable
+    neftune_alpha: float = 0.0  # likewise
 
 
 class Learner:
@@ -136,8 +139,9 @@ class Learner:
         place = (labels != IGNORED).nonzero().squeeze(1)
         hidden = self.hidden(batch).index_select(0, place)
         count = place.shape[0]
+        smoothing = self.options.label_smoothing if self.model.training else 0.0
         return cross_entropy_sum(
-            hidden, self.head, labels.index_select(0, place), self.options.chunk
+            hidden, self.head, labels.index_select(0, place), self.options.chunk, smoothing
         ), count
 
     def label_log_probs(self, batch: FlatBatch) -> tuple[Tensor, Tensor]:
@@ -160,8 +164,16 @@ class Learner:
         return torch.as_tensor(values).to(self.loaded.device)
 
     def _forward(self, tokens: Tensor, positions: Tensor, segments: Segments) -> Tensor:
+        draw = current_draw()
+        given = {"input_ids": tokens[None]}
+        if self.options.neftune_alpha and draw.active:
+            embedded = self.model.get_input_embeddings()(tokens)
+            alpha = self.options.neftune_alpha
+            given = {
+                "inputs_embeds": noisy(embedded, positions, segments.starts, alpha, draw)[None]
+            }
         out = self._decoder(
-            input_ids=tokens[None], position_ids=positions[None], use_cache=False, segments=segments
+            **given, position_ids=positions[None], use_cache=False, segments=segments
         )
         hidden: Tensor = out.last_hidden_state[0]
         return hidden

@@ -48,7 +48,7 @@ class _Draft:
         self.reasons[key] = reason
 
 
-def plan(
+def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     source: RunConfig | Mapping[str, Any] | Path | None,
     *,
     inspect: Inspect,
@@ -58,12 +58,13 @@ def plan(
     origin: str = "call",
     home: Home | None = None,
     allow: Collection[str] = (),
+    trackers: tuple[tuple[str, ...], str] = ((), "default"),
 ) -> Plan:
     """Settle everything about a run.
 
     `survey(config, model, longest)` counts the rows, cut at `longest` tokens. `home` holds the
     records of finished runs that correct the forecast; None: no correction. `allow` names refusals
-    that are overridden: "memory", "disk", "length".
+    that are overridden: "memory", "disk", "length". `trackers` is what "auto" means here, and why.
     Raises: ConfigError, NotFound, DataError, ModelError; ResourceError("not-enough-memory" |
     "not-enough-disk") with the setting that helps.
     """
@@ -75,6 +76,7 @@ def plan(
     longest = _longest(draft, allow)
     data = survey(draft.config, model, longest)
     _fit_data(draft, data, longest)
+    draft.settle("trainer.trackers", *trackers)
     config = RunConfig.model_validate(draft.config.model_dump(mode="json"))
     made = Plan(
         config=config,

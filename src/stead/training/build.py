@@ -58,10 +58,13 @@ def build(
     learner = Learner(
         loaded,
         LearnerOptions(
-            number(trainer.logits_chunk, _CHUNK), trainer.gradient_checkpointing,
+            number(trainer.logits_chunk, _CHUNK),
+            trainer.gradient_checkpointing,
+            label_smoothing=trainer.label_smoothing,
+            neftune_alpha=trainer.neftune_alpha,
             fuse=not world.sharded,
         ),
-    )  # fmt: skip
+    )
     train = Columns(prepared, "train", method.columns)
     held_out = Columns(prepared, "eval", method.columns) if prepared.splits.get("eval") else None
     tools = Tools(learner, loaded, adapter, train, held_out, 1 if world.sharded else _lanes(loaded),
@@ -73,7 +76,7 @@ def build(
     steps = Steps(planner, trainer.epochs, micro, trainer.max_steps, method.repeat)
     shares = Shares(world)
     if world.sharded:
-        check(method, adapter, OPTIMIZERS.get(trainer.optimizer), trainer.optimizer)
+        check(method, adapter, OPTIMIZERS.get(trainer.optimizer), trainer)
         shard(loaded.model, world)
     named = [*learner.trained(), *((f"method.{n}", p) for n, p in method.parameters().items())]
     optimizer = OPTIMIZERS.create(

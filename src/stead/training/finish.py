@@ -23,6 +23,7 @@ from stead.training.sharded import whole_state
 
 def finish(parts: Parts, run: Run) -> dict[str, Any]:
     """Write `final/`, then `result.json`."""
+    _choose(parts)
     model = _model(parts)
     if not parts.world.leads:
         parts.world.wait()
@@ -40,7 +41,7 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         "tokens_per_s": round((run.tokens - parts.tokens) / max(run.seconds, 1e-9), 1),
         "final_loss": losses[-1],
         "mean_loss": sum(losses) / len(losses),
-        "eval_loss": parts.callbacks["evaluate"].state()["last"],
+        **_judged(parts, run),
         "peak_rss_mib": peak_rss_mib(),
         "resume_level": _lowest(parts.resumes),
         "processes": parts.world.size,
@@ -52,6 +53,25 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
     parts.world.wait()
     parts.emit(Saved(stage="train", path=str(final), what=parts.adapter.kind))
     return result
+
+
+def _choose(parts: Parts) -> None:
+    """Put the weights that a callback prefers to the last ones into the model."""
+    for callback in parts.callbacks.values():
+        chosen = callback.weights()
+        if chosen is not None:
+            parts.optimizer.put(chosen)
+
+
+def _judged(parts: Parts, run: Run) -> dict[str, Any]:
+    """Return the held-out loss of the weights that are written, and why there are no others."""
+    found: dict[str, Any] = {"eval_loss": parts.callbacks["evaluate"].state()["last"]}
+    if "best" in parts.callbacks:
+        best = parts.callbacks["best"].state()
+        found |= {"eval_loss": best["loss"], "best_step": best["step"]}
+    if run.stop is not None:
+        found["stopped"] = run.stop
+    return found
 
 
 def _fill(parts: Parts, model: Any, folder: Path, result: dict[str, Any]) -> None:

@@ -140,6 +140,11 @@ class Parts:
         return self.shares.world
 
     @property
+    def own_dir(self) -> Path:
+        """Where this process may write without asking the others; the run folder, for the leader."""
+        return self.run_dir if self.world.leads else self.run_dir / f".rank-{self.world.rank}"
+
+    @property
     def lanes(self) -> int:
         """How many micro-batches run side by side."""
         return self.tools.lanes

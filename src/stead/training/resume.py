@@ -6,27 +6,22 @@ Knows nothing about the loop.
 from pathlib import Path
 from typing import Any
 
-from stead.config.kinds import registry
 from stead.core import files
 from stead.core.errors import ConfigError
 from stead.core.events import Note
-from stead.core.registry import Registry
 from stead.models import checkpoint
-from stead.training import fingerprint
-from stead.training.build import number
-from stead.training.callback import Callback, Run
+from stead.training import fingerprint, watching
+from stead.training.callback import Run
 from stead.training.method import Kept
 from stead.training.parts import Parts, Resume, TrainerSettings
 
-CALLBACKS: Registry[Callback] = registry("callback")
-
-_CHECKPOINTS_PER_RUN = 10
 _GROUPS = ("model", "optimizer", "extra")
+_NO_MATTER = ("keep", "log_every", "trackers")  # settings that change no bit of the result
 
 
 def print_of(parts: Parts) -> dict[str, Any]:
     """Return the fingerprint: everything that must be equal for the same bits."""
-    names = [n for n in dir(TrainerSettings) if n[0] != "_" and n not in ("keep", "log_every")]
+    names = [n for n in dir(TrainerSettings) if n[0] != "_" and n not in _NO_MATTER]
     config = {n: getattr(parts.trainer, n) for n in names} | {
         "method": dict(parts.learning.method_config, type=parts.learning.method),
         "adapter": dict(parts.learning.adapter_config, type=parts.learning.adapter),
@@ -45,14 +40,7 @@ def print_of(parts: Parts) -> dict[str, Any]:
 
 def resume_run(parts: Parts, resume: Resume) -> None:
     """Go back to the newest good checkpoint, or start at the beginning and say so."""
-    every = parts.trainer.checkpoint_every
-    every = number(every, max(1, parts.steps.total // _CHECKPOINTS_PER_RUN))
-    parts.callbacks = {
-        "guard": CALLBACKS.create("guard"),
-        "evaluate": CALLBACKS.create("evaluate", every=parts.trainer.eval_every),
-        "progress": CALLBACKS.create("progress", every=parts.trainer.log_every),
-        "checkpoint": CALLBACKS.create("checkpoint", every=every),
-    }
+    parts.callbacks = watching.callbacks(parts)
     with parts.world.first():  # damaged folders are set aside by one of us
         found = checkpoint.newest(parts.checkpoints, parts.emit)
     if resume is False:
@@ -85,8 +73,6 @@ def _restore(parts: Parts, path: Path, allowed: str, found: Any) -> None:
     parts.stepper.scaler.scale = state.values["scaler"]["scale"]
     parts.stepper.scaler.good = state.values["scaler"]["good"]
     parts.log.rewind(state.values["log"])
-    for name, callback in parts.callbacks.items():
-        callback.restore(state.values["callbacks"][name])
     parts.start, parts.tokens = found.step, state.values["tokens"]
     parts.resumes = list(state.values["resumes"])
     if level != "exact":
@@ -96,12 +82,13 @@ def _restore(parts: Parts, path: Path, allowed: str, found: Any) -> None:
 
 
 def _restore_extra(parts: Parts, state: checkpoint.State) -> None:
-    method, adapter = ({}, {})  # type: tuple[dict[str, Any], dict[str, Any]]
+    owned: dict[str, dict[str, Any]] = {"method": {}, "adapter": {}, "callback": {}}
     for name, tensor in state.tensors["extra"].items():
         owner, own = name.split(".", 1)
-        (method if owner == "method" else adapter)[own] = tensor
-    parts.adapter.restore(adapter, state.values["adapter"])
-    parts.method.restore(Kept(method, state.values["method"]))
+        owned[owner][own] = tensor
+    parts.adapter.restore(owned["adapter"], state.values["adapter"])
+    parts.method.restore(Kept(owned["method"], state.values["method"]))
+    watching.restore(parts.callbacks, state.values["callbacks"], owned["callback"])
 
 
 def save(parts: Parts, run: Run) -> None:
@@ -120,6 +107,7 @@ def save(parts: Parts, run: Run) -> None:
     }
     extra = {f"method.{n}": t for n, t in method.tensors.items()}
     extra |= {f"adapter.{n}": t for n, t in tensors_of_adapter.items()}
+    extra |= watching.tensors(parts.callbacks)
     tensors = {
         "model": parts.shares.whole(parts.optimizer.weights()), "optimizer": parts.shares.whole(parts.optimizer.state()), "extra": extra,
     }  # fmt: skip

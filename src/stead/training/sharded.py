@@ -81,15 +81,19 @@ def _local(parameter: nn.Parameter) -> nn.Parameter:
     return nn.Parameter(parameter.to_local().detach(), requires_grad=parameter.requires_grad)
 
 
-def check(method: Method, adapter: Adapter, optimizer: Any, name: str) -> None:  # Any: a class
+def check(
+    method: Method, adapter: Adapter, optimizer: Any, trainer: Any
+) -> None:  # Any: a class; settings
     """Refuse what needs whole weights. Raises: ConfigError("not-sharded")."""
     why = None
-    if method.rollout:
+    if trainer.ema is not None or trainer.keep_best:
+        why = "trainer.ema and trainer.keep_best keep whole weights"
+    elif method.rollout:
         why = "the method writes answers while it trains"
     elif type(adapter).after_step is not Adapter.after_step:
         why = "the adapter changes weights between steps"
     elif not optimizer.by_element:
-        why = f"the optimizer {name!r} looks at whole matrices"
+        why = f"the optimizer {trainer.optimizer!r} looks at whole matrices"
     if why is not None:
         raise ConfigError(
             "not-sharded", f"launch.sharding is full, but {why}; whole weights are in no process",

@@ -62,6 +62,11 @@ class TokenStore:
         """Tokens of each row, int32."""
         return np.diff(self._offsets).astype(np.int32)
 
+    @property
+    def flat(self) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+        """Offsets, tokens and mask of all rows, views of the files."""
+        return self._offsets, self._tokens, self._mask
+
     def tokens(self, i: int) -> "np.ndarray[Any, Any]":
         """The row's ids, uint32, a view of the file."""
         return self._tokens[self._offsets[i] : self._offsets[i + 1]]

@@ -65,6 +65,9 @@ class Model(Protocol):
     def label_log_probs(self, batch: Flat) -> "tuple[torch.Tensor, torch.Tensor]":
         """Return log-probabilities of the labels, and their places in the batch."""
 
+    def draw(self, seed: int, step: int, *, active: bool = True) -> AbstractContextManager[None]:
+        """Let dropout of this thread come from (seed, step); inactive: no dropout at all."""
+
 
 class Store(Protocol):
     """The prepared rows of one split; `training/batches` is the real one."""
@@ -106,6 +109,10 @@ class Tools(Protocol):
     @property
     def loaded(self) -> Any:  # Any: values.LoadedModel
         """The values.LoadedModel behind it."""
+
+    @property
+    def adapter(self) -> Any:  # Any: models/adapter.Adapter
+        """The models/adapter.Adapter that was put on it."""
 
     @property
     def train(self) -> Store:

@@ -9,7 +9,7 @@ from typing import Any
 
 from stead.core import files, manifest
 from stead.core.events import Saved
-from stead.models import checkpoint, lowrank
+from stead.models import checkpoint, layers
 from stead.models.adapter import Origin
 from stead.training import fingerprint
 from stead.training.callback import Run, peak_rss_mib
@@ -47,7 +47,7 @@ def _fill(parts: Parts, folder: Path, result: dict[str, Any]) -> None:
     origin = Origin(parts.loaded.folder, str(parts.lineage.get("base_hash", "")), parts.lineage)
     with checkpoint.translated(folder):
         parts.stepper.close()  # weights are plain tensors again
-        parts.adapter.save(parts.loaded.model, lowrank, folder, origin)
+        parts.adapter.save(parts.loaded.model, layers, folder, origin)
         parts.method.save(folder)
     result["weights_sha256"] = _weights_hash(folder)
     stead = {

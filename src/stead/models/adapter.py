@@ -44,7 +44,7 @@ class Step:
 
 
 class Layers(Protocol):
-    """What can be put into a model; `models/lowrank` has the real ones."""
+    """What can be put into a model; `models/layers` has the real ones."""
 
     def detect_targets(self, model: "torch.nn.Module", wanted: str | tuple[str, ...]) -> list[str]:
         """Return the full names of the linear layers meant by `wanted`."""
@@ -54,6 +54,18 @@ class Layers(Protocol):
         dropout: float, seed: int,
     ) -> None:  # fmt: skip
         """Put a trainable product B·A beside each named linear layer."""
+
+    def add_prompt(self, model: "torch.nn.Module", prompt: Any) -> None:
+        """Put trainable virtual tokens (`models/prompt_adapter.Prompt`) before every row."""
+
+    def set_prompt(self, model: "torch.nn.Module", vectors: "torch.Tensor", *, keys: bool) -> None:
+        """Put finished virtual tokens before every row."""
+
+    def prompt_vectors(self, model: "torch.nn.Module") -> "torch.Tensor":
+        """Return the model's virtual tokens."""
+
+    def prompt_dims(self, model: "torch.nn.Module", *, keys: bool) -> Any:  # Any: prompts.Dims
+        """Return the sizes that belong beside saved virtual tokens."""
 
     def read_tensors(self, path: Path) -> "dict[str, torch.Tensor]":
         """Read a safetensors file."""
@@ -77,6 +89,7 @@ class Adapter(ABC):
     config: AdapterConfig
     requires: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[str] = "adapter"  # what `save` writes: "adapter" or "model"
+    default_lr: ClassVar[float | None] = None  # where the method's own rate would not do
     can_switch_off: ClassVar[bool] = False  # layers obey `lowrank.Draw.plain`
 
     def __init__(self, config: AdapterConfig) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from stead.models import cache as kv
+from stead.models import virtual
 from stead.models.row import Row
 from stead.models.sample import pick
 from stead.values import LoadedModel
@@ -97,6 +98,9 @@ class Batch:
         longest = len(waiting[-1].prompt)
         most = max(1, _READ_TOKENS.get(self._loaded.device.type, 1024) // longest)
         count = min(free, most if self._plain else free)
+        if not self._plain and virtual.length(self._model):
+            # Padding between virtual tokens and a prompt would count in a sliding window.
+            count = min(count, sum(len(r.prompt) == longest for r in waiting))
         group = [waiting.pop() for _ in range(min(count, len(waiting)))]
         return group
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stead.core.errors import ModelError
-from stead.models import attention, fused
+from stead.models import attention, fused, virtual
 from stead.models.loss import Head, cross_entropy_sum, token_log_probs
 from stead.models.lowrank import Draw, current_draw, set_draw
 from stead.models.noise import noisy
@@ -79,7 +79,11 @@ class Learner:
     def open(self) -> None:
         """Make the model compute packed rows; the constructor does it."""
         self.model.set_attn_implementation(attention.NAME)
-        self.fused = fused.install(self.model) if self.options.fuse else []
+        self.fused = (
+            fused.install(self.model)
+            if self.options.fuse and not virtual.has_keys(self.model)
+            else []
+        )
         if self.options.checkpointing:
             _checkpointing(self.model, "enable")
 

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from stead.config.kinds import registry
 from stead.core import files, lazy
 from stead.core.errors import ModelError, NotFound
-from stead.models import lowrank
+from stead.models import layers
 from stead.values import LoadedModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,14 +63,24 @@ def load_model(
 
 
 def attach(loaded: LoadedModel, adapter: Path) -> None:
-    """Put a saved LoRA adapter onto a loaded base. Raises: ModelError("adapter-mismatch")."""
+    """Put a saved adapter onto a loaded base.
+
+    Raises: ModelError("adapter-mismatch" | "adapter-unsupported"); NotFound("no-adapter").
+    """
     known = registry("adapter")
     for name in known.names():
         config = known.get(name).read(adapter)
         if config is not None:
-            known.create(name, config=config).attach(loaded.model, lowrank, adapter)
+            known.create(name, config=config).attach(loaded.model, layers, adapter)
             loaded.adapter = adapter
             return
+    path = adapter / "adapter_config.json"
+    if path.is_file():
+        kind = files.read_json(path).get("peft_type")
+        raise ModelError(
+            "adapter-unsupported",
+            f"{str(path)!r} has peft_type={kind!r}, which no adapter here computes",
+        )
     raise NotFound("no-adapter", f"{str(adapter)!r} has no adapter_config.json")
 
 

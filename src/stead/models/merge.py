@@ -44,6 +44,7 @@ _PARTS = {
     ".lora_magnitude_vector": "magnitude",
     ".lora_magnitude_vector.weight": "magnitude",
 }
+_PROMPTS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 _UNKNOWN_FIELDS = ("layer_replication", "target_parameters", "megatron_config", "eva_config")
 # Files of a model folder that describe it without being its weights.
 COMPANIONS = (
@@ -102,8 +103,13 @@ def read_config(folder: Path) -> dict[str, Any]:  # Any: JSON values
         raise ModelError("no-adapter", f"{str(folder)!r} has no {CONFIG!r}") from error
     except ValueError as error:
         raise ModelError("no-adapter", f"{str(folder / CONFIG)!r} is not JSON: {error}") from error
-    if config.get("peft_type") != "LORA":
-        kind = config.get("peft_type")
+    kind = config.get("peft_type")
+    if kind in _PROMPTS:
+        raise ModelError(
+            "adapter-type",
+            f"an adapter of type {kind!r} cannot be merged: its virtual tokens are inputs, not weights",
+        )
+    if kind != "LORA":
         raise ModelError("adapter-type", f"an adapter of type {kind!r} cannot be merged, only LORA")
     for name in _UNKNOWN_FIELDS:
         if config.get(name):

@@ -10,6 +10,7 @@ from typing import Literal
 
 from stead.core.errors import ModelError
 from stead.messages import Sampling
+from stead.models import virtual
 from stead.models.detokenize import Decode, Detokenizer, StopText
 from stead.models.sample import Picked, Rule, TopTokens
 from stead.values import LoadedModel
@@ -116,4 +117,5 @@ def decoder(loaded: LoadedModel) -> Decode:
 
 def context_length(loaded: LoadedModel) -> int:
     """Return how many tokens prompt and answer may have together."""
-    return int(getattr(loaded.model.config, "max_position_embeddings", 1 << 30))
+    whole = int(getattr(loaded.model.config, "max_position_embeddings", 1 << 30))
+    return whole - virtual.length(loaded.model)

@@ -28,6 +28,9 @@ def trainable(model: ModelFacts, adapter: Any) -> int:  # Any: an adapter's own 
     An adapter with a rank trains rank × (in + out) of each matrix it is put beside; without a rank
     all weights are trained.
     """
+    own = getattr(adapter, "trained_parameters", None)
+    if own is not None:  # an adapter whose size no rank tells
+        return int(own(model))
     rank = getattr(adapter, "r", None)
     if rank is None:
         return model.parameters

@@ -175,7 +175,10 @@ def _budget(draft: _Draft, data: DataFacts) -> tuple[int, str]:
 def _rate(config: RunConfig) -> tuple[float, str]:
     """Return the learning rate for method and adapter: the method's own, else the table's."""
     method, adapter = config.method.type, config.adapter.type
-    whole = "full" if adapter == "full" else "lora"  # all small adapters take the higher rate
+    kind = registry("adapter").get(adapter)
+    whole = "full" if kind.kind == "model" else "lora"  # all small adapters take the higher rate
+    if kind.default_lr is not None:
+        return float(kind.default_lr), f"default for adapter {adapter}"
     own = getattr(registry("method").get(method), "default_lr", None)
     rates = cost.table()["lr"]
     row = own if own is not None else rates.get(method, rates["other"])

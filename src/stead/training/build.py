@@ -14,7 +14,7 @@ from stead.core.errors import ConfigError, DataError
 from stead.core.events import Emit
 from stead.core.registry import Registry
 from stead.data.pack import plan_batches
-from stead.models import lowrank
+from stead.models import layers
 from stead.models.adapter import Adapter
 from stead.models.learner import Learner, LearnerOptions
 from stead.training.batches import Columns
@@ -54,7 +54,7 @@ def build(
             "wrong-data-kind",
             f"the method {learning.method!r} needs {' or '.join(method.kinds)} rows, the data are {prepared.kind!r}",
         )
-    adapter.wrap(loaded.model, lowrank, trainer.seed)
+    adapter.wrap(loaded.model, layers, trainer.seed)
     learner = Learner(
         loaded,
         LearnerOptions(

@@ -11,7 +11,7 @@ import torch
 
 from stead.core import files, manifest
 from stead.core.events import Saved
-from stead.models import checkpoint, lowrank
+from stead.models import checkpoint, layers
 from stead.models.adapter import Origin
 from stead.models.load import load_model
 from stead.training import fingerprint
@@ -77,7 +77,7 @@ def _judged(parts: Parts, run: Run) -> dict[str, Any]:
 def _fill(parts: Parts, model: Any, folder: Path, result: dict[str, Any]) -> None:
     origin = Origin(parts.loaded.folder, str(parts.lineage.get("base_hash", "")), parts.lineage)
     with checkpoint.translated(folder):
-        parts.adapter.save(model, lowrank, folder, origin)
+        parts.adapter.save(model, layers, folder, origin)
         parts.method.save(folder)
     result["weights_sha256"] = _weights_hash(folder)
     stead = {
@@ -102,7 +102,7 @@ def _model(parts: Parts) -> Any:  # Any: a transformers model
     if not parts.world.leads:
         return None
     plain = load_model(parts.loaded.folder, dtype=_DTYPES[parts.loaded.dtype], device="cpu").model
-    parts.adapter.wrap(plain, lowrank, parts.trainer.seed)
+    parts.adapter.wrap(plain, layers, parts.trainer.seed)
     plain.load_state_dict(state)
     return plain
 

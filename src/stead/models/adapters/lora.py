@@ -104,7 +104,9 @@ class Lora(Adapter):
     @classmethod
     def read(cls, folder: Path) -> LoraConfig | None:
         """Read PEFT's adapter_config.json. Raises: ModelError("adapter-unsupported")."""
-        return read_config(folder) if (folder / CONFIG).is_file() else None
+        path = folder / CONFIG
+        ours = path.is_file() and files.read_json(path).get("peft_type") == "LORA"
+        return read_config(folder) if ours else None
 
     def _peft_config(self, names: list[str], origin: Origin) -> dict[str, Any]:
         return {

@@ -5,6 +5,7 @@ Knows nothing about what is imported. Try: `torch = lazy("torch", extra="train")
 
 import importlib
 import importlib.util
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,10 @@ class _Lazy(ModuleType):
     def __getattr__(self, attribute: str) -> Any:  # Any: attributes of an unknown module
         if attribute.startswith("__") and attribute.endswith("__"):
             raise AttributeError(attribute)  # inspection must not trigger the import
-        return getattr(load(self.__name__, extra=self.__dict__["_stead_extra"]), attribute)
+        there = sys.modules.get(self.__name__)  # importing again would take ten times as long
+        if there is None:
+            there = load(self.__name__, extra=self.__dict__["_stead_extra"])
+        return getattr(there, attribute)
 
 
 def lazy(name: str, *, extra: str) -> Any:  # Any: stands for the module itself

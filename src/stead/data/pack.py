@@ -7,6 +7,7 @@ resume needs no saved sampler.
 Shapes: T tokens of a batch, S sequences in it.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,11 @@ def _mix(value: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     return value ^ (value >> np.uint64(31))
 
 
+def _mixed(n: int, key: int) -> "np.ndarray[Any, Any]":
+    """Return the numbers below `n` in an order that `key` decides; for the few batches of a window."""
+    return np.argsort(_mix(np.arange(n, dtype=np.uint64) ^ np.uint64(key)), kind="stable")
+
+
 def plan_batches(
     lengths: "np.ndarray[Any, Any] | Sequence[int]",
     *,
@@ -149,8 +155,9 @@ def plan_batches(
     for number, window in enumerate(_windows(order, sizes, batch_tokens)):
         alike = window[np.argsort(sizes[window], kind="stable")]
         filled = _fill(alike, sizes, batch_tokens)
-        mixed = permutation(seed, seeds.stream(seed, epoch, f"window-{number}") >> 1, len(filled))
-        batches += [filled[i] for i in mixed]
+        batches += [
+            filled[i] for i in _mixed(len(filled), seeds.stream(seed, epoch, f"window-{number}"))
+        ]
     return batches
 
 
@@ -173,12 +180,12 @@ def _fill(
     order: "np.ndarray[Any, Any]", sizes: "np.ndarray[Any, Any]", batch_tokens: int
 ) -> "list[np.ndarray[Any, Any]]":
     """Take rows in order until the next one would pass the budget."""
-    ends = np.cumsum(sizes[order])
+    ends = np.cumsum(sizes[order]).tolist()  # a list: bisect is ten times as fast on it
     batches = []
     low = 0
     while low < len(order):
         base = ends[low - 1] if low else 0
-        high = max(low + 1, int(np.searchsorted(ends, base + batch_tokens, side="right")))
+        high = max(low + 1, bisect_right(ends, base + batch_tokens, low))
         batches.append(order[low:high])
         low = high
     return batches

@@ -1,5 +1,6 @@
 """The whole stage: rows to a committed folder; splits, drops, invariants, repetition."""
 
+import gc
 import json
 import tracemalloc
 from collections import Counter
@@ -348,6 +349,7 @@ def test_memory_is_flat_in_rows(write, model, tmp_path):
                 json.dumps({"prompt": f"q {i}", "completion": "a" * 30}) for i in range(rows)
             ),
         )
+        gc.collect()  # what waits to be collected would count as needed
         tracemalloc.start()
         prepare(Section(path), model, tmp_path / str(rows))
         _, found = tracemalloc.get_traced_memory()

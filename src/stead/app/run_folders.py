@@ -152,7 +152,9 @@ def _state(folder: Path, events: list[Json]) -> tuple[State, str | None]:
     if is_running(folder):
         return "running", None
     last = next((e for e in reversed(events) if e.get("stage") == "train" and e["event"] in _ENDS), None)  # fmt: skip
-    if last is None or last["event"] == "started":  # nothing was said, or a resumed run was killed after it had begun
+    if (
+        last is None or last["event"] == "started"
+    ):  # nothing was said, or a resumed run was killed after it had begun
         done = (folder / "result.json").is_file() and (folder / "final").is_dir()
         if done and not (folder / EVENTS).is_file():  # trained inside a program, without events
             return "finished", None

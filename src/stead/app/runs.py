@@ -4,6 +4,7 @@ Knows nothing about training or models; the worker is a process of its own, so t
 and the server stay light and a run survives them.
 """
 
+import os
 import signal
 import time
 import uuid
@@ -12,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from stead.config.kinds import registry
-from stead.core import files, process
-from stead.core.errors import Interrupted, ProcessError, from_dict
+from stead.core import files, lease, process
+from stead.core.errors import Interrupted, ProcessError, TrainingError, from_dict
 from stead.core.events import AnyEvent, Emit, Failed, Finished, follow, ignore
 from stead.launch.launcher import WORKER, Launcher, LaunchSettings
 
 JOB = "job.json"
 EVENTS = "events.jsonl"
 LOG = "worker.log"
+ALIVE = ".worker"  # held by the worker as long as it lives
+_TRACKERS = ("WANDB_", "MLFLOW_")  # a tracker's own variables say where it writes
 _POLL_S = 0.05
 _GRACE_S = 30.0
 
@@ -40,10 +43,18 @@ def launch(
     """Run `pipeline.<verb>(**spec)` in a worker process and return its result.
 
     `folder` gets job.json, events.jsonl and worker.log; events go to `emit` as they happen.
-    Raises: the worker's own error, rebuilt; ProcessError("worker-died") when it ended without one;
-    Interrupted after Ctrl-C, once the worker has saved and stopped.
+    Raises: TrainingError("run-held") when another worker is there; the worker's own error, rebuilt;
+    ProcessError("worker-died") when it ended without one; Interrupted after Ctrl-C, once the worker
+    has saved and stopped.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    busy = lease.holder(folder / ALIVE)
+    if busy is not None:
+        raise TrainingError(
+            "run-held",
+            f"process {busy} is working in {str(folder)!r}",
+            hint=f"stead runs follow {folder}",
+        )
     files.write_json(folder / JOB, {"verb": verb, "spec": spec})
     events = folder / EVENTS
     offset = events.stat().st_size if events.exists() else 0
@@ -62,6 +73,17 @@ def launch(
         raise Interrupted("interrupted", f"the {verb} was stopped; what it saved stays") from error
     finally:
         child.stop()
+
+
+def train(
+    spec: dict[str, Any],  # Any: JSON arguments of the verb
+    folder: Path,
+    emit: Emit = ignore,
+    where: LaunchSettings | None = None,
+) -> dict[str, Any]:
+    """Train in a worker that knows where our trackers write: `launch` with their variables."""
+    found = {k: v for k, v in os.environ.items() if k.startswith(_TRACKERS)}
+    return launch("train", spec, folder, emit, found, where)
 
 
 def _command(job: Path, where: LaunchSettings | None) -> list[str]:

@@ -22,6 +22,7 @@ from stead.models.load import load_model
 from stead.pipeline.evaluate import Question, evaluate
 from stead.planning import history
 from stead.planning.plan import Plan
+from stead.store import run_index
 from stead.training.fit import fit
 from stead.training.parts import Resume
 from stead.training.world import World
@@ -83,6 +84,7 @@ def train(
     world = World() if world is None else world
     with world.first():
         if world.leads:
+            run_index.register(Home.find().ensure(), out)
             _write_request(plan, out)
         prepared = prepare(plan, emit=emit)
     with lease.hold(Path(plan.model["path"]), "train"):  # `stead model remove` waits for us

@@ -88,7 +88,7 @@ def _restore_extra(parts: Parts, state: checkpoint.State) -> None:
         owned[owner][own] = tensor
     parts.adapter.restore(owned["adapter"], state.values["adapter"])
     parts.method.restore(Kept(owned["method"], state.values["method"]))
-    watching.restore(parts.callbacks, state.values["callbacks"], owned["callback"])
+    watching.restore(parts, state.values["callbacks"], owned["callback"])
 
 
 def save(parts: Parts, run: Run) -> None:
@@ -107,7 +107,7 @@ def save(parts: Parts, run: Run) -> None:
     }
     extra = {f"method.{n}": t for n, t in method.tensors.items()}
     extra |= {f"adapter.{n}": t for n, t in tensors_of_adapter.items()}
-    extra |= watching.tensors(parts.callbacks)
+    extra |= watching.tensors(parts)
     tensors = {
         "model": parts.shares.whole(parts.optimizer.weights()), "optimizer": parts.shares.whole(parts.optimizer.state()), "extra": extra,
     }  # fmt: skip

@@ -58,19 +58,19 @@ def _tracked(parts: Parts) -> Tracked:
     return Tracked(parts.run_dir.name if name is None else str(name), parts.run_dir, settings)
 
 
-def tensors(callbacks: Mapping[str, Callback]) -> dict[str, Any]:  # Any: torch.Tensor
-    """Return every callback's tensors, named "callback.<name>/<tensor>"."""
+def tensors(parts: Parts) -> dict[str, Any]:  # Any: torch.Tensor
+    """Return every callback's tensors, whole, named "callback.<name>/<tensor>"."""
     return {
-        f"callback.{n}/{key}": t for n, c in callbacks.items() for key, t in c.tensors().items()
+        f"callback.{name}/{key}": tensor
+        for name, callback in parts.callbacks.items()
+        for key, tensor in parts.shares.whole(callback.tensors()).items()
     }
 
 
-def restore(
-    callbacks: Mapping[str, Callback], values: Mapping[str, Any], found: Mapping[str, Any]
-) -> None:  # Any: JSON values; torch.Tensor
+def restore(parts: Parts, values: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Give every callback back its values and tensors; `found` has those without "callback."."""
-    for name, callback in callbacks.items():
+    for name, callback in parts.callbacks.items():
         if name in values:  # a tracker may be added to a run that is resumed
             callback.restore(values[name])
         own = {k.partition("/")[2]: t for k, t in found.items() if k.startswith(f"{name}/")}
-        callback.restore_tensors(own)
+        callback.restore_tensors(parts.shares.cut(own))

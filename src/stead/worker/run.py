@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from stead.core import files
+from stead.core import files, lease
 from stead.core.errors import SteadError
 from stead.core.events import Emit, EventLog, Failed, Finished, ignore
 from stead.core.process import stop_requested
@@ -26,9 +26,16 @@ def main(job_path: Path) -> int:
     """Run the job; return the exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
+    leads = os.environ.get("RANK", "0") == "0"  # torchrun's number of this process
+    if not leads:
+        return _run(job_path, leads=False)
+    with lease.held(job_path.parent / ".worker"):  # by it others see that this run is alive
+        return _run(job_path, leads=True)
+
+
+def _run(job_path: Path, *, leads: bool) -> int:
     job = files.read_json(job_path)
     verb = job["verb"]
-    leads = os.environ.get("RANK", "0") == "0"  # torchrun's number of this process
     log: Emit = EventLog(job_path.parent / "events.jsonl") if leads else ignore
     try:
         result = VERBS[verb](**job["spec"], emit=log)

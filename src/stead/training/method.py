@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from stead.core.events import Emit
+from stead.messages import Message
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +100,16 @@ class Store(Protocol):
         """Share rows among at most `lanes` parts of about equal length."""
 
 
+class RewardScorer(Protocol):
+    """Says how good answers are; `models/reward` is the real one."""
+
+    def score(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
+        """Judge the last answer of each conversation."""
+
+    def score_tokens(self, rows: Sequence[Sequence[int]]) -> list[float]:
+        """Judge prompts with their answers, as ids."""
+
+
 class Tools(Protocol):
     """What a method may use besides the micro-batch; `training/tools` is the real one."""
 
@@ -140,6 +151,9 @@ class Tools(Protocol):
 
     def reference(self) -> AbstractContextManager[Model]:
         """Compute the model as it was before training: no adapter, no dropout, no gradient."""
+
+    def reward_model(self, folder: str) -> RewardScorer:
+        """Open a model that the method `reward` trained."""
 
     def keep_reference(self) -> None:
         """Make sure, in `setup`, that `reference` stays the starting model for adapters of any kind."""

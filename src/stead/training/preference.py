@@ -37,7 +37,8 @@ class Judged(Batch):
 class Sums:
     """What a model says about each answer: the sum over its trained tokens, and their number.
 
-    Shapes: both [A]; `log_probs` float32 (or wider) with gradient. Units: nats.
+    Shapes: both [A], float64 where the device has it: answers differ by little of their sums.
+    `log_probs` has a gradient. Units: nats.
     """
 
     log_probs: "torch.Tensor"
@@ -113,12 +114,12 @@ def label_places(batch: Judged) -> "np.ndarray[Any, Any]":
 
 
 def answer_sums(model: Model, batch: Judged) -> Sums:
-    """Compute every answer of a batch; each sum is over its own slice, so that it is exact anywhere."""
+    """Add up every answer of a batch; each sum is over its own slice, so its order never changes."""
     log_probs, _ = model.label_log_probs(batch)
     begins, ends = answers(batch)
-    sizes = (ends - begins).tolist()
-    sums = torch.stack([part.sum() for part in log_probs.split(sizes)])
-    return Sums(sums, torch.tensor(sizes, device=sums.device, dtype=sums.dtype))
+    sizes = torch.from_numpy(ends - begins).to(log_probs.device)
+    wide = log_probs if log_probs.device.type == "mps" else log_probs.double()  # MPS has no float64
+    return Sums(torch.segment_reduce(wide, "sum", lengths=sizes), sizes.to(wide.dtype))
 
 
 def last_tokens(batch: Judged) -> "np.ndarray[Any, Any]":

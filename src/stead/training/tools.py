@@ -14,8 +14,12 @@ import torch
 from stead.core.events import Emit
 from stead.models.adapter import Adapter
 from stead.models.learner import Learner
+from stead.models.load import DTYPES, Dtype
+from stead.models.reward import RewardModel
 from stead.training.batches import Columns
 from stead.values import LoadedModel
+
+_NAMES: tuple[Dtype, ...] = ("fp32", "bf16", "fp16")
 
 
 @dataclass(slots=True)
@@ -57,3 +61,8 @@ class Tools:
         twin = LoadedModel(model, self.loaded.tokenizer, self.loaded.folder, self.loaded.device,
                            self.loaded.dtype, None, dict(self.loaded.meta))  # fmt: skip
         self._copy = Learner(twin, self.model.options)
+
+    def reward_model(self, folder: str) -> RewardModel:
+        """Open a model that the method `reward` trained, in this run's number type and device."""
+        dtype = next(name for name in _NAMES if DTYPES[name] == self.loaded.dtype)
+        return RewardModel.open(folder, dtype=dtype, device=self.loaded.device.type)

@@ -205,6 +205,11 @@ def test_a_method_gets_the_kind_it_wants_or_a_typed_refusal(write, model, tmp_pa
     with pytest.raises(DataError) as caught:
         prepared(write, model, tmp_path, pairs(3), kind_wanted="preference")
     assert caught.value.code == "wrong-kind"
+    assert "'chosen' and 'rejected'; the rows are 'messages'" in caught.value.message
+    assert "(columns: prompt, completion; missing: chosen, rejected)" in caught.value.message
+    assert caught.value.hint == (
+        "stead data inspect FILE --column chosen=COLUMN --column rejected=COLUMN"
+    )
 
 
 def test_documents_are_packed_into_full_blocks_with_their_end(write, model, tmp_path):

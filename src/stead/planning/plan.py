@@ -86,6 +86,9 @@ class Plan:
             del kept[key]
         kept["model"] = kept["model"] | {"path": self.model["hash"]}
         kept["data"] = kept["data"] | {"path": self.data["hash"], "eval_path": None}
+        for key, digest in self.model.get("others", {}).items():
+            section, _, name = key.partition(".")
+            kept[section] = kept[section] | {name: digest}
         kept["export"] = [export | {"out": None} for export in kept["export"]]
         return kept
 

@@ -3,7 +3,7 @@
 Knows nothing about methods, optimizers or steps. Legend: T tokens of a micro-batch, N labelled ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,8 +14,11 @@ from torch import Tensor
 
 from stead.core.errors import ModelError
 from stead.models import attention, fused, virtual
+from stead.models.divergence import Distance, chunked_sum
+from stead.models.features import captured
 from stead.models.loss import Head, cross_entropy_sum, token_log_probs
 from stead.models.lowrank import Draw, current_draw, set_draw
+from stead.models.measure import Measure
 from stead.models.noise import noisy
 from stead.models.segments import Segments
 from stead.values import LoadedModel
@@ -45,6 +48,17 @@ class FlatBatch(Protocol):
     @property
     def starts(self) -> Any:
         """Where rows begin, and the end. Shapes: [S+1]."""
+
+
+class Asked(Protocol):
+    """A model that is only asked: another learner, or one behind a door."""
+
+    @property
+    def head(self) -> Head:
+        """Its output layer."""
+
+    def hidden(self, batch: Any) -> Tensor:
+        """Return its last hidden states. Shapes: [T, E]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +169,41 @@ class Learner:
         hidden = self.hidden(batch).index_select(0, place)
         chosen = labels.index_select(0, place)
         return token_log_probs(hidden, self.head, chosen, self.options.chunk), place
+
+    def features(self, batch: FlatBatch, layers: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """Return the last hidden states, and what `layers`, counted from 1, give out.
+
+        Shapes: [T, E] each. Raises: ModelError("rows-apart" | "no-layer").
+        """
+        if self.rows_apart is not None:
+            raise ModelError("rows-apart", f"layers cannot be read here: {self.rows_apart}")
+        with captured(self._decoder, layers) as found:
+            last = self.hidden(batch)
+        first = virtual.leading(self.model)
+        return last, [found[n][0, first : first + last.shape[0]] for n in layers]
+
+    def token_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """Return the summed cross-entropy of labels. Shapes: hidden [N, E], labels [N]. Units: nats."""
+        return cross_entropy_sum(hidden, self.head, labels, self.options.chunk)
+
+    def distill(
+        self, batch: FlatBatch, teacher: Asked, measure: Measure
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Return the summed distance to a teacher over the labelled tokens, and its parts' sums.
+
+        The teacher is computed without gradient. Source: `models/divergence`.
+        """
+        labels = self._tensor(batch.labels)
+        place = (labels != IGNORED).nonzero().squeeze(1)
+        with torch.no_grad():
+            taught = teacher.hidden(batch).index_select(0, place)
+        head = teacher.head
+        known = min(self.head.weight.shape[0], head.weight.shape[0])
+        distance = Distance(measure, labels.index_select(0, place), taught, head, known)
+        hidden = self.hidden(batch).index_select(0, place)
+        total = chunked_sum(hidden, self.head, distance, self.options.chunk)
+        values = {"divergence": distance.divergence, "cross_entropy": distance.cross_entropy}
+        return total, values
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of hidden states. Shapes: [N, E] → [N, V]; keep N small."""

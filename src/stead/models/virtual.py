@@ -253,6 +253,12 @@ def length(model: Any) -> int:
     return 0 if found is None else found.tokens
 
 
+def leading(model: Any) -> int:
+    """Return how many rows of virtual tokens stand inside layers before a packed batch's own."""
+    found = prompt_of(model)
+    return 0 if found is None or found.keys or current_draw().plain else found.tokens
+
+
 def has_keys(model: Any) -> bool:
     """Say whether attention gets keys of its own, which fused layers do not know."""
     found = prompt_of(model)

@@ -87,6 +87,9 @@ class Plan:
         kept["model"] = kept["model"] | {"path": self.model["hash"]}
         kept["data"] = kept["data"] | {"path": self.data["hash"], "eval_path": None}
         kept["trainer"] = {k: v for k, v in kept["trainer"].items() if k != "trackers"}
+        for key, digest in self.model.get("others", {}).items():
+            section, _, name = key.partition(".")
+            kept[section] = kept[section] | {name: digest}
         kept["export"] = [export | {"out": None} for export in kept["export"]]
         return kept
 

@@ -72,6 +72,7 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     _require(recipe)
     model = inspect(recipe.config.model.path)
     draft = _Draft(recipe, model, hardware, recipe.config)
+    others = _others(draft, inspect)
     _place(draft)
     longest = _longest(draft, allow)
     data = survey(draft.config, model, longest)
@@ -81,7 +82,7 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     made = Plan(
         config=config,
         origins=_origins(draft),
-        model=model_dict(model),
+        model=model_dict(model) | ({"others": others} if others else {}),
         data=data.to_dict(),
         hardware=hardware.to_dict(),
         forecast=forecast(config, model, data, hardware, home),
@@ -96,6 +97,25 @@ def _require(recipe: Recipe) -> None:
         section, _, name = key.partition(".")
         if not getattr(getattr(recipe.config, section), name):
             raise ConfigError("missing-key", f"{key} is missing; give it in the recipe or {option}")
+
+
+def _others(draft: _Draft, inspect: Inspect) -> dict[str, str]:
+    """Find the other models that the method names; return their hashes by dotted key.
+
+    Which fields name models, the method's config says (`MethodConfig.models`).
+    """
+    found: dict[str, str] = {}
+    method = draft.config.method
+    for name in getattr(type(method), "models", ()):
+        ref = getattr(method, name)
+        if ref is None:
+            continue
+        facts = inspect(ref)
+        found[f"method.{name}"] = facts.hash
+        changed = draft.config.method.model_copy(update={name: str(facts.path)})
+        draft.config = draft.config.model_copy(update={"method": changed})
+        draft.reasons[f"method.{name}"] = f"the model {ref!r}, found"
+    return found
 
 
 def _place(draft: _Draft) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from stead.core.events import Emit
 from stead.messages import Message
+from stead.models.measure import Measure
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ class MethodConfig(BaseModel):
     """Settings of a method; a subclass adds its own and narrows `type`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    models: ClassVar[tuple[str, ...]] = ()  # fields that name other models: planning finds them
 
     type: str
 
@@ -59,6 +61,22 @@ class Model(Protocol):
 
     def logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
         """Return the logits of hidden states. Shapes: [N, E] → [N, V]."""
+
+    def features(
+        self, batch: Flat, layers: Sequence[int]
+    ) -> "tuple[torch.Tensor, list[torch.Tensor]]":
+        """Return the last hidden states, and what layers, counted from 1, give out. [T, E] each."""
+
+    def token_loss(self, hidden: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
+        """Return the summed cross-entropy of labels. Shapes: hidden [N, E], labels [N]."""
+
+    def trained(self) -> "Sequence[tuple[str, torch.nn.Parameter]]":
+        """Name the trained parameters, each once."""
+
+    def distill(
+        self, batch: Flat, teacher: Any, measure: Measure
+    ) -> "tuple[torch.Tensor, dict[str, float]]":
+        """Return the summed distance to another `Model` over the labelled tokens, and its parts."""
 
     def label_loss(self, batch: Flat) -> "tuple[torch.Tensor, int]":
         """Return the summed loss over labelled tokens, and their number."""
@@ -154,6 +172,18 @@ class Tools(Protocol):
 
     def reward_model(self, folder: str) -> RewardScorer:
         """Open a model that the method `reward` trained."""
+
+    def open_model(self, ref: str) -> Any:  # Any: models/learner.Learner
+        """Load another model, frozen, to be computed beside the trained one."""
+
+    def twin(self) -> Any:  # Any: models/learner.Learner
+        """Copy the trained model as it is; what is not trained is shared."""
+
+    def write(
+        self, prompts: Sequence[Sequence[int]], each: Sequence[Sequence[int]], sampling: Any,
+        stop_ids: Sequence[int],
+    ) -> list[list[Any]]:  # fmt: skip  # Any: values with `ids`
+        """Let the trained model answer every prompt as often as it has seeds."""
 
     def keep_reference(self) -> None:
         """Make sure, in `setup`, that `reference` stays the starting model for adapters of any kind."""

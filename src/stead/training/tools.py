@@ -4,18 +4,24 @@ Knows nothing about what a method does with them.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from msgspec import structs
 
+from stead.core.errors import ModelError
 from stead.core.events import Emit
+from stead.hub.inspect import inspect, locate
+from stead.messages import Sampling
+from stead.models import generate
 from stead.models.adapter import Adapter
 from stead.models.learner import Learner
-from stead.models.load import DTYPES, Dtype
+from stead.models.load import DTYPES, Dtype, load_model
 from stead.models.reward import RewardModel
+from stead.models.row import Completion
 from stead.training.batches import Columns
 from stead.values import LoadedModel
 
@@ -58,11 +64,61 @@ class Tools:
         self.model.close()
         model = copy.deepcopy(self.loaded.model).requires_grad_(False).eval()
         self.model.open()
-        twin = LoadedModel(model, self.loaded.tokenizer, self.loaded.folder, self.loaded.device,
-                           self.loaded.dtype, None, dict(self.loaded.meta))  # fmt: skip
-        self._copy = Learner(twin, self.model.options)
+        self._copy = Learner(replace(self.loaded, model=model), self.model.options)
 
     def reward_model(self, folder: str) -> RewardModel:
         """Open a model that the method `reward` trained, in this run's number type and device."""
         dtype = next(name for name in _NAMES if DTYPES[name] == self.loaded.dtype)
         return RewardModel.open(folder, dtype=dtype, device=self.loaded.device.type)
+
+    def twin(self) -> Learner:
+        """Copy the trained model as it is; what is not trained is shared, so it stays small.
+
+        Not fused: fused layers move weights about, and shared ones can be moved once only.
+        """
+        self.model.close()
+        model = self.loaded.model
+        shared = {id(p): p for p in model.parameters() if not p.requires_grad}
+        made = copy.deepcopy(model, shared).eval()
+        for parameter in made.parameters():
+            parameter.requires_grad_(False)
+        self.model.open()
+        return Learner(replace(self.loaded, model=made), replace(self.model.options, fuse=False))
+
+    def open_model(self, ref: str) -> Learner:
+        """Load another model, frozen, on the device and in the number type of the trained one.
+
+        An adapter brings its base. Raises: NotFound, ModelError("no-base" | …).
+        """
+        found = inspect(locate(ref))
+        if found.kind == "adapter" and found.base is None:
+            raise ModelError("no-base", f"the base of the adapter {ref!r} is not on this machine")
+        adapter = found.path if found.kind == "adapter" else None
+        folder = found.path if found.base is None else found.base
+        names: tuple[Dtype, ...] = ("fp32", "bf16", "fp16")
+        name = next(n for n in names if DTYPES[n] == self.loaded.dtype)
+        loaded = load_model(folder, dtype=name, device=self.loaded.device.type, adapter=adapter)
+        loaded.model.requires_grad_(False)
+        return Learner(loaded, replace(self.model.options, checkpointing=False))
+
+    def write(
+        self, prompts: Sequence[Sequence[int]], each: Sequence[Sequence[int]], sampling: Sampling,
+        stop_ids: Sequence[int],
+    ) -> list[list[Completion]]:  # fmt: skip
+        """Let the trained model answer every prompt as often as it has seeds.
+
+        The end token is part of an answer's `ids` where the model chose one. Raises: Interrupted.
+        """
+        asked = [(p, s) for p, seeds in zip(prompts, each, strict=True) for s in seeds]
+        found = iter(
+            generate.generate(
+                self.loaded, [p for p, _ in asked],
+                [structs.replace(sampling, seed=s) for _, s in asked], stop_ids=stop_ids,
+            )
+        )  # fmt: skip
+        return [[_ended(next(found), stop_ids) for _ in seeds] for seeds in each]
+
+
+def _ended(one: Completion, stop_ids: Sequence[int]) -> Completion:
+    stopped = one.finish_reason == "stop" and len(stop_ids) > 0
+    return replace(one, ids=(*one.ids, stop_ids[0])) if stopped else one

@@ -182,6 +182,10 @@ class Method(ABC):
     backward_passes: ClassVar[float] = 1.0
     reference: ClassVar[Literal["none", "table", "live"]] = "none"
     rollout: ClassVar[bool] = False
+    needs: ClassVar[
+        tuple[str, ...]
+    ] = ()  # words that an adapter's `cannot` may refuse, with reason
+    default_lr: ClassVar[Mapping[str, float] | None] = None  # "lora" (small weights) and "full"
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config

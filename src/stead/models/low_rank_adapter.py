@@ -7,6 +7,7 @@ PiSSA, arXiv:2404.02948.
 
 import math
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -156,19 +157,22 @@ class LowRankAdapter(Adapter):
         unchanged base: s·(B·A - B₀·A₀) = s·[B, -B₀]·[A; A₀].
         """
         added = {n: m for n, m in model.named_modules() if hasattr(m, "lora")}
-        tensors = {_to_peft(n): p.detach() for n, p in self._trained(model).items()}
+        tensors = {_to_peft(n, added): p.detach() for n, p in self._trained(model).items()}
         ranks, alphas = {}, {}
         for name, layer in added.items():
             A, B = layer.lora_A.detach(), layer.lora_B.detach()
             start = layer.lora.extra.get("start")
             if start is not None:
                 A, B = torch.cat((A, start[0])), torch.cat((B, -start[1]), 1)
-            tensors |= {f"{_to_peft(name)}.lora_A.weight": A, f"{_to_peft(name)}.lora_B.weight": B}
+            key = f"{peft_files.PREFIX}{name}"
+            tensors |= {f"{key}.lora_A.weight": A, f"{key}.lora_B.weight": B}
             ranks[name] = A.shape[0]
             root = math.sqrt(A.shape[0]) if self.config.rslora else A.shape[0]
             alphas[name] = peft_files.number(round(layer.lora.scaling * root, 9))
         layers.write_tensors(folder / peft_files.WEIGHTS, tensors, {"format": "pt"})
-        peft_files.write(folder, "LORA", origin, self._fields(ranks, alphas))
+        wholes = [n for n, _ in _named_modules(model, self.config.modules_to_save)]
+        fields = self._fields(ranks, alphas) | {"modules_to_save": wholes if wholes else None}
+        peft_files.write(folder, "LORA", origin, fields)
 
     def _trained(self, model: "torch.nn.Module") -> "dict[str, torch.Tensor]":
         """Return what is saved besides A and B: row lengths, biases, whole modules."""
@@ -194,7 +198,6 @@ class LowRankAdapter(Adapter):
             "use_dora": self.config.dora,
             "target_modules": sorted(ranks),
             "bias": self.config.bias,
-            "modules_to_save": list(self.config.modules_to_save) or None,
             "fan_in_fan_out": False,
             "init_lora_weights": True,
         }
@@ -250,8 +253,11 @@ class LowRankAdapter(Adapter):
         }
 
 
-def _to_peft(name: str) -> str:
-    return f"{peft_files.PREFIX}{name}"
+def _to_peft(name: str, adapted: Collection[str]) -> str:
+    """Return the file's key of a parameter; PEFT moves an adapted layer's own ones one level down."""
+    module, _, leaf = name.rpartition(".")
+    inner = f"{module}.base_layer.{leaf}" if module in adapted and leaf == "bias" else name
+    return f"{peft_files.PREFIX}{inner}"
 
 
 def _from_peft(tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":

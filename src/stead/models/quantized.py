@@ -35,14 +35,14 @@ class QuantizedWeight(nn.Module):  # type: ignore[misc]  # torch is untyped here
 
     kind: str  # nf4, fp4 or int8
     shape: torch.Size
-    number: torch.dtype  # of the weight that was rounded
+    former: torch.dtype  # of the weight that was rounded
     codes: Tensor
     scales: Tensor
 
     def hold(self, kind: str, double: bool) -> None:
         """Round the weight and let go of it. `double`: 4-bit scales are rounded, too."""
         weight = self.weight.detach()
-        self.kind, self.shape, self.number = kind, weight.shape, weight.dtype
+        self.kind, self.shape, self.former = kind, weight.shape, weight.dtype
         del self.weight
         whole = rounding.quantize_rows if kind == "int8" else None
         codes, scales = whole(weight) if whole else rounding.quantize_4bit(weight, kind)
@@ -52,6 +52,11 @@ class QuantizedWeight(nn.Module):  # type: ignore[misc]  # torch is untyped here
             self.register_buffer("scale_steps", largest, persistent=False)
             self.register_buffer("scale_mean", mean, persistent=False)
         self.register_buffer("scales", scales, persistent=False)
+
+    @property
+    def number(self) -> torch.dtype:
+        """The type the frozen weight is multiplied in."""
+        return self.former
 
     def dense(self, dtype: torch.dtype) -> Tensor:
         """Return the weight that the codes stand for. Shapes: [N, K]."""

@@ -103,7 +103,7 @@ class Adapter(ABC):
     config: AdapterConfig
     requires: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[str] = "adapter"  # what `save` writes: "adapter" or "model"
-    default_lr: ClassVar[float | None] = None  # where the method's own rate would not do
+    default_lr: ClassVar[float | None] = None  # with every method, whatever the method advises
     can_switch_off: ClassVar[bool] = False  # layers obey `lowrank.Draw.plain`
     cannot: ClassVar[Mapping[str, str]] = {}  # a word of `Method.needs` → why it is not there
     lr_factor: ClassVar[float] = 1.0  # of the method's learning rate for adapters, or whole models

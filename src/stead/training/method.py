@@ -185,7 +185,8 @@ class Method(ABC):
     needs: ClassVar[
         tuple[str, ...]
     ] = ()  # words that an adapter's `cannot` may refuse, with reason
-    default_lr: ClassVar[Mapping[str, float] | None] = None  # "lora" (small weights) and "full"
+    # Peak learning rates for small added weights ("lora") and for the model's own ("full").
+    default_lr: ClassVar[Mapping[str, float]] = {"lora": 1e-4, "full": 1e-5}
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config

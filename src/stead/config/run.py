@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
+from stead.config import pairing
 from stead.config.kinds import Section, registry
 from stead.config.sections import ExtensionConfig, Owned, Registered
 
@@ -292,6 +293,7 @@ def _check_rules(config: RunConfig) -> None:
         _rows_to_evaluate,
         _losses_to_judge_by,
         _trainable_dtype,
+        _pair_that_goes,
     ):
         rule(config)
 
@@ -335,6 +337,12 @@ def _losses_to_judge_by(config: RunConfig) -> None:
                 f"trainer.{name}={getattr(trainer, name)} compares held-out losses during the run, "
                 "but trainer.eval_every is not set"
             )
+
+
+def _pair_that_goes(config: RunConfig) -> None:
+    refused = pairing.refusal(config.method.type, config.adapter.type)
+    if refused is not None:
+        raise ValueError(refused)
 
 
 def _trainable_dtype(config: RunConfig) -> None:

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from stead.config.kinds import registry
 from stead.core import files, lazy
 from stead.core.errors import ModelError, NotFound
-from stead.models import layers
+from stead.models import layers, lineage, peft_files
 from stead.values import LoadedModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,10 +63,16 @@ def load_model(
 
 
 def attach(loaded: LoadedModel, adapter: Path) -> None:
-    """Put a saved adapter onto a loaded base.
+    """Put a saved adapter of any registered kind onto a loaded base.
 
-    Raises: ModelError("adapter-mismatch" | "adapter-unsupported"); NotFound("no-adapter").
+    Raises: NotFound("no-adapter"); ModelError("wrong-base" | "adapter-mismatch" |
+    "adapter-unsupported").
     """
+    path = adapter / peft_files.CONFIG
+    if not path.is_file():
+        raise NotFound("no-adapter", f"{str(adapter)!r} has no {peft_files.CONFIG}")
+    found = files.read_json(path)
+    lineage.check_base(loaded.folder, adapter, found)
     known = registry("adapter")
     for name in known.names():
         config = known.get(name).read(adapter)
@@ -74,14 +80,7 @@ def attach(loaded: LoadedModel, adapter: Path) -> None:
             known.create(name, config=config).attach(loaded.model, layers, adapter)
             loaded.adapter = adapter
             return
-    path = adapter / "adapter_config.json"
-    if path.is_file():
-        kind = files.read_json(path).get("peft_type")
-        raise ModelError(
-            "adapter-unsupported",
-            f"{str(path)!r} has peft_type={kind!r}, which no adapter here computes",
-        )
-    raise NotFound("no-adapter", f"{str(adapter)!r} has no adapter_config.json")
+    raise peft_files.unsupported(adapter, "peft_type", found.get("peft_type"))
 
 
 def choose_device(wanted: str) -> tuple[torch.device, str]:

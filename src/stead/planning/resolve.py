@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stead.config.kinds import registry
+from stead.config import pairing
 from stead.config.recipe import Recipe, read_recipe
 from stead.config.run import RunConfig
 from stead.config.validate import keys
@@ -193,16 +193,10 @@ def _budget(draft: _Draft, data: DataFacts) -> tuple[int, str]:
 
 
 def _rate(config: RunConfig) -> tuple[float, str]:
-    """Return the learning rate for method and adapter: the method's own, else the table's."""
+    """Return the learning rate that method and adapter advise together."""
     method, adapter = config.method.type, config.adapter.type
-    kind = registry("adapter").get(adapter)
-    whole = "full" if kind.kind == "model" else "lora"  # all small adapters take the higher rate
-    if kind.default_lr is not None:
-        return float(kind.default_lr), f"default for adapter {adapter}"
-    own = getattr(registry("method").get(method), "default_lr", None)
-    rates = cost.table()["lr"]
-    row = own if own is not None else rates.get(method, rates["other"])
-    return float(row[whole]), f"default for method {method} with adapter {adapter}"
+    reason = f"default for method {method} with adapter {adapter}"
+    return pairing.default_lr(method, adapter), reason
 
 
 def _origins(draft: _Draft) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from stead.config import pairing
 from stead.config.kinds import registry
 from stead.core.errors import ConfigError, DataError
 from stead.core.events import Emit
@@ -45,8 +46,11 @@ def build(
 ) -> Parts:  # fmt: skip
     """Build method, adapter, batches, schedule, optimizer and log; the adapter is put on the model.
 
-    Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), ConfigError.
+    Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), ConfigError("bad-pair" | …).
     """
+    refused = pairing.refusal(learning.method, learning.adapter)
+    if refused is not None:
+        raise ConfigError("bad-pair", refused)
     method = METHODS.create(learning.method, config=_config(METHODS, learning.method, learning.method_config))  # fmt: skip
     adapter = ADAPTERS.create(learning.adapter, config=_config(ADAPTERS, learning.adapter, learning.adapter_config))  # fmt: skip
     if prepared.kind not in method.kinds:
@@ -94,7 +98,7 @@ def build(
     )
     if isinstance(stepper, ShardedStepper):
         stepper.shares, optimizer.norm = shares, shares.norm
-    peak = number(trainer.lr, 2e-4 if adapter.kind == "adapter" else 2e-5)
+    peak = number(trainer.lr, pairing.default_lr(learning.method, learning.adapter))
     return Parts(
         trainer, learning, prepared, loaded, run_dir, emit, lineage, method, adapter, train,
         held_out, steps, _schedule(trainer, peak, steps.total), optimizer,

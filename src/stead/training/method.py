@@ -226,6 +226,11 @@ class Method(ABC):
     backward_passes: ClassVar[float] = 1.0
     reference: ClassVar[Literal["none", "table", "live"]] = "none"
     rollout: ClassVar[bool] = False
+    needs: ClassVar[
+        tuple[str, ...]
+    ] = ()  # words that an adapter's `cannot` may refuse, with reason
+    # Peak learning rates for small added weights ("lora") and for the model's own ("full").
+    default_lr: ClassVar[Mapping[str, float]] = {"lora": 1e-4, "full": 1e-5}
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config

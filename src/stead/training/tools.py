@@ -59,7 +59,7 @@ class Tools:
 
     def keep_reference(self) -> None:
         """Make sure that `reference` will still be the starting model after the first step."""
-        if self.adapter.can_switch_off or self._copy is not None:
+        if self.adapter.switches_off() or self._copy is not None:
             return
         self.model.close()
         model = copy.deepcopy(self.loaded.model).requires_grad_(False).eval()

@@ -16,6 +16,7 @@ from stead.core.errors import ModelError
 from stead.models import attention, fused
 from stead.models.loss import Head, cross_entropy_sum, token_log_probs
 from stead.models.lowrank import Draw, set_draw
+from stead.models.scores import token_scores
 from stead.models.segments import Segments
 from stead.values import LoadedModel
 
@@ -147,6 +148,15 @@ class Learner:
         hidden = self.hidden(batch).index_select(0, place)
         chosen = labels.index_select(0, place)
         return token_log_probs(hidden, self.head, chosen, self.options.chunk), place
+
+    def token_scores(
+        self, hidden: Tensor, labels: Tensor, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities of `labels` with gradient, and entropies without.
+
+        Shapes: hidden [N, E], labels [N] → [N], [N]. Units: nats.
+        """
+        return token_scores(hidden, self.head, labels, self.options.chunk, temperature)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of hidden states. Shapes: [N, E] → [N, V]; keep N small."""

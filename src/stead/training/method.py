@@ -59,6 +59,14 @@ class Model(Protocol):
     def logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
         """Return the logits of hidden states. Shapes: [N, E] → [N, V]."""
 
+    def token_scores(
+        self, hidden: "torch.Tensor", labels: "torch.Tensor", temperature: float = 1.0
+    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return log-probabilities of labels, with gradient, and entropies, without.
+
+        Shapes: hidden [N, E], labels [N] → [N], [N].
+        """
+
     def label_loss(self, batch: Flat) -> "tuple[torch.Tensor, int]":
         """Return the summed loss over labelled tokens, and their number."""
 
@@ -130,6 +138,15 @@ class Tools(Protocol):
     @property
     def emit(self) -> Emit:
         """Where events go."""
+
+    def write(
+        self, prompts: Sequence[Sequence[int]], each: Sequence[Sequence[int]], sampling: Any,
+        stop_ids: Sequence[int],
+    ) -> Any:  # Any: Sampling in, rollout_buffer.Written by prompt out  # fmt: skip
+        """Answer prompt i once per seed in `each[i]`, with the weights as they are."""
+
+    def reward_model(self, folder: Path) -> Any:  # Any: models/reward.RewardModel
+        """Open a reward model."""
 
     def reference(self) -> AbstractContextManager[Model]:
         """Compute the model as it was before training: no adapter, no dropout, no gradient."""
@@ -215,6 +232,10 @@ class Method(ABC):
     @abstractmethod
     def loss(self, model: Model, batch: Columns) -> Loss:
         """Compute the summed loss of one micro-batch."""
+
+    def callbacks(self) -> dict[str, dict[str, Any]]:  # Any: a callback's arguments
+        """Name the callbacks this method wants besides the loop's own, each with its arguments."""
+        return {}
 
     def state(self) -> Kept:
         """Return what must survive a kill beyond weights and `setup`."""

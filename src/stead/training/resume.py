@@ -52,6 +52,8 @@ def resume_run(parts: Parts, resume: Resume) -> None:
         "progress": CALLBACKS.create("progress", every=parts.trainer.log_every),
         "checkpoint": CALLBACKS.create("checkpoint", every=every),
     }
+    for name, arguments in parts.method.callbacks().items():
+        parts.callbacks[name] = CALLBACKS.create(name, **arguments)
     found = checkpoint.newest(parts.checkpoints, parts.emit)
     if resume is False:
         if found is not None:

@@ -4,17 +4,21 @@ Knows nothing about what a method does with them.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from stead.core.errors import ConfigError
 from stead.core.events import Emit
+from stead.messages import Sampling
+from stead.models import rollout
 from stead.models.adapter import Adapter
 from stead.models.learner import Learner
 from stead.training.batches import Columns
+from stead.training.rollout_buffer import Written
 from stead.values import LoadedModel
 
 
@@ -32,6 +36,18 @@ class Tools:
     folder: Path
     emit: Emit
     _copy: Learner | None = field(default=None)
+
+    def write(
+        self, prompts: Sequence[Sequence[int]], each: Sequence[Sequence[int]], sampling: Sampling,
+        stop_ids: Sequence[int],
+    ) -> list[list[Written]]:  # fmt: skip
+        """Answer prompt i once per seed in `each[i]`, with the weights as they are."""
+        found = rollout.write(self.loaded, prompts, each, sampling, stop_ids)
+        return [[Written(w.ids, w.logprobs, w.stopped) for w in group] for group in found]
+
+    def reward_model(self, folder: Path) -> Any:  # Any: models/reward.RewardModel
+        """Open a reward model. Raises: ModelError."""
+        return RewardModel.open(folder)
 
     @contextmanager
     def reference(self) -> Iterator[Learner]:

@@ -93,6 +93,7 @@ def run(
     adapter: str = "lora",
     adapter_config: dict[str, Any] | None = None,
     method: str = "sft",
+    method_config: dict[str, Any] | None = None,
     dtype: str = "fp32",
     emit: Callable[[AnyEvent], None] = ignore,
     **settings: Any,
@@ -104,7 +105,7 @@ def run(
     return fit(
         trainer=replace(Settings(), **settings),
         method_name=method,
-        method_config={},
+        method_config=method_config or {},
         adapter_name=adapter,
         adapter_config=adapter_config or {},
         prepared=data,

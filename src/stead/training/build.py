@@ -66,7 +66,7 @@ def build(
     steps = Steps(planner, trainer.epochs, trainer.accumulation, trainer.max_steps, method.repeat)
     named = [*learner.trained(), *((f"method.{n}", p) for n, p in method.parameters().items())]
     optimizer = OPTIMIZERS.create(
-        trainer.optimizer, named=named, options=_options(trainer), rates=adapter.rate
+        trainer.optimizer, named=named, options=_options(trainer), rates=_rates(method, adapter)
     )
     peak = number(trainer.lr, 2e-4 if adapter.kind == "adapter" else 2e-5)
     return Parts(
@@ -75,6 +75,16 @@ def build(
         Stepper(learner, method, adapter, optimizer, seed=trainer.seed, lanes=tools.lanes, total=steps.total),
         StepLog(run_dir / LOG_NAME), tools,
     )  # fmt: skip
+
+
+def _rates(method: Method, adapter: Adapter) -> Callable[[str], float]:
+    """Return each parameter's factor of the learning rate, whoever owns it."""
+
+    def rate(name: str) -> float:
+        own = name.removeprefix("method.")
+        return adapter.rate(name) if own == name else method.rate(own)
+
+    return rate
 
 
 def _options(trainer: TrainerSettings) -> OptimOptions:

@@ -209,6 +209,10 @@ class Method(ABC):
         """Name the weights this method trains besides the model's own: heads, for instance."""
         return {}
 
+    def rate(self, name: str) -> float:
+        """Return the factor of the learning rate for one of `parameters`."""
+        return 1.0
+
     def lengths(self, store: Store) -> Any:  # Any: int array
         """Return what each row costs in tokens; micro-batches are cut by it."""
         return store.lengths

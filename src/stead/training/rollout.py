@@ -20,7 +20,7 @@ from stead.messages import Sampling
 from stead.training.advantages import is_flat
 from stead.training.method import Columns, Kept, Method, MethodConfig, Model, Store, Tools
 from stead.training.reward_signs import WatchSettings, signs
-from stead.training.rewards import Answered, Rewards, RewardSpec
+from stead.training.rewards import Answered, Rewards, RewardSpec, Scores
 from stead.training.rollout_buffer import Buffer, Rolled
 from stead.training.rollout_prompts import Prompt, Prompts
 
@@ -94,6 +94,11 @@ class RolloutMethod(Method):
         return self.config.num_generations
 
     @property
+    def together(self) -> int:
+        """How many answers in a row a loss looks at together."""
+        return 1
+
+    @property
     def needs_reference(self) -> bool:
         """Whether log-probabilities of the starting model are wanted."""
         return False
@@ -111,9 +116,17 @@ class RolloutMethod(Method):
             )
         limit = room if c.max_prompt_length is None else min(room, c.max_prompt_length)
         self._prompts = Prompts(tools.loaded.folder, tools.train.prepared, tools.train.split, limit, _CutNote(tools, limit))  # fmt: skip
-        self._rewards = Rewards.open(c.rewards, tools.reward_model)
+        self.open_rewards(tools)
         if self.needs_reference:
             tools.keep_reference()
+
+    def open_rewards(self, tools: Tools) -> None:
+        """Make the rewards that the settings name."""
+        self._rewards = Rewards.open(self.config.rewards, tools.reward_model)
+
+    def reward(self, answers: Sequence[Answered]) -> tuple[list[float], Scores]:
+        """Return what each answer earns, and the parts of it."""
+        return self._rewards.score(answers)
 
     def callbacks(self) -> dict[str, dict[str, Any]]:
         """Watch for games with the reward, unless switched off."""
@@ -166,13 +179,17 @@ class RolloutMethod(Method):
                 Answered(prompt.where, prompt.messages, decode(ids), prompt.reference,
                          prompt.columns, one.stopped, len(one.ids))
             )  # fmt: skip
-        total, parts = self._rewards.score(answered)
-        buffer.rewards, buffer.parts = list(total), parts
+        buffer.rewards, buffer.parts = self.reward(answered)
         buffer.signs = signs(answered, [a.ids for a in buffer.answers])
 
     def fill(self, tools: Tools, step: int, rows: Sequence[int]) -> Buffer:
         """Return the answers to learn from; a method may drop or replace groups."""
         return self.write(tools, step, rows)
+
+    def other_rows(self, tools: Tools, step: int, attempt: int, count: int) -> list[int]:
+        """Return rows to take instead of others: a function of the step, as all that is drawn."""
+        rows = tools.train.rows
+        return [seeds.stream(tools.seed, step, f"other-{attempt}-{i}") % rows for i in range(count)]
 
     def _roll(self, tools: Tools, step: int, rows: Sequence[int]) -> Buffer:
         buffer = self.fill(tools, step, rows)
@@ -194,6 +211,17 @@ class RolloutMethod(Method):
         for low, high in buffer.cuts(0, len(buffer.answers), self.config.micro_batch_tokens, 1):
             found.append(self.score(model, buffer.part(low, high)).logp.detach().float().cpu())
         return torch.cat(found).numpy()
+
+    def sampled(self, tools: Tools, buffer: Buffer) -> Any:  # Any: float32 [N]
+        """Return log-probabilities of the answers' tokens by the weights that wrote them.
+
+        The sampler's own, or a forward pass without dropout where it does not know them.
+        """
+        found = buffer.columns["sampled"]
+        if not np.isnan(found).any():
+            return found
+        with torch.no_grad():
+            return self._scores(tools.model, buffer)
 
     def _facts(self, buffer: Buffer) -> dict[str, float]:
         """Return what is logged about the answers. Values are the means of the step."""
@@ -228,7 +256,7 @@ class RolloutMethod(Method):
         low, high = (int(np.searchsorted(owner, e)) for e in edges[number : number + 2])
         if low == high:
             return []
-        cuts = buffer.cuts(low, high, self.config.micro_batch_tokens, tools.lanes)
+        cuts = buffer.cuts(low, high, self.config.micro_batch_tokens, tools.lanes, self.together)
         parts = [buffer.part(a, b) for a, b in cuts]
         weights = [self.weights(p) for p in parts]
         whole, tokens = max(1.0, sum(weights)), sum(int(p.lengths.sum()) for p in parts)
@@ -243,18 +271,25 @@ class RolloutMethod(Method):
         part = batch["tokens"]
         return part.weight if isinstance(part, Rolled) else 0.0
 
+    def hidden(self, model: Model, part: Rolled) -> "Tensor":
+        """Return the hidden states that the answers' tokens are predicted from. Shapes: [N, E]."""
+        hidden_TE = model.hidden(part)
+        return hidden_TE.index_select(0, torch.as_tensor(_places(part), device=hidden_TE.device))
+
     def score(self, model: Model, part: Rolled) -> Scored:
         """Run the training pass over a micro-batch."""
-        hidden_TE = model.hidden(part)
-        labels = torch.as_tensor(part.labels, device=hidden_TE.device)
-        place = (labels != IGNORED).nonzero().squeeze(1)
-        hidden_NE = hidden_TE.index_select(0, place)
-        logp, entropy = model.token_scores(hidden_NE, labels[place], self.config.temperature)
+        hidden_NE = self.hidden(model, part)
+        labels = torch.as_tensor(part.labels[_places(part)], device=hidden_NE.device)
+        logp, entropy = model.token_scores(hidden_NE, labels, self.config.temperature)
         return Scored(logp, entropy, hidden_NE)
 
     def column(self, part: Rolled, name: str, like: "Tensor") -> "Tensor":
         """Return a column of the micro-batch where the model is. Shapes: float32 [N]."""
         return torch.as_tensor(part.columns[name], device=like.device)
+
+    def answer(self, part: Rolled, like: "Tensor") -> "Tensor":
+        """Return which answer each token belongs to. Shapes: int64 [N]."""
+        return torch.as_tensor(part.answer, device=like.device)
 
     def old(self, part: Rolled, logp: "Tensor") -> "Tensor":
         """Return the log-probabilities of the first pass, and keep them when this is it."""
@@ -273,8 +308,8 @@ class RolloutMethod(Method):
     def measured(self, part: Rolled, scored: Scored, **sums: "Tensor") -> dict[str, float]:
         """Return a step's values: given sums over tokens, entropy, and the sampler's distance."""
         logp = scored.logp.detach()
-        sampled = self.column(part, "sampled", logp)
-        sums |= {"entropy": scored.entropy.sum(), "sampler_gap": (logp - sampled).abs().sum()}
+        gap = (logp - self.column(part, "sampled", logp)).abs()
+        sums |= {"entropy": scored.entropy.sum(), "sampler_gap": gap.nan_to_num(nan=0.0).sum()}
         return part.values | {n: float(v.detach()) * part.per_token for n, v in sums.items()}
 
     # Resume
@@ -290,6 +325,10 @@ class RolloutMethod(Method):
         if "owner" in kept.tensors:
             self._buffer = Buffer.unpack(kept.tensors, kept.values["values"])
             self._next = int(kept.values["next"])
+
+
+def _places(part: Rolled) -> Any:  # Any: int64 [N]
+    return np.flatnonzero(part.labels != IGNORED)
 
 
 class _CutNote:

@@ -6,6 +6,7 @@ prompts), N answer tokens, end tokens included.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from stead.core.lazy import lazy
@@ -98,6 +99,26 @@ class Buffer:
         ends = self.ends
         return slice(int(ends[answer - 1]) if answer else 0, int(ends[answer]))
 
+    def replaced(self, places: Sequence[int], other: "Buffer", group: int) -> "Buffer":
+        """Return these answers with the prompts at `places` replaced by those of `other`, in order.
+
+        Only before columns other than "sampled" are filled. `signs` are those of all answers written.
+        """
+        instead = {place: i for i, place in enumerate(places)}
+        rows, prompts, answers, rewards = [], [], [], []
+        parts: dict[str, list[float]] = {name: [] for name in self.parts}
+        for place in range(len(self.rows)):
+            source, at = (other, instead[place]) if place in instead else (self, place)
+            one = slice(at * group, (at + 1) * group)
+            rows.append(source.rows[at])
+            prompts.append(source.prompts[at])
+            answers += source.answers[one]
+            rewards += source.rewards[one]
+            for name, found in parts.items():
+                found += source.parts[name][one]
+        sampled = np.array([x for a in answers for x in a.logprobs], dtype=np.float32)
+        return Buffer(rows, prompts, answers, self.owner, {"sampled": sampled}, {}, rewards, parts, self.signs)
+
     def part(self, low: int, high: int) -> Rolled:
         """Lay out answers low to high (not included), each prompt once. Weights are to be set."""
         chosen = range(low, high)
@@ -118,22 +139,25 @@ class Buffer:
             ended=self.ended[low:high], weight=0.0, whole=0.0, step_tokens=0,
         )  # fmt: skip
 
-    def cuts(self, low: int, high: int, budget: int, lanes: int) -> list[tuple[int, int]]:
+    def cuts(
+        self, low: int, high: int, budget: int, lanes: int, together: int = 1
+    ) -> list[tuple[int, int]]:
         """Share answers low to high among parts of about equal cost, each within `budget` tokens.
 
-        At least one part per lane where there are answers enough, and a multiple of the lanes.
+        At least one part per lane where there are answers enough, and a multiple of the lanes;
+        `together` answers that follow one another stay in one part.
         """
-        cost = [len(self.answers[i].ids) for i in range(low, high)]
+        cost = self.lengths[low:high].reshape(-1, together).sum(axis=1)
         prompts = {int(self.owner[i]) for i in range(low, high)}
-        total = sum(cost) + sum(len(self.prompts[p]) for p in prompts)
-        parts = -(-max(1, -(-total // budget)) // lanes) * lanes
-        parts = min(parts, high - low)
+        total = int(cost.sum()) + sum(len(self.prompts[p]) for p in prompts)
+        parts = min(-(-max(1, -(-total // budget)) // lanes) * lanes, len(cost))
         ends = np.cumsum(cost)
-        edges = [low]
+        edges = [0]
         for i in range(1, parts):
-            place = int(np.searchsorted(ends, ends[-1] * i / parts)) + 1 + low
-            edges.append(min(max(place, edges[-1] + 1), high - (parts - i)))
-        return list(zip(edges, [*edges[1:], high], strict=True))
+            place = int(np.searchsorted(ends, ends[-1] * i / parts)) + 1
+            edges.append(min(max(place, edges[-1] + 1), len(cost) - (parts - i)))
+        edges = [low + e * together for e in (*edges, len(cost))]
+        return list(pairwise(edges))
 
     def pack(self) -> "dict[str, torch.Tensor]":
         """Return everything as tensors, for a checkpoint."""

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from stead.core.errors import ConfigError
+from stead.core.errors import ModelError
 from stead.core.events import Emit
 from stead.messages import Sampling
 from stead.models import rollout
@@ -47,7 +48,7 @@ class Tools:
 
     def reward_model(self, folder: Path) -> Any:  # Any: models/reward.RewardModel
         """Open a reward model. Raises: ModelError."""
-        return RewardModel.open(folder)
+        raise ModelError("no-reward-head", f"{str(folder)!r} is no reward model")
 
     @contextmanager
     def reference(self) -> Iterator[Learner]:

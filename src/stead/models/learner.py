@@ -20,6 +20,7 @@ from stead.models.loss import Head, cross_entropy_sum, token_log_probs
 from stead.models.lowrank import Draw, current_draw, set_draw
 from stead.models.measure import Measure
 from stead.models.noise import noisy
+from stead.models.scores import token_scores
 from stead.models.segments import Segments
 from stead.values import LoadedModel
 
@@ -204,6 +205,15 @@ class Learner:
         total = chunked_sum(hidden, self.head, distance, self.options.chunk)
         values = {"divergence": distance.divergence, "cross_entropy": distance.cross_entropy}
         return total, values
+
+    def token_scores(
+        self, hidden: Tensor, labels: Tensor, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities of `labels` with gradient, and entropies without.
+
+        Shapes: hidden [N, E], labels [N] → [N], [N]. Units: nats.
+        """
+        return token_scores(hidden, self.head, labels, self.options.chunk, temperature)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of hidden states. Shapes: [N, E] → [N, V]; keep N small."""

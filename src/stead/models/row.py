@@ -50,6 +50,7 @@ class Row:
         self.ids: list[int] = []
         self.shown: list[str] = []
         self.reason: Literal["stop", "length"] | None = None if self.limit > 0 else "length"
+        self.ended_by: Picked | None = None  # the stop token, where one was chosen
         self._detokenizer = Detokenizer(decoder(loaded))
         self._stop = StopText(sampling.stop)
         self._eager = bool(sampling.stop)
@@ -64,7 +65,7 @@ class Row:
         if self.reason is not None:
             return False
         if picked.id in stop_ids:
-            self.reason = "stop"
+            self.reason, self.ended_by = "stop", picked
             return True
         self.picked.append(picked)
         self.ids.append(picked.id)

@@ -84,7 +84,10 @@ def build(
         shard(loaded.model, world)
     named = [*learner.trained(), *((f"method.{n}", p) for n, p in method.parameters().items())]
     optimizer = OPTIMIZERS.create(
-        trainer.optimizer, named=shares.local(named), options=_options(trainer), rates=adapter.rate
+        trainer.optimizer,
+        named=shares.local(named),
+        options=_options(trainer),
+        rates=_rates(method, adapter),
     )
     stepper = (ShardedStepper if world.sharded else Stepper)(
         learner,
@@ -104,6 +107,16 @@ def build(
         held_out, steps, _schedule(trainer, peak, steps.total), optimizer,
         stepper, StepLog(run_dir / LOG_NAME, writes=world.leads), tools, shares,
     )  # fmt: skip
+
+
+def _rates(method: Method, adapter: Adapter) -> Callable[[str], float]:
+    """Return each parameter's factor of the learning rate, whoever owns it."""
+
+    def rate(name: str) -> float:
+        own = name.removeprefix("method.")
+        return adapter.rate(name) if own == name else method.rate(own)
+
+    return rate
 
 
 def _options(trainer: TrainerSettings) -> OptimOptions:

@@ -78,6 +78,14 @@ class Model(Protocol):
     ) -> "tuple[torch.Tensor, dict[str, float]]":
         """Return the summed distance to another `Model` over the labelled tokens, and its parts."""
 
+    def token_scores(
+        self, hidden: "torch.Tensor", labels: "torch.Tensor", temperature: float = 1.0
+    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return log-probabilities of labels, with gradient, and entropies, without.
+
+        Shapes: hidden [N, E], labels [N] → [N], [N].
+        """
+
     def label_loss(self, batch: Flat) -> "tuple[torch.Tensor, int]":
         """Return the summed loss over labelled tokens, and their number."""
 
@@ -167,6 +175,12 @@ class Tools(Protocol):
     def emit(self) -> Emit:
         """Where events go."""
 
+    def write(
+        self, prompts: Sequence[Sequence[int]], each: Sequence[Sequence[int]], sampling: Any,
+        stop_ids: Sequence[int],
+    ) -> Any:  # Any: Sampling in, rollout_buffer.Written by prompt out  # fmt: skip
+        """Answer prompt i once per seed in `each[i]`, with the weights as they are."""
+
     def reference(self) -> AbstractContextManager[Model]:
         """Compute the model as it was before training: no adapter, no dropout, no gradient."""
 
@@ -178,12 +192,6 @@ class Tools(Protocol):
 
     def twin(self) -> Any:  # Any: models/learner.Learner
         """Copy the trained model as it is; what is not trained is shared."""
-
-    def write(
-        self, prompts: Sequence[Sequence[int]], each: Sequence[Sequence[int]], sampling: Any,
-        stop_ids: Sequence[int],
-    ) -> list[list[Any]]:  # fmt: skip  # Any: values with `ids`
-        """Let the trained model answer every prompt as often as it has seeds."""
 
     def keep_reference(self) -> None:
         """Make sure, in `setup`, that `reference` stays the starting model for adapters of any kind."""
@@ -248,6 +256,10 @@ class Method(ABC):
         """Name the weights this method trains besides the model's own: heads, for instance."""
         return {}
 
+    def rate(self, name: str) -> float:
+        """Return the factor of the learning rate for one of `parameters`."""
+        return 1.0
+
     def lengths(self, store: Store) -> Any:  # Any: int array
         """Return what each row costs in tokens; micro-batches are cut by it."""
         return store.lengths
@@ -271,6 +283,10 @@ class Method(ABC):
     @abstractmethod
     def loss(self, model: Model, batch: Columns) -> Loss:
         """Compute the summed loss of one micro-batch."""
+
+    def callbacks(self) -> dict[str, dict[str, Any]]:  # Any: a callback's arguments
+        """Name the callbacks this method wants besides the loop's own, each with its arguments."""
+        return {}
 
     def state(self) -> Kept:
         """Return what must survive a kill beyond weights and `setup`."""

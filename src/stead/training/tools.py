@@ -10,19 +10,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from msgspec import structs
 
 from stead.core.errors import ModelError
 from stead.core.events import Emit
 from stead.hub.inspect import inspect, locate
 from stead.messages import Sampling
-from stead.models import generate
+from stead.models import rollout
 from stead.models.adapter import Adapter
 from stead.models.learner import Learner
 from stead.models.load import DTYPES, Dtype, load_model
 from stead.models.reward import RewardModel
-from stead.models.row import Completion
 from stead.training.batches import Columns
+from stead.training.rollout_buffer import Written
 from stead.values import LoadedModel
 
 _NAMES: tuple[Dtype, ...] = ("fp32", "bf16", "fp16")
@@ -42,6 +41,14 @@ class Tools:
     folder: Path
     emit: Emit
     _copy: Learner | None = field(default=None)
+
+    def write(
+        self, prompts: Sequence[Sequence[int]], each: Sequence[Sequence[int]], sampling: Sampling,
+        stop_ids: Sequence[int],
+    ) -> list[list[Written]]:  # fmt: skip
+        """Answer prompt i once per seed in `each[i]`, with the weights as they are."""
+        found = rollout.write(self.loaded, prompts, each, sampling, stop_ids)
+        return [[Written(w.ids, w.logprobs, w.stopped) for w in group] for group in found]
 
     @contextmanager
     def reference(self) -> Iterator[Learner]:
@@ -100,25 +107,3 @@ class Tools:
         loaded = load_model(folder, dtype=name, device=self.loaded.device.type, adapter=adapter)
         loaded.model.requires_grad_(False)
         return Learner(loaded, replace(self.model.options, checkpointing=False))
-
-    def write(
-        self, prompts: Sequence[Sequence[int]], each: Sequence[Sequence[int]], sampling: Sampling,
-        stop_ids: Sequence[int],
-    ) -> list[list[Completion]]:  # fmt: skip
-        """Let the trained model answer every prompt as often as it has seeds.
-
-        The end token is part of an answer's `ids` where the model chose one. Raises: Interrupted.
-        """
-        asked = [(p, s) for p, seeds in zip(prompts, each, strict=True) for s in seeds]
-        found = iter(
-            generate.generate(
-                self.loaded, [p for p, _ in asked],
-                [structs.replace(sampling, seed=s) for _, s in asked], stop_ids=stop_ids,
-            )
-        )  # fmt: skip
-        return [[_ended(next(found), stop_ids) for _ in seeds] for seeds in each]
-
-
-def _ended(one: Completion, stop_ids: Sequence[int]) -> Completion:
-    stopped = one.finish_reason == "stop" and len(stop_ids) > 0
-    return replace(one, ids=(*one.ids, stop_ids[0])) if stopped else one

@@ -41,6 +41,8 @@ def callbacks(parts: Parts) -> dict[str, Callback]:
     trackers = () if trainer.trackers == "auto" or not parts.world.leads else trainer.trackers
     for name in trackers:
         found[name] = TRACKERS.create(name, tracked=_tracked(parts))
+    for name, arguments in parts.method.callbacks().items():
+        found[name] = CALLBACKS.create(name, **arguments)
     found["progress"] = CALLBACKS.create("progress", every=trainer.log_every)
     found["checkpoint"] = CALLBACKS.create("checkpoint", every=every)
     return found

@@ -16,7 +16,9 @@ from stead.models import lowrank
 from stead.models.adapters.lora import Lora, LoraConfig
 from stead.models.learner import Learner
 from stead.models.load import load_model
-from stead.training.optim import Optimizer, OptimOptions, Schedule
+from stead.training.optimizer import OptimOptions
+from stead.training.optimizers.adamw import AdamW
+from stead.training.schedules import Schedule
 from stead.values import PreparedData
 
 SEED = 42
@@ -37,7 +39,7 @@ def train(model_folder: Path, prepared_folder: Path, steps: int) -> list[float]:
     batches = plan_batches(store.lengths, batch_rows=ROWS_PER_STEP, seed=SEED, epoch=0)[:steps]
 
     # 3. float32 masters, moments for each, and a rate that is a function of the step.
-    optimizer = Optimizer(learner.trained(), OptimOptions(weight_decay=0.01, clip=1.0))
+    optimizer = AdamW(learner.trained(), OptimOptions(weight_decay=0.01, clip=1.0))
     rate = Schedule("cosine", PEAK_RATE, warmup=0.1, total=len(batches))
 
     losses = []

@@ -33,7 +33,7 @@ class Settings:
     weight_decay: float = 0.01
     clip: float = 1.0
     optimizer: str = "adamw"
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] | None = None
     seed: int = 42
     shuffle: bool = True
     gradient_checkpointing: bool = False
@@ -42,6 +42,18 @@ class Settings:
     log_every: int = 1
     eval_every: int | None = None
     logits_chunk: Any = "auto"
+    momentum: float | None = None
+    lr_floor: float = 0.0
+    decay_share: float = 0.2
+    cycles: int = 1
+    power: float = 1.0
+    label_smoothing: float = 0.0
+    neftune_alpha: float = 0.0
+    patience: int | None = None
+    min_delta: float = 0.0
+    keep_best: bool = False
+    ema: float | None = None
+    trackers: Any = ()
     on_nan: str = "stop"
     on_spike: str = "warn"
     spike_factor: float = 10.0
@@ -86,8 +98,10 @@ def run(
     adapter: str = "lora",
     adapter_config: dict[str, Any] | None = None,
     method: str = "sft",
+    method_config: dict[str, Any] | None = None,
     dtype: str = "fp32",
     emit: Callable[[AnyEvent], None] = ignore,
+    world: Any = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Load the model and train; return fit's result."""
@@ -97,7 +111,7 @@ def run(
     return fit(
         trainer=replace(Settings(), **settings),
         method_name=method,
-        method_config={},
+        method_config=method_config or {},
         adapter_name=adapter,
         adapter_config=adapter_config or {},
         prepared=data,
@@ -106,6 +120,7 @@ def run(
         resume=resume,
         emit=emit,
         lineage={"base_hash": "tiny"},
+        world=world,
     )
 
 

@@ -137,6 +137,7 @@ def test_a_run_with_a_fault_that_is_stopped_everywhere_ends_with_the_same_bytes(
     out, resume = tmp_path / "stopped", False
 
     for step in (3, 9, 11):  # between checkpoints, before, at and after the fault
+
         def stop(event: AnyEvent, step: int = step) -> None:
             if getattr(event, "done", None) == step:
                 stop_requested.set()
@@ -148,7 +149,9 @@ def test_a_run_with_a_fault_that_is_stopped_everywhere_ends_with_the_same_bytes(
     last = start(tiny_model, data, out, resume=True, keep=1, **policy(fault, name))
 
     assert last["weights_sha256"] == whole["weights_sha256"]
-    assert (out / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    assert (out / "metrics.jsonl").read_bytes() == (
+        tmp_path / "whole" / "metrics.jsonl"
+    ).read_bytes()
     assert last["resume_level"] == "exact"
 
 

@@ -87,6 +87,7 @@ def test_a_split_run_resumes_to_the_same_bytes(
     out, draws = tmp_path / "stopped", (1, 2, 3, 5)
 
     for step in draws:
+
         def stop(event: AnyEvent, step: int = step) -> None:
             if getattr(event, "done", None) == step:
                 stop_requested.set()
@@ -99,7 +100,9 @@ def test_a_split_run_resumes_to_the_same_bytes(
     last = start(tiny_model, data, out, resume=True, **more)
 
     assert last["weights_sha256"] == whole["weights_sha256"]
-    assert (out / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    assert (out / "metrics.jsonl").read_bytes() == (
+        tmp_path / "whole" / "metrics.jsonl"
+    ).read_bytes()
 
 
 def test_when_nothing_helps_the_error_names_the_sizes(

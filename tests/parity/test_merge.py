@@ -10,7 +10,7 @@ import pytest
 
 from stead.core.errors import CheckpointError, ModelError
 from stead.exporting.source import Source
-from stead.models import merge
+from stead.models import deltas, merge
 
 CASES = {
     "plain": {},
@@ -156,7 +156,7 @@ def test_a_merge_never_overwrites(make_model: Any, make_adapter: Any, tmp_path: 
 
 
 def test_an_adapter_that_is_no_lora_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text('{"peft_type": "IA3"}')
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "PREFIX_TUNING"}')
 
-    with pytest.raises(ModelError, match="IA3"):
-        merge.Adapter.open(tmp_path)
+    with pytest.raises(ModelError, match="PREFIX_TUNING"):
+        deltas.Adapter.open(tmp_path)

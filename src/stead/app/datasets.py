@@ -18,6 +18,7 @@ from stead.data import prepare as preparing
 from stead.data.clean import Tally
 from stead.data.facts import Shape
 from stead.data.format import formats
+from stead.data.kinds import final_kind
 from stead.data.mask import trained_text
 from stead.data.reader import readers
 from stead.data.row import Kind, Row
@@ -129,7 +130,7 @@ def show(
     """Return the first rows as the model would see them, with exactly what is trained marked."""
     loaded = Loaded(Tally(section.on_error))
     picked = list(islice(load(section, loaded), rows))
-    made = preparing.final_kind(loaded.kinds, kind)
+    made = final_kind(loaded, kind)
     encoder = preparing.open_encoder(section, model, made, max_length)
     tokenizer = encoder.tokenizer
     shown = []

@@ -9,7 +9,8 @@ from typing import Any
 
 from stead.config.kinds import registry
 from stead.config.run import RunConfig
-from stead.core import hardware
+from stead.config.settings import read_settings
+from stead.core import hardware, lazy
 from stead.core.paths import Home
 from stead.data.prepare import survey
 from stead.hub.inspect import inspect, locate
@@ -41,7 +42,18 @@ def make_plan(
         hardware=hardware.probe(home.root),
         home=home,
         allow=allow,
+        trackers=auto_trackers(home),
     )
+
+
+def auto_trackers(home: Home) -> tuple[tuple[str, ...], str]:
+    """Return the trackers of a recipe that names none, and why: TensorBoard when it is installed."""
+    settings = read_settings(home)
+    if settings.value.disable_tensorboard:
+        return (), f"TensorBoard is off ({settings.origins['disable_tensorboard']})"
+    if not lazy.installed("tensorboard"):
+        return (), "TensorBoard is off: it is not installed (pip install 'stead[train]')"
+    return ("tensorboard",), "TensorBoard is installed"
 
 
 def survey_rows(config: RunConfig, model: ModelFacts, longest: int) -> DataFacts:

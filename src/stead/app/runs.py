@@ -4,6 +4,7 @@ Knows nothing about training or models; the worker is a process of its own, so t
 and the server stay light and a run survives them: who comes next adopts it.
 """
 
+import os
 import signal
 import threading
 import time
@@ -14,15 +15,28 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from stead.core import files, process
-from stead.core.errors import Interrupted, ProcessError, from_dict
-from stead.core.events import AnyEvent, Emit, Failed, Finished, Note, Progress, Started, follow, ignore
+from stead.config.kinds import registry
+from stead.core import files, lease, process
+from stead.core.errors import Interrupted, ProcessError, TrainingError, from_dict
+from stead.core.events import (
+    AnyEvent,
+    Emit,
+    Failed,
+    Finished,
+    Note,
+    Progress,
+    Started,
+    follow,
+    ignore,
+)
+from stead.launch.launcher import WORKER, Launcher, LaunchSettings
 
 JOB = "job.json"
 EVENTS = "events.jsonl"
 LOG = "worker.log"
-WORKER_LOCK = ".worker"  # held by the worker while it lives
-_FOLLOWER_LOCK = ".follower"  # held by whoever follows it
+ALIVE = ".worker"  # held by the worker as long as it lives
+_FOLLOWER = ".follower"  # held by whoever started or adopted it
+_TRACKERS = ("WANDB_", "MLFLOW_")  # a tracker's own variables say where it writes
 _POLL_S = 0.05
 _GRACE_S = 30.0
 
@@ -38,25 +52,25 @@ def launch(
     folder: Path,
     emit: Emit = ignore,
     environment: dict[str, str] | None = None,
-    silence_s: float | None = None,
+    where: LaunchSettings | None = None,
 ) -> dict[str, Any]:
     """Run `pipeline.<verb>(**spec)` in a worker process and return its result.
 
     `folder` gets job.json, events.jsonl and worker.log; events go to `emit` as they happen. A worker
     that lives there already, because who followed it was killed, is adopted when `spec` says resume.
-    `silence_s`: a worker that reported a step and then says nothing for so long is killed.
-    Raises: the worker's own error, rebuilt; ProcessError("worker-died") when it ended without one,
-    ("run-held") when somebody else follows it; Interrupted after Ctrl-C or SIGTERM, once the worker
+    `where.step_timeout_s`: a worker that reported a step and then says nothing for so long is killed.
+    Raises: the worker's own error, rebuilt; ProcessError("worker-died") when it ended without one;
+    TrainingError("run-held") when somebody else follows it; Interrupted after Ctrl-C or SIGTERM, once the worker
     has saved and stopped (a second one stops it at once).
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _following(folder), _stoppable():
-        followed = _Followed(verb, folder, emit, silence_s)
+        followed = _Followed(verb, folder, emit, None if where is None else where.step_timeout_s)
         child = _adopt(verb, spec, folder, emit)
         if child is None:
             files.write_json(folder / JOB, {"verb": verb, "spec": spec})
             child = process.spawn(
-                process.python("stead.worker.run", str(folder / JOB)),
+                _command(folder / JOB, where),
                 name=f"worker {verb}",
                 log=folder / LOG,
                 env=environment,
@@ -69,17 +83,39 @@ def launch(
             child.stop()
 
 
+def train(
+    spec: dict[str, Any],  # Any: JSON arguments of the verb
+    folder: Path,
+    emit: Emit = ignore,
+    where: LaunchSettings | None = None,
+) -> dict[str, Any]:
+    """Train in a worker that knows where our trackers write: `launch` with their variables."""
+    found = {k: v for k, v in os.environ.items() if k.startswith(_TRACKERS)}
+    return launch("train", spec, folder, emit, found, where)
+
+
+def _command(job: Path, where: LaunchSettings | None) -> list[str]:
+    """Return the worker's argv; one plain process unless a recipe says where it runs."""
+    if where is None:
+        return process.python(WORKER, str(job))
+    launcher: Launcher = registry("launcher").create(where.type)
+    return launcher.command(job, where)
+
+
 @contextmanager
 def _following(folder: Path) -> Iterator[None]:
-    try:
-        with process.held(folder / _FOLLOWER_LOCK):
-            yield
-    except ProcessError as error:
-        if error.code != "held":
-            raise
-        raise ProcessError(
-            "run-held", f"another process is at work in {str(folder)!r}: {error.message}"
-        ) from error
+    with lease.held(folder / _FOLLOWER) as mine:
+        if not mine:
+            raise _busy(folder, lease.holder(folder / _FOLLOWER))
+        yield
+
+
+def _busy(folder: Path, pid: int | None) -> TrainingError:
+    return TrainingError(
+        "run-held",
+        f"process {pid} is working in {str(folder)!r}",
+        hint=f"stead runs follow {folder}",
+    )
 
 
 @contextmanager
@@ -102,19 +138,14 @@ def _stoppable() -> Iterator[None]:
 def _adopt(
     verb: str, spec: dict[str, Any], folder: Path, emit: Emit
 ) -> "process.Child | process.Adopted | None":
-    lock = folder / WORKER_LOCK
-    pid = process.holder(lock)
+    pid = lease.holder(folder / ALIVE)
     if pid is None:
         return None
     if not spec.get("resume"):
-        raise ProcessError(
-            "run-held",
-            f"process {pid} is still at work in {str(folder)!r}",
-            hint=f"stead train --resume --out {folder}",
-        )
+        raise _busy(folder, pid)
     emit(Note(stage=verb, code="adopted",
               message=f"process {pid} is still at work on this run; following it"))  # fmt: skip
-    return process.Adopted(lock, f"worker {verb}")
+    return process.Adopted(folder / ALIVE, f"worker {verb}")
 
 
 def _stop(

@@ -10,6 +10,7 @@ from typing import Any
 from stead.app import runs
 from stead.core.errors import ProcessError
 from stead.core.events import AnyEvent, Emit, Note, Progress, Saved, ignore
+from stead.launch.launcher import LaunchSettings
 
 RESTARTS = 5
 
@@ -32,17 +33,16 @@ def train(
     spec: dict[str, Any],  # Any: JSON arguments of the verb "train"
     folder: Path,
     emit: Emit = ignore,
-    *,
-    silence_s: float | None = None,
+    where: LaunchSettings | None = None,
 ) -> dict[str, Any]:
     """Run the verb "train" until it ends by itself; a killed worker is started again.
 
-    Raises: what `runs.launch` raises; ProcessError("worker-keeps-dying") when no step is gained.
+    Raises: what `runs.train` raises; ProcessError("worker-keeps-dying") when no step is gained.
     """
     gain, lost = _Gain(emit), 0
     while True:
         try:
-            return runs.launch("train", spec, folder, gain, silence_s=silence_s)
+            return runs.train(spec, folder, gain, where)
         except ProcessError as error:
             if error.code != "worker-died" or error.details["status"] >= 0:
                 raise

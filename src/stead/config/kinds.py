@@ -27,6 +27,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "adapter": ("stead.models.adapters", "stead.models.adapter:Adapter"),
     "method": ("stead.training.methods", "stead.training.method:Method"),
     "trainer": ("stead.training.trainers", "stead.training.trainer:Trainer"),
+    "optimizer": ("stead.training.optimizers", "stead.training.optimizer:Optimizer"),
+    "tracker": ("stead.training.trackers", "stead.training.tracker:Tracker"),
     "callback": ("stead.training.callbacks", "stead.training.callback:Callback"),
     "exporter": ("stead.exporting.formats", "stead.exporting.exporter:Exporter"),
     "collector": ("stead.app.collectors", "stead.app.monitor:Collector"),

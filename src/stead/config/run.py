@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
+from stead.config import pairing
 from stead.config.kinds import Section, registry
 from stead.config.sections import ExtensionConfig, Owned, Registered
 
@@ -16,6 +17,11 @@ Positive = Annotated[int, Field(ge=1)]
 ReaderName = Annotated[str, Registered("reader", always=("auto",))]
 FormatName = Annotated[str, Registered("format", always=("auto",))]
 ProofName = Literal["mask", "labels", "packing", "accumulation"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+ScheduleName = Literal[
+    "cosine", "linear", "constant", "wsd", "inverse_sqrt", "polynomial", "cosine_restarts"
+]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # 63 bits: torch and numpy both accept it
 
 
@@ -117,10 +123,16 @@ class TrainerSection(Section):
     lr: Annotated[float, Field(ge=0, le=10)] | Auto = Field(
         default="auto", description="peak learning rate; auto: by method and adapter"
     )
-    schedule: Literal["cosine", "linear", "constant", "wsd"] = Field(
+    schedule: ScheduleName = Field(
         default="cosine",
-        description="learning rate after warm-up; wsd: constant, then down over the last fifth",
+        description="learning rate after warm-up; wsd: constant, then down over decay_share",
     )
+    lr_floor: Share = Field(default=0.0, description="lowest learning rate, as a share of the peak")
+    decay_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.2, description="share of the steps in which wsd falls"
+    )
+    cycles: Positive = Field(default=1, description="periods of cosine_restarts")
+    power: float = Field(default=1.0, gt=0, description="power of polynomial; 1 is linear")
     warmup: float = Field(
         default=0.1, ge=0, description="share of the steps, or steps when 1 or more"
     )
@@ -128,11 +140,15 @@ class TrainerSection(Section):
         default=0.01, ge=0, le=1, description="decoupled decay of matrix weights"
     )
     clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no clipping")
-    optimizer: Literal["adamw", "sgd"] = Field(
+    optimizer: Annotated[str, Registered("optimizer")] = Field(
         default="adamw", description="how gradients become steps"
     )
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
-        default=(0.9, 0.999), description="decay rates of AdamW's two moments"
+    betas: tuple[Decay, Decay] | None = Field(
+        default=None,
+        description="decay rates of the moments; null: the optimizer's own (AdamW 0.9, 0.999)",
+    )
+    momentum: Decay | None = Field(
+        default=None, description="momentum of sgd and muon; null: their own (0.9, 0.95)"
     )
     seed: Seed = Field(default=42, description="seed of row order, new weights and dropout")
     shuffle: bool = Field(default=True, description="a new row order every epoch; off: file order")
@@ -152,6 +168,34 @@ class TrainerSection(Section):
     logits_chunk: Positive | Auto = Field(
         default="auto",
         description="labelled tokens whose logits are computed at once; auto: by memory",
+    )
+    label_smoothing: Decay = Field(
+        default=0.0, description="share of each label given to all words alike while training"
+    )
+    neftune_alpha: float = Field(
+        default=0.0, ge=0, description="size of the noise on embeddings while training; 0: none"
+    )
+    patience: Positive | None = Field(
+        default=None,
+        description="end the run after so many held-out losses without a better one; null: never",
+    )
+    min_delta: float = Field(
+        default=0.0,
+        ge=0,
+        description="a held-out loss counts as better when lower by more than this",
+    )
+    keep_best: bool = Field(
+        default=False,
+        description="write the weights with the lowest held-out loss to final, not the last ones",
+    )
+    ema: Decay | None = Field(
+        default=None,
+        description="decay of a running mean of the weights, which is evaluated and written instead",
+    )
+    trackers: tuple[Annotated[str, Registered("tracker")], ...] | Auto = Field(
+        default="auto",
+        description="who else is told of every step: tensorboard, mlflow, wandb; "
+        "auto: TensorBoard when it is installed",
     )
     on_nan: Literal["stop", "skip", "rewind"] = Field(
         default="stop",
@@ -178,6 +222,14 @@ class LaunchSection(Section):
 
     type: Annotated[str, Registered("launcher", always=("process",))] = Field(
         default="process", description="launcher of the worker"
+    )
+    processes: Positive = Field(
+        default=1,
+        description="processes that train together; each adds its own micro-batches to every step",
+    )
+    sharding: Literal["none", "full"] = Field(
+        default="none",
+        description="none: every process holds the whole model (DDP); full: each holds a share (FSDP2)",
     )
     step_timeout_s: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
@@ -258,7 +310,14 @@ class RunConfig(Section):
 
 def _check_rules(config: RunConfig) -> None:
     """Refuse settings that contradict each other; each rule names both keys."""
-    for rule in (_one_batch_size, _row_fits_batch, _rows_to_evaluate, _trainable_dtype):
+    for rule in (
+        _one_batch_size,
+        _row_fits_batch,
+        _rows_to_evaluate,
+        _losses_to_judge_by,
+        _trainable_dtype,
+        _pair_that_goes,
+    ):
         rule(config)
 
 
@@ -288,6 +347,25 @@ def _rows_to_evaluate(config: RunConfig) -> None:
             f"trainer.eval_every={config.trainer.eval_every} needs held-out rows, but "
             "data.eval_share is 0 and data.eval_path is not set"
         )
+
+
+def _losses_to_judge_by(config: RunConfig) -> None:
+    trainer = config.trainer
+    for name, asked in (
+        ("patience", trainer.patience is not None),
+        ("keep_best", trainer.keep_best),
+    ):
+        if asked and trainer.eval_every is None:
+            raise ValueError(
+                f"trainer.{name}={getattr(trainer, name)} compares held-out losses during the run, "
+                "but trainer.eval_every is not set"
+            )
+
+
+def _pair_that_goes(config: RunConfig) -> None:
+    refused = pairing.refusal(config.method.type, config.adapter.type)
+    if refused is not None:
+        raise ValueError(refused)
 
 
 def _trainable_dtype(config: RunConfig) -> None:

@@ -43,9 +43,15 @@ class Settings(Section):
 
     log: LogSettings = Field(default=LogSettings(), description="what is logged, and how")
     offline: bool = Field(default=False, description="refuse every download")
+    disable_tensorboard: bool = Field(
+        default=False, description="do not log trainings for TensorBoard unless a recipe asks"
+    )
 
 
-ALIASES: dict[str, str] = {"HF_HUB_OFFLINE": "offline"}
+ALIASES: dict[str, str] = {
+    "HF_HUB_OFFLINE": "offline",
+    "MODELFORGE_DISABLE_TENSORBOARD": "disable_tensorboard",
+}
 """Other tools' variables → our key, in order of precedence after our own name."""
 
 

@@ -23,6 +23,7 @@ _CODES = {
     "extra_forbidden": "unknown-key",
     "missing": "missing-key",
     "unknown_name": "unknown-name",
+    "both_quantizations": "both-quantizations",
 }
 
 
@@ -118,7 +119,7 @@ def _problem(
         return Problem(code, key, place, f"there is no key {key!r}", meant)
     if code == "missing-key":
         return Problem(code, key, place, f"{key} is missing")
-    if code == "conflict":
+    if code in ("conflict", "both-quantizations"):
         return Problem(code, key, place, first["msg"].removeprefix("Value error, "))
     given = first["input"]
     if code == "unknown-name":  # the registry's own words hold the suggestion already
@@ -173,6 +174,10 @@ _ELSEWHERE = {
     "lora_rank": "adapter.r",
     "lora_alpha": "adapter.alpha",
     "lora_dropout": "adapter.dropout",
+    "quantization_bit": "adapter.bits",
+    "load_in_4bit": "adapter.bits",
+    "load_in_8bit": "adapter.bits",
+    "freeze_trainable_layers": "adapter.layers",
     "model_name_or_path": "model.path",
     "base_model": "model.path",
 }

@@ -5,10 +5,12 @@ Knows nothing about what is imported. Try: `torch = lazy("torch", extra="train")
 
 import importlib
 import importlib.util
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from stead.core.errors import MissingDependency
+from stead.core.errors import ConfigError, MissingDependency
 
 
 class _Lazy(ModuleType):
@@ -21,7 +23,10 @@ class _Lazy(ModuleType):
     def __getattr__(self, attribute: str) -> Any:  # Any: attributes of an unknown module
         if attribute.startswith("__") and attribute.endswith("__"):
             raise AttributeError(attribute)  # inspection must not trigger the import
-        return getattr(load(self.__name__, extra=self.__dict__["_stead_extra"]), attribute)
+        there = sys.modules.get(self.__name__)  # importing again would take ten times as long
+        if there is None:
+            there = load(self.__name__, extra=self.__dict__["_stead_extra"])
+        return getattr(there, attribute)
 
 
 def lazy(name: str, *, extra: str) -> Any:  # Any: stands for the module itself
@@ -44,6 +49,37 @@ def load(name: str, *, extra: str) -> ModuleType:
             f"the library {name!r} is not installed",
             hint=f"pip install 'stead[{extra}]'",
         ) from error
+
+
+def named(text: str) -> Any:  # Any: whatever stands under that name
+    """Return what `module:name` or `file.py:name` means; the file's code is run.
+
+    Only for names that the user of this machine wrote: never for text that came over a network.
+    Raises: ConfigError("bad-function-name" | "unknown-function").
+    """
+    place, _, attribute = text.rpartition(":")
+    if not place or not attribute:
+        raise ConfigError(
+            "bad-function-name", f"{text!r} is no name like module:function or file.py:function"
+        )
+    try:
+        module = (
+            _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        )
+    except (ImportError, OSError, SyntaxError) as error:
+        raise ConfigError("unknown-function", f"{place!r} cannot be imported: {error}") from error
+    if not hasattr(module, attribute):
+        raise ConfigError("unknown-function", f"{place!r} has no {attribute!r}")
+    return getattr(module, attribute)
+
+
+def _from_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ImportError(f"there is no file {str(path)!r}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def installed(name: str) -> bool:

@@ -3,18 +3,17 @@
 Knows nothing about what the children do. The only door to `subprocess`.
 """
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stead.core import lease
 from stead.core.errors import ProcessError
 
 _PASSED = (
@@ -146,44 +145,9 @@ def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold a file's lock while the block runs; it holds our process id. A dead holder holds nothing.
-
-    Raises: ProcessError("held") naming the holder.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ProcessError("held", f"{str(path)!r} is held by process {_pid_in(path)}") from error
-        file.truncate(0)
-        file.write(b"%d\n" % os.getpid())
-        file.flush()
-        yield
-
-
-def holder(path: Path) -> int | None:
-    """Return the process id of a file's holder; None when nobody holds it."""
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return None
-    except BlockingIOError:
-        return _pid_in(path)
-    return None
-
-
-def _pid_in(path: Path) -> int | None:
-    text = path.read_text().strip()
-    return int(text) if text.isdigit() else None
-
-
 @dataclass(slots=True)
 class Adopted:
-    """A process that somebody else started, known by the lock it holds: `Child` without a status."""
+    """A process that somebody else started, known by the lease it holds: `Child` without a status."""
 
     lock: Path
     name: str
@@ -191,7 +155,7 @@ class Adopted:
 
     def poll(self) -> int | None:
         """Return None while it runs; afterwards SIGKILL's status, because nobody else will know."""
-        return None if holder(self.lock) is not None else -signal.SIGKILL
+        return None if lease.holder(self.lock) is not None else -signal.SIGKILL
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Wait for the end; return the exit status, or None when the time ran out first."""
@@ -204,8 +168,8 @@ class Adopted:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to its group; a group that is gone is no error."""
-        pid = holder(self.lock)
-        if pid is not None:
+        pid = lease.holder(self.lock)
+        if pid:
             signal_group(pid, number)
 
     def stop(self, grace_s: float = 10.0) -> int:

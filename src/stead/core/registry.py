@@ -9,6 +9,7 @@ import difflib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import pkgutil
 from collections.abc import Callable
 from functools import cached_property
@@ -90,7 +91,12 @@ class Registry(Generic[T]):
 
     def config_of(self, name: str) -> type[Any]:  # Any: a pydantic model class
         """Return the config class an extension declares by its annotation `config: X`."""
-        config: type[Any] = get_type_hints(self.get(name))["config"]
+        declared = (c for c in self.get(name).__mro__ if "config" in inspect.get_annotations(c))
+        owner = next(declared)
+        # Only this one annotation: others may name a library that is not installed.
+        hint = {"config": inspect.get_annotations(owner)["config"]}
+        alone = type("Only", (), {"__module__": owner.__module__, "__annotations__": hint})
+        config: type[Any] = get_type_hints(alone)["config"]
         return config
 
     def _origins(self) -> dict[str, str]:

@@ -21,8 +21,9 @@ from stead.core import files, manifest
 from stead.core.errors import CheckpointError, DataError
 from stead.core.events import Emit, Finished, Note, Progress, Saved, Started, ignore
 from stead.data.clean import Tally, content_key
-from stead.data.examples import Encoder, Example, convert_kind
+from stead.data.examples import Encoder, Example
 from stead.data.facts import DataFacts, Lengths, build_facts
+from stead.data.kinds import final_kind
 from stead.data.row import Kind, Row
 from stead.data.rows import Loaded, load, source_hash
 from stead.data.section import DataSection, sources
@@ -47,20 +48,6 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     stream = iter(items)
     while batch := list(islice(stream, size)):
         yield batch
-
-
-def final_kind(native: Iterable[Kind], wanted: Kind | None) -> Kind:
-    """Return the kind of the prepared rows. Raises: DataError("wrong-kind") when there is none."""
-    kinds = set(native)
-    if wanted is None:
-        if len(kinds) == 1:
-            return kinds.pop()
-        wanted = "messages"
-    if wanted == "messages" and kinds == {"text"}:
-        return "text"
-    for kind in sorted(kinds):
-        convert_kind(Row(kind, ""), wanted)
-    return wanted
 
 
 def inputs_hash(
@@ -153,7 +140,7 @@ def survey(
     encoder: Encoder | None = None
     lengths = Lengths()
     for batch in batches(scan.run(), _BATCH):
-        kind = final_kind(scan.loaded.kinds, kind_wanted)
+        kind = final_kind(scan.loaded, kind_wanted)
         if encoder is None:
             encoder = open_encoder(section, model_folder, kind, max_length)
         if lengths.rows < _SURVEY_ROWS:
@@ -231,7 +218,7 @@ class _Work:
         emit: Emit,
     ) -> None:
         self.section, self.scan, self.emit = section, scan, emit
-        self.kind = final_kind(scan.loaded.kinds, kind_wanted)
+        self.kind = final_kind(scan.loaded, kind_wanted)
         self.encoder = open_encoder(section, model_folder, self.kind, max_length)
         wants_blocks = self.kind == "text" and section.pack
         self.block = (BLOCK if max_length is None else max_length) if wants_blocks else None

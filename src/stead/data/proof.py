@@ -13,7 +13,8 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 from stead.core.lazy import lazy
-from stead.data.pack import IGNORED, Batch
+from stead.data.pack import IGNORED as _IGNORED
+from stead.data.pack import Batch
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.messages import Message
@@ -44,7 +45,9 @@ RULES = {
     "not-the-template": "the tokens are not what tokenizer and template make of the row",
     "cut-silently": "the row was cut although no row was reported as cut",
 }
-TOLD = ("turn-dropped",)  # by the model's own template: some do (Mistral v0.3); told, no reason to stop
+TOLD = (
+    "turn-dropped",
+)  # by the model's own template: some do (Mistral v0.3); told, no reason to stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,9 @@ class Turns:
     @property
     def trained(self) -> list[int]:
         """Which turns the model has to write."""
-        found = [i for i, m in enumerate(self.messages) if m.role == "assistant" and i >= self.first]
+        found = [
+            i for i, m in enumerate(self.messages) if m.role == "assistant" and i >= self.first
+        ]
         return found[-1:] if self.last_only else found
 
 
@@ -141,9 +146,7 @@ class Judge:
             return
         before = run.text[: max(at, 0)]
         header = self._header(turns, i)
-        if before and header and (header.endswith(before) or header in before):
-            yield Finding("prompt-trained", f"{before[:60]!r} before {message.text[:40]!r}")
-        elif before and not header and not message.reasoning and not before.startswith("<think>"):
+        if (before and header and (header.endswith(before) or header in before)) or (before and not header and not message.reasoning and not before.startswith("<think>")):
             yield Finding("prompt-trained", f"{before[:60]!r} before {message.text[:40]!r}")
         if not is_cut and run.ids[-1] not in self._stops:
             last = self._tokenizer.token(run.ids[-1])
@@ -178,7 +181,7 @@ def check_labels(batch: Batch, masks: "Sequence[np.ndarray[Any, Any]]") -> list[
     starts, total = batch.starts, len(batch.tokens)
     first = np.zeros(total, dtype=bool)
     first[starts[:-1]] = True
-    place = np.flatnonzero(batch.labels != IGNORED)
+    place = np.flatnonzero(batch.labels != _IGNORED)
     following = np.minimum(place + 1, total - 1)
     if bool(((place + 1 >= total) | first[following]).any()):
         found.append(Finding("label-across-rows", "a label is the first token of the next row"))

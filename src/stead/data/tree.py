@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from stead.core.lazy import lazy
-from stead.data.pack import IGNORED, Batch
+from stead.data.pack import IGNORED, Batch, TokenStore
 
 if TYPE_CHECKING:
     import numpy as np
 else:
     np = lazy("numpy", extra="data")
+
+_ROWS = 4096  # compared at once: bounds memory, keeps the number of numpy calls small
 
 Masked = tuple[Any, Any]
 """A row: its ids and its mask (1 = trained), arrays of one length."""
@@ -38,6 +40,48 @@ def tree_length(rows: Sequence[Masked]) -> int:
     """Return how many tokens are computed for rows laid out as one tree."""
     shared = shared_length(rows)
     return shared + sum(len(tokens) - shared for tokens, _ in rows)
+
+
+def tree_lengths(stores: Sequence[TokenStore]) -> "np.ndarray[Any, Any]":
+    """Return `tree_length` of every row, whose sequences are the columns' rows; int64 [rows]."""
+    whole = sum(store.lengths.astype(np.int64) for store in stores)
+    parts = [shared_lengths(stores, i, i + _ROWS) for i in range(0, len(stores[0]), _ROWS)]
+    shared = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+    return whole - (len(stores) - 1) * shared
+
+
+def shared_lengths(stores: Sequence[TokenStore], begin: int, end: int) -> "np.ndarray[Any, Any]":
+    """Return `shared_length` of rows `begin` to `end`, by a few operations on all of them at once."""
+    most = np.min([_most(store, begin, end) for store in stores], axis=0).clip(min=0)
+    if len(stores) < 2:
+        return np.zeros_like(most)
+    starts = np.cumsum(most) - most
+    row = np.repeat(np.arange(len(most)), most)
+    inside = np.arange(len(row)) - starts[row]
+    picked = [s.flat[1][s.flat[0][begin:end][row] + inside] for s in stores]
+    differs = np.zeros(len(row), dtype=bool)
+    for other in picked[1:]:
+        differs |= picked[0] != other
+    return _first(np.flatnonzero(differs), starts, most)
+
+
+def _most(store: TokenStore, begin: int, end: int) -> "np.ndarray[Any, Any]":
+    """Return how many first tokens of each row no trained token is predicted from, the last one apart."""
+    offsets, _, mask = store.flat
+    edges = np.asarray(offsets[begin : end + 1], dtype=np.int64)
+    lengths = np.diff(edges)
+    trained = np.flatnonzero(mask[edges[0] : edges[-1]])
+    first = _first(trained, edges[:-1] - edges[0], lengths)
+    return np.minimum(lengths, first) - 1
+
+
+def _first(
+    hits: "np.ndarray[Any, Any]", starts: "np.ndarray[Any, Any]", sizes: "np.ndarray[Any, Any]"
+) -> "np.ndarray[Any, Any]":
+    """Return where in each stretch the first hit lies, or the stretch's size."""
+    at = np.searchsorted(hits, starts)
+    ends = np.append(hits, np.iinfo(np.int64).max)[at] - starts
+    return np.minimum(ends, sizes).astype(np.int64)
 
 
 def make_trees(groups: Sequence[Sequence[Masked]], rows: Sequence[int]) -> Batch:

@@ -1,8 +1,9 @@
-"""Loss by step out of a run's event log, for the page.
+"""Loss by step out of a run's event log, and every curve of its step log, for pages.
 
 Knows nothing about training; it reads the numbers that were emitted.
 """
 
+import json
 from pathlib import Path
 
 from stead.core.events import Progress, follow
@@ -19,6 +20,21 @@ def losses(events: Path) -> dict[str, list[tuple[float, float]]]:
             for name in _NAMES.keys() & event.values.keys():
                 curves.setdefault(_NAMES[name], []).append((event.done, event.values[name]))
     return {name: _thin(curves[name]) for name in sorted(curves, reverse=True)}
+
+
+def metrics(log: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return every curve of a run's metrics.jsonl by name, over its steps, thinned likewise."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for line in log.read_bytes().splitlines() if log.is_file() else ():
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue  # the line that is being written
+        step = values.pop("step")
+        for name, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                curves.setdefault(name, []).append((step, value))
+    return {name: _thin(points) for name, points in curves.items()}
 
 
 def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -5,6 +5,7 @@ adapter puts into a model are built by `Layers`, which the caller passes in.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -44,16 +45,41 @@ class Step:
 
 
 class Layers(Protocol):
-    """What can be put into a model; `models/lowrank` has the real ones."""
+    """What can be put into a model; `models/layers` has the real ones."""
 
     def detect_targets(self, model: "torch.nn.Module", wanted: str | tuple[str, ...]) -> list[str]:
         """Return the full names of the linear layers meant by `wanted`."""
 
     def add_low_rank(
         self, model: "torch.nn.Module", names: list[str], *, rank: int, scaling: float,
-        dropout: float, seed: int,
+        dropout: float, seed: int, init: str = "true", kind: str = "lora",
     ) -> None:  # fmt: skip
-        """Put a trainable product B·A beside each named linear layer."""
+        """Put a trainable product B·A beside each named linear layer.
+
+        `init`: true, gaussian or pissa; `kind`: lora, dora or adalora.
+        """
+
+    def add_scales(
+        self, model: "torch.nn.Module", names: Collection[str], *, of_input: Collection[str]
+    ) -> None:
+        """Put a trainable vector on the outputs, or inputs, of each named linear layer."""
+
+    def quantize(
+        self, model: "torch.nn.Module", names: list[str], *, kind: str, double: bool
+    ) -> None:
+        """Keep the weights of the named layers as codes: nf4, fp4 or int8."""
+
+    def add_prompt(self, model: "torch.nn.Module", prompt: Any) -> None:
+        """Put trainable virtual tokens (`models/prompt_adapter.Prompt`) before every row."""
+
+    def set_prompt(self, model: "torch.nn.Module", vectors: "torch.Tensor", *, keys: bool) -> None:
+        """Put finished virtual tokens before every row."""
+
+    def prompt_vectors(self, model: "torch.nn.Module") -> "torch.Tensor":
+        """Return the model's virtual tokens."""
+
+    def prompt_dims(self, model: "torch.nn.Module", *, keys: bool) -> Any:  # Any: prompts.Dims
+        """Return the sizes that belong beside saved virtual tokens."""
 
     def read_tensors(self, path: Path) -> "dict[str, torch.Tensor]":
         """Read a safetensors file."""
@@ -77,10 +103,17 @@ class Adapter(ABC):
     config: AdapterConfig
     requires: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[str] = "adapter"  # what `save` writes: "adapter" or "model"
+    default_lr: ClassVar[float | None] = None  # with every method, whatever the method advises
     can_switch_off: ClassVar[bool] = False  # layers obey `lowrank.Draw.plain`
+    cannot: ClassVar[Mapping[str, str]] = {}  # a word of `Method.needs` → why it is not there
+    lr_factor: ClassVar[float] = 1.0  # of the method's learning rate for adapters, or whole models
 
     def __init__(self, config: AdapterConfig) -> None:
         self.config = config
+
+    def switches_off(self) -> bool:
+        """Say whether these settings leave the starting model reachable by `Draw.plain`."""
+        return self.can_switch_off
 
     @abstractmethod
     def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:

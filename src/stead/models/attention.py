@@ -4,6 +4,7 @@ Knows nothing about models; transformers calls it under the name "stead". Legend
 segments, L tokens of one, H heads, K key heads, G query heads per key head, D head size.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -32,10 +33,12 @@ def segment_attention(  # noqa: PLR0913, PLR0917 - transformers gives the signat
     segments: Segments | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    virtual: Sequence[tuple[Tensor, Tensor]] | None = None,
     **kwargs: Any,  # Any: transformers passes more than is needed
 ) -> tuple[Tensor, None]:
     """Attend inside each segment and what it continues; without `segments`, as transformers' sdpa.
 
+    `virtual` holds each layer's keys and values that stand before all rows, [K, V, D] each.
     Shapes: query [1, H, T, D], key and value [1, K, T, D] → [1, T, H, D].
     Raises: ModelError("attention-unsupported") for what would not be exact (sinks, biases).
     """
@@ -49,11 +52,33 @@ def segment_attention(  # noqa: PLR0913, PLR0917 - transformers gives the signat
             raise ModelError("attention-unsupported", f"packed rows cannot be exact with {name!r}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     q, k, v = query[0], key[0], value[0]
+    first = 0
+    if virtual is not None:
+        pair = virtual[module.layer_idx]
+        first = pair[0].shape[1]
+        q, k, v, segments = _put_ahead(q, k, v, segments, pair)
     if softcap is not None or dropout > 0 or q.device.type != "cpu":
         out = _by_segment(q, k, v, segments, scale, sliding_window, softcap, dropout)
     else:
         out = SegmentAttention.apply(q, k, v, segments, scale, sliding_window)
-    return out.transpose(0, 1)[None], None
+    return out[:, first:].transpose(0, 1)[None], None
+
+
+def _put_ahead(
+    query: Tensor, key: Tensor, value: Tensor, segments: Segments, pair: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Segments]:
+    """Lay a layer's virtual keys and values before a packed batch; their queries are zero.
+
+    Shapes: query [H, T, D], key and value [K, T, D], each of the pair [K, V, D] → T becomes V + T.
+    """
+    more = pair[0].shape[1]
+    nobody = query.new_zeros(query.shape[0], more, query.shape[2])
+    return (
+        torch.cat((nobody, query), 1),
+        torch.cat((pair[0], key), 1),
+        torch.cat((pair[1], value), 1),
+        segments.continuing(more),
+    )
 
 
 AttentionInterface.register(NAME, segment_attention)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from stead.models import cache as kv
+from stead.models import virtual
 from stead.models.row import Row
 from stead.models.sample import pick
 from stead.values import LoadedModel
@@ -96,23 +97,38 @@ class Batch:
         """Take rows of like length off the end of `waiting`, where the longest are."""
         longest = len(waiting[-1].prompt)
         most = max(1, _READ_TOKENS.get(self._loaded.device.type, 1024) // longest)
-        count = min(free, most if self._plain else free)
-        group = [waiting.pop() for _ in range(min(count, len(waiting)))]
+        most = most if self._plain else free
+        alike = not self._plain and bool(virtual.length(self._model))
+        group: list[Row] = []
+        prompts = 0
+        while waiting and len(group) < free:
+            # Padding between virtual tokens and a prompt would count in a sliding window.
+            if alike and len(waiting[-1].prompt) != longest:
+                break
+            prompts += not group or group[-1].prompt != waiting[-1].prompt
+            if prompts > most:
+                break
+            group.append(waiting.pop())
         return group
 
     def _read(self, group: list[Row]) -> list[Row]:
         """Run the prompts of a group, choose their first tokens, and join them to the batch."""
-        longest = max(len(r.prompt) for r in group)
-        pads = [longest - len(r.prompt) for r in group]
-        rows = [[_PAD] * pad + r.prompt for pad, r in zip(pads, group, strict=True)]
+        places = {tuple(r.prompt): 0 for r in group}
+        for number, prompt in enumerate(places):
+            places[prompt] = number
+        index = [places[tuple(r.prompt)] for r in group]  # a prompt is read once for all its rows
+        longest = max(map(len, places))
+        pads = [longest - len(p) for p in places]
+        rows = [[_PAD] * pad + list(p) for pad, p in zip(pads, places, strict=True)]
         device = self._loaded.device
-        cache, pads_B = kv.make(self._config), torch.tensor(pads, device=device)
-        logits_BV = self._forward(cache, torch.tensor(rows, device=device), pads_B, 0)
-        kept, newest, finished = self._choose(group, logits_BV)
+        cache, pads_P = kv.make(self._config), torch.tensor(pads, device=device)
+        logits_PV = self._forward(cache, torch.tensor(rows, device=device), pads_P, 0)
+        kept, newest, finished = self._choose(group, logits_PV[torch.tensor(index, device=device)])
         if kept:
-            if len(kept) < len(group):
-                kv.keep(cache, kept, 0)
-            self._join(cache, pads_B[torch.tensor(kept, device=device)], longest)
+            chosen = [index[i] for i in kept]
+            if chosen != list(range(len(places))):
+                kv.keep(cache, chosen, 0)
+            self._join(cache, pads_P[torch.tensor(chosen, device=device)], longest)
             self._rows = [*self._rows, *(group[i] for i in kept)]
             self._newest = [*self._newest, *newest]
         return finished

@@ -20,8 +20,11 @@ _ROOM = 128  # tokens reserved ahead; a larger step copies less often and holds 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types here
     """One layer's keys and values in a buffer longer than they are.
 
-    Shapes: `keys` and `values` are views [B, heads, tokens, dim] of the buffers.
+    Shapes: `keys` and `values` are views [B, heads, tokens, dim] of the buffers. The first `head`
+    columns are shared by all rows and never leave: virtual tokens.
     """
+
+    head = 0
 
     def lazy_initialization(self, key_states: "Tensor", value_states: "Tensor") -> None:
         """Reserve the first buffers."""
@@ -53,17 +56,17 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
         Columns before a shorter part are zero: they are masked, and 0 times anything finite is 0.
         """
         first = parts[0]
-        self.dtype, self.device = first.dtype, first.device
+        self.dtype, self.device, self.head = first.dtype, first.device, first.head
         self._tokens = max(p._tokens for p in parts)
-        self._keys = _joined([p.keys for p in parts], self._tokens)
-        self._values = _joined([p.values for p in parts], self._tokens)
+        self._keys = _joined([p.keys for p in parts], self._tokens, self.head)
+        self._values = _joined([p.values for p in parts], self._tokens, self.head)
         self.is_initialized = True
         self.keys, self.values = (x[:, :, : self._tokens] for x in (self._keys, self._values))
 
     def keep(self, rows: "Tensor", drop: int) -> None:
-        """Keep only `rows`, without the first `drop` tokens."""
-        self._keys = self._keys[rows, :, drop:]
-        self._values = self._values[rows, :, drop:]
+        """Keep only `rows`, without the first `drop` tokens after the head."""
+        self._keys = _kept(self._keys, rows, self.head, drop)
+        self._values = _kept(self._values, rows, self.head, drop)
         self._tokens -= drop
         self.keys, self.values = (x[:, :, : self._tokens] for x in (self._keys, self._values))
 
@@ -79,13 +82,21 @@ def _grown(buffer: "Tensor", held: int, new: "Tensor") -> "Tensor":
     return larger
 
 
-def _joined(parts: Sequence["Tensor"], tokens: int) -> "Tensor":
+def _kept(buffer: "Tensor", rows: "Tensor", head: int, drop: int) -> "Tensor":
+    if not head or not drop:
+        return buffer[rows, :, drop:]
+    return torch.cat((buffer[rows, :, :head], buffer[rows, :, head + drop :]), 2)
+
+
+def _joined(parts: Sequence["Tensor"], tokens: int, head: int) -> "Tensor":
     _, heads, _, dim = parts[0].shape
     rows = sum(len(p) for p in parts)
     joined = parts[0].new_zeros(rows, heads, tokens + _ROOM, dim)
     row = 0
     for part in parts:
-        joined[row : row + len(part), :, tokens - part.shape[2] : tokens] = part
+        place = joined[row : row + len(part)]
+        place[:, :, :head] = part[:, :, :head]
+        place[:, :, tokens - part.shape[2] + head : tokens] = part[:, :, head:]
         row += len(part)
     return joined
 
@@ -95,6 +106,13 @@ def make(config: "PreTrainedConfig") -> Cache:
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer() if type(each) is DynamicLayer else each for each in cache.layers]
     return cache
+
+
+def set_head(cache: Cache, tokens: int) -> None:
+    """Say that the first columns are virtual tokens: they stay when padding leaves."""
+    for layer in cache.layers:
+        if isinstance(layer, RoomyLayer):
+            layer.head = tokens
 
 
 def is_plain(cache: Cache) -> bool:

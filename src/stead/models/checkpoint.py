@@ -94,7 +94,8 @@ def _own_step(folder: Path, found: manifest.Manifest) -> None:
         raise CheckpointError("not-plain", f"{str(folder)!r} is a link")
     if folder.name != f"{PREFIX}{found.meta.get('step', -1):08d}":
         raise CheckpointError(
-            "other-step", f"{str(folder)!r} holds step {found.meta.get('step')}, not what its name says"
+            "other-step",
+            f"{str(folder)!r} holds step {found.meta.get('step')}, not what its name says",
         )
 
 

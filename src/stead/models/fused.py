@@ -196,7 +196,8 @@ def rotate_(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool = False) -> None:
     x.mul_(c).add_(turned)
 
 
-def _signed(sin: Tensor) -> Tensor:
+def signed_sin(sin: Tensor) -> Tensor:
+    """Return sin with its first half negated, as `rotate_` wants it. Shapes: [T, D]."""
     half = sin.shape[-1] // 2
     return torch.cat((-sin[:, :half], sin[:, half:]), -1)
 
@@ -213,11 +214,11 @@ class AttentionHalf(torch.autograd.Function):  # type: ignore[misc]  # torch is 
         wide = layer.qkv.input(x)
         inverse = rms_norm(x, weight, epsilon, wide[:, : layer.qkv.K])
         qkv, mask = layer.qkv.forward(wide)
-        sin = _signed(sin)
+        sin = signed_sin(sin)
         heads = qkv.view(x.shape[0], -1, layer.D)
         turning = layer.heads + layer.key_heads
         rotate_(heads[:, :turning], cos, sin)
-        q, k, v = _split(heads, layer)
+        q, k, v = split_heads(heads, layer)
         mixed = layer.out.input(x)
         attended = mixed[:, : layer.out.K].view(x.shape[0], layer.heads, layer.D).transpose(0, 1)
         attend(q, k, v, segments, layer.scale, layer.window, out=attended)
@@ -238,9 +239,9 @@ class AttentionHalf(torch.autograd.Function):  # type: ignore[misc]  # torch is 
         assert d_mixed is not None  # noqa: S101 - for the type checker: into_x was asked for
         d_qkv = torch.empty_like(qkv)
         heads, d_heads = (t.view(x.shape[0], -1, layer.D) for t in (qkv, d_qkv))
-        q, k, v = _split(heads, layer)
+        q, k, v = split_heads(heads, layer)
         d_attended = d_mixed.unflatten(1, (layer.heads, layer.D)).transpose(0, 1)
-        attend_backward(q, k, v, d_attended, ctx.segments, layer.scale, layer.window, _split(d_heads, layer))  # fmt: skip
+        attend_backward(q, k, v, d_attended, ctx.segments, layer.scale, layer.window, split_heads(d_heads, layer))  # fmt: skip
         rotate_(d_heads[:, : layer.heads + layer.key_heads], cos, sin, back=True)
         into_x = needs[0] or needs[1]
         dx, d_in = layer.qkv.backward(d_qkv, wide, mask, needs[7 : 7 + n], into_x=into_x)
@@ -248,7 +249,7 @@ class AttentionHalf(torch.autograd.Function):  # type: ignore[misc]  # torch is 
         return (d_x, d_weight, None, None, None, None, None, *d_in, *d_out)
 
 
-def _split(heads: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
+def split_heads(heads: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
     """Cut [T, H+2K, D] into q [H, T, D] and k, v [K, T, D], as views."""
     a, b = layer.heads, layer.heads + layer.key_heads
     by_head = heads.transpose(0, 1)

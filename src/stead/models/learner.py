@@ -3,7 +3,7 @@
 Knows nothing about methods, optimizers or steps. Legend: T tokens of a micro-batch, N labelled ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,9 +13,14 @@ import torch
 from torch import Tensor
 
 from stead.core.errors import ModelError
-from stead.models import attention, fused
+from stead.models import attention, fused, virtual
+from stead.models.divergence import Distance, chunked_sum
+from stead.models.features import captured
 from stead.models.loss import Head, cross_entropy_sum, token_log_probs
-from stead.models.lowrank import Draw, set_draw
+from stead.models.lowrank import Draw, current_draw, set_draw
+from stead.models.measure import Measure
+from stead.models.noise import noisy
+from stead.models.scores import token_scores
 from stead.models.segments import Segments
 from stead.values import LoadedModel
 
@@ -46,13 +51,26 @@ class FlatBatch(Protocol):
         """Where rows begin, and the end. Shapes: [S+1]."""
 
 
+class Asked(Protocol):
+    """A model that is only asked: another learner, or one behind a door."""
+
+    @property
+    def head(self) -> Head:
+        """Its output layer."""
+
+    def hidden(self, batch: Any) -> Tensor:
+        """Return its last hidden states. Shapes: [T, E]."""
+
+
 @dataclass(frozen=True, slots=True)
 class LearnerOptions:
-    """How the forward pass is run; None of it changes what is computed beyond rounding."""
+    """How the forward pass is run; the last two change what is learnt, the others only rounding."""
 
     chunk: int = 256
     checkpointing: bool = False
     fuse: bool = True
+    label_smoothing: float = 0.0  # while training only: held-out losses stay comparable
+    neftune_alpha: float = 0.0  # likewise
 
 
 class Learner:
@@ -76,7 +94,11 @@ class Learner:
     def open(self) -> None:
         """Make the model compute packed rows; the constructor does it."""
         self.model.set_attn_implementation(attention.NAME)
-        self.fused = fused.install(self.model) if self.options.fuse else []
+        self.fused = (
+            fused.install(self.model)
+            if self.options.fuse and not virtual.has_keys(self.model)
+            else []
+        )
         if self.options.checkpointing:
             _checkpointing(self.model, "enable")
 
@@ -136,8 +158,9 @@ class Learner:
         place = (labels != IGNORED).nonzero().squeeze(1)
         hidden = self.hidden(batch).index_select(0, place)
         count = place.shape[0]
+        smoothing = self.options.label_smoothing if self.model.training else 0.0
         return cross_entropy_sum(
-            hidden, self.head, labels.index_select(0, place), self.options.chunk
+            hidden, self.head, labels.index_select(0, place), self.options.chunk, smoothing
         ), count
 
     def label_log_probs(self, batch: FlatBatch) -> tuple[Tensor, Tensor]:
@@ -147,6 +170,50 @@ class Learner:
         hidden = self.hidden(batch).index_select(0, place)
         chosen = labels.index_select(0, place)
         return token_log_probs(hidden, self.head, chosen, self.options.chunk), place
+
+    def features(self, batch: FlatBatch, layers: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """Return the last hidden states, and what `layers`, counted from 1, give out.
+
+        Shapes: [T, E] each. Raises: ModelError("rows-apart" | "no-layer").
+        """
+        if self.rows_apart is not None:
+            raise ModelError("rows-apart", f"layers cannot be read here: {self.rows_apart}")
+        with captured(self._decoder, layers) as found:
+            last = self.hidden(batch)
+        first = virtual.leading(self.model)
+        return last, [found[n][0, first : first + last.shape[0]] for n in layers]
+
+    def token_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """Return the summed cross-entropy of labels. Shapes: hidden [N, E], labels [N]. Units: nats."""
+        return cross_entropy_sum(hidden, self.head, labels, self.options.chunk)
+
+    def distill(
+        self, batch: FlatBatch, teacher: Asked, measure: Measure
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Return the summed distance to a teacher over the labelled tokens, and its parts' sums.
+
+        The teacher is computed without gradient. Source: `models/divergence`.
+        """
+        labels = self._tensor(batch.labels)
+        place = (labels != IGNORED).nonzero().squeeze(1)
+        with torch.no_grad():
+            taught = teacher.hidden(batch).index_select(0, place)
+        head = teacher.head
+        known = min(self.head.weight.shape[0], head.weight.shape[0])
+        distance = Distance(measure, labels.index_select(0, place), taught, head, known)
+        hidden = self.hidden(batch).index_select(0, place)
+        total = chunked_sum(hidden, self.head, distance, self.options.chunk)
+        values = {"divergence": distance.divergence, "cross_entropy": distance.cross_entropy}
+        return total, values
+
+    def token_scores(
+        self, hidden: Tensor, labels: Tensor, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities of `labels` with gradient, and entropies without.
+
+        Shapes: hidden [N, E], labels [N] → [N], [N]. Units: nats.
+        """
+        return token_scores(hidden, self.head, labels, self.options.chunk, temperature)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of hidden states. Shapes: [N, E] → [N, V]; keep N small."""
@@ -160,8 +227,16 @@ class Learner:
         return torch.as_tensor(values).to(self.loaded.device)
 
     def _forward(self, tokens: Tensor, positions: Tensor, segments: Segments) -> Tensor:
+        draw = current_draw()
+        given = {"input_ids": tokens[None]}
+        if self.options.neftune_alpha and draw.active:
+            embedded = self.model.get_input_embeddings()(tokens)
+            alpha = self.options.neftune_alpha
+            given = {
+                "inputs_embeds": noisy(embedded, positions, segments.starts, alpha, draw)[None]
+            }
         out = self._decoder(
-            input_ids=tokens[None], position_ids=positions[None], use_cache=False, segments=segments
+            **given, position_ids=positions[None], use_cache=False, segments=segments
         )
         hidden: Tensor = out.last_hidden_state[0]
         return hidden

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from stead.config.kinds import registry
 from stead.core import files, lazy
 from stead.core.errors import ModelError, NotFound
-from stead.models import lowrank
+from stead.models import layers, lineage, peft_files
 from stead.values import LoadedModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,15 +63,24 @@ def load_model(
 
 
 def attach(loaded: LoadedModel, adapter: Path) -> None:
-    """Put a saved LoRA adapter onto a loaded base. Raises: ModelError("adapter-mismatch")."""
+    """Put a saved adapter of any registered kind onto a loaded base.
+
+    Raises: NotFound("no-adapter"); ModelError("wrong-base" | "adapter-mismatch" |
+    "adapter-unsupported").
+    """
+    path = adapter / peft_files.CONFIG
+    if not path.is_file():
+        raise NotFound("no-adapter", f"{str(adapter)!r} has no {peft_files.CONFIG}")
+    found = files.read_json(path)
+    lineage.check_base(loaded.folder, adapter, found)
     known = registry("adapter")
     for name in known.names():
         config = known.get(name).read(adapter)
         if config is not None:
-            known.create(name, config=config).attach(loaded.model, lowrank, adapter)
+            known.create(name, config=config).attach(loaded.model, layers, adapter)
             loaded.adapter = adapter
             return
-    raise NotFound("no-adapter", f"{str(adapter)!r} has no adapter_config.json")
+    raise peft_files.unsupported(adapter, "peft_type", found.get("peft_type"))
 
 
 def choose_device(wanted: str) -> tuple[torch.device, str]:

@@ -4,7 +4,7 @@ Knows nothing about which tokens count or what the loss is for. Legend: N labell
 size, V vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,32 +39,43 @@ class Head:
         return self.bias is None and self.scale == 1.0 and self.softcap is None
 
 
-def cross_entropy_sum(hidden: Tensor, head: Head, labels: Tensor, chunk: int) -> Tensor:
+def cross_entropy_sum(
+    hidden: Tensor, head: Head, labels: Tensor, chunk: int, smoothing: float = 0.0
+) -> Tensor:
     """Return the summed negative log-likelihood of `labels`, as a float32 scalar.
 
     Shapes: hidden [N, E], labels [N]. Units: nats. `chunk` tokens have logits at the same time.
+    `smoothing` is the share of each label given to all words alike (arXiv:1512.00567, section 7);
+    it goes the plain way, which is slower.
     """
-    if head.is_plain:
+    hidden, head = _without_gradient(hidden, head)
+    if head.is_plain and smoothing == 0.0:
         total: Tensor = ChunkedCrossEntropy.apply(hidden, head.weight, labels, chunk)
         return total
     return sum(
         (
-            torch.utils.checkpoint.checkpoint(_direct, h, head, y, use_reentrant=False)
+            torch.utils.checkpoint.checkpoint(_direct, h, head, y, smoothing, use_reentrant=False)
             for h, y in zip(hidden.split(chunk), labels.split(chunk), strict=True)
         ),
         torch.zeros((), device=hidden.device),
     )
 
 
-def _direct(hidden: Tensor, head: Head, labels: Tensor) -> Tensor:
-    return torch.nn.functional.cross_entropy(head.logits(hidden).float(), labels, reduction="sum")
+def _direct(hidden: Tensor, head: Head, labels: Tensor, smoothing: float) -> Tensor:
+    return torch.nn.functional.cross_entropy(
+        head.logits(hidden).float(), labels, reduction="sum", label_smoothing=smoothing
+    )
 
 
 def token_log_probs(hidden: Tensor, head: Head, labels: Tensor, chunk: int) -> Tensor:
-    """Return each label's log-probability with gradient; logits are recomputed in the backward pass.
+    """Return each label's log-probability, with gradient; `chunk` tokens have logits at a time.
 
-    Shapes: hidden [N, E], labels [N] → [N], float32.
+    Shapes: hidden [N, E], labels [N] → [N], float32. Units: nats.
     """
+    hidden, head = _without_gradient(hidden, head)
+    if head.is_plain:
+        found: Tensor = ChunkedLogProbs.apply(hidden, head.weight, labels, chunk)
+        return found
     parts = [
         torch.utils.checkpoint.checkpoint(_direct_log_probs, h, head, y, use_reentrant=False)
         for h, y in zip(hidden.split(chunk), labels.split(chunk), strict=True)
@@ -75,6 +86,13 @@ def token_log_probs(hidden: Tensor, head: Head, labels: Tensor, chunk: int) -> T
 def _direct_log_probs(hidden: Tensor, head: Head, labels: Tensor) -> Tensor:
     logits = head.logits(hidden).float()
     return -torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def _without_gradient(hidden: Tensor, head: Head) -> tuple[Tensor, Head]:
+    """Cut both off the graph where no gradient is wanted: a function cannot see `no_grad` inside."""
+    if torch.is_grad_enabled():
+        return hidden, head
+    return hidden.detach(), replace(head, weight=head.weight.detach())
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
@@ -92,7 +110,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # tor
             part = _filled(hidden[rows])
             n = labels[rows].shape[0]
             logits = torch.mm(part, weight.t())
-            total += _softmax_minus_label_(logits[:n], labels[rows]).cpu()
+            gradient = wants_hidden or wants_weight
+            losses = _label_losses_(logits[:n], labels[rows], gradient=gradient)
+            total += losses.double().sum().cpu()
             logits[n:] = 0
             if grad_hidden is not None:
                 grad_hidden[rows] = torch.mm(logits, weight)[:n]
@@ -111,20 +131,70 @@ class ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # tor
         return h, w, None, None
 
 
+class ChunkedLogProbs(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
+    """The log-probability of each label, by itself: what is done with them is known only later.
+
+    With a frozen head one pass is enough: the gradient that reaches a token's hidden state is that of
+    its own log-probability, a vector found on the way, times one number. A trained head needs the
+    logits again, because its gradient adds up over tokens.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, chunk: int) -> Tensor:
+        """Shapes: hidden [N, E], weight [V, E], labels [N] → [N] float32."""
+        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
+        one_pass = wants_hidden and not wants_weight
+        slope = torch.empty_like(hidden) if one_pass else None
+        found = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
+        for start in range(0, hidden.shape[0], chunk):
+            rows = slice(start, start + chunk)
+            n = labels[rows].shape[0]
+            logits = torch.mm(_filled(hidden[rows]), weight.t())
+            found[rows] = -_label_losses_(logits[:n], labels[rows], gradient=one_pass)
+            if slope is not None:
+                logits[n:] = 0
+                slope[rows] = torch.mm(logits, weight)[:n].neg_()
+        ctx.chunk = chunk
+        again = (hidden, weight, labels) if wants_weight else (None, None, None)
+        ctx.save_for_backward(slope, *again)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Shapes: grad [N] → hidden's and weight's own."""
+        slope, hidden, weight, labels = ctx.saved_tensors
+        if weight is None:
+            found = None if slope is None else (slope * grad[:, None]).to(slope.dtype)
+            return found, None, None, None
+        d_hidden = torch.empty_like(hidden)
+        d_weight = torch.zeros_like(weight, dtype=torch.float32)
+        for start in range(0, hidden.shape[0], ctx.chunk):
+            rows = slice(start, start + ctx.chunk)
+            part, n = _filled(hidden[rows]), labels[rows].shape[0]
+            logits = torch.mm(part, weight.t())
+            _label_losses_(logits[:n], labels[rows], gradient=True)
+            logits[:n] *= -grad[rows, None]
+            logits[n:] = 0
+            d_hidden[rows] = torch.mm(logits, weight)[:n]
+            d_weight += torch.mm(logits.t(), part)
+        return d_hidden, d_weight.to(weight.dtype), None, None
+
+
 def _filled(rows: Tensor) -> Tensor:
     """Add zero rows up to a multiple of `_STEP`. Shapes: [n, E] → [n', E]."""
     more = -rows.shape[0] % _STEP if rows.device.type == "cpu" else 0
     return torch.nn.functional.pad(rows, (0, 0, 0, more)) if more else rows
 
 
-def _softmax_minus_label_(logits: Tensor, labels: Tensor) -> Tensor:
-    """Replace logits by softmax − one-hot, in place; return the summed loss in float64.
+def _label_losses_(logits: Tensor, labels: Tensor, *, gradient: bool) -> Tensor:
+    """Return each label's negative log-likelihood; `logits` are used up.
 
-    Shapes: logits [n, V], labels [n]. Row blocks are small enough to stay in cache.
+    With `gradient` they become softmax − one-hot, in place. Shapes: logits [n, V], labels [n] → [n],
+    float32. Row blocks are small enough to stay in cache.
     """
     n, V = logits.shape
     step = max(1, _CACHED_NUMBERS // V) if logits.device.type == "cpu" else n
-    total = torch.zeros((), dtype=torch.float64, device=logits.device)
+    losses = torch.empty(n, dtype=torch.float32, device=logits.device)
     buffer = torch.empty(min(step, n), V, dtype=torch.float32, device=logits.device)
     for start in range(0, n, step):
         part = logits[start : start + step]
@@ -137,7 +207,8 @@ def _softmax_minus_label_(logits: Tensor, labels: Tensor) -> Tensor:
             wide -= highest
         sums = wide.exp_().sum(1, keepdim=True)
         log_sums = sums.log() + highest if shifted else sums.log()
-        total += (log_sums.squeeze(1) - picked).double().sum()
-        torch.mul(wide, sums.reciprocal_(), out=part)
-        part.scatter_add_(1, index, part.new_full((1, 1), -1.0).expand(part.shape[0], 1))
-    return total
+        torch.sub(log_sums.squeeze(1), picked, out=losses[start : start + step])
+        if gradient:
+            torch.mul(wide, sums.reciprocal_(), out=part)
+            part.scatter_add_(1, index, part.new_full((1, 1), -1.0).expand(part.shape[0], 1))
+    return losses

@@ -4,6 +4,7 @@ Knows nothing about which layers get one or how they are saved. Legend: T tokens
 N outputs, R rank.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import local
@@ -91,16 +92,72 @@ class LowRankLinear(nn.Linear):  # type: ignore[misc]  # torch is untyped here
     lora_A: nn.Parameter  # noqa: N815 - the name in PEFT's files
     lora_B: nn.Parameter  # noqa: N815
 
+    def begin(self, rank: int, init: str, generator: torch.Generator) -> None:
+        """Make the new weights: A as `init` says, B zero.
+
+        Raises: ModelError("bad-init") for an init this kind of layer does not have.
+        """
+        starts = {"true": kaiming_start, "gaussian": gaussian_start, "pissa": pissa_start}
+        if init not in starts:
+            raise ModelError("bad-init", f"there is no init {init!r} (known: {', '.join(starts)})")
+        A, B = starts[init](self, rank, generator)
+        self.lora_A, self.lora_B = nn.Parameter(A), nn.Parameter(B)
+
+    def base(self, x: Tensor) -> Tensor:
+        """Apply the frozen layer. Shapes: [..., K] → [..., N]."""
+        return nn.functional.linear(x, self.weight, self.bias)
+
+    def added(self, x: Tensor) -> Tensor:
+        """Return the scaled product of inputs after dropout. Shapes: [..., K] → [..., N]."""
+        low = nn.functional.linear(x, self.lora_A.to(x.dtype))
+        return nn.functional.linear(low, self.lora_B.to(x.dtype) * self.lora.scaling)
+
+    def dropped(self, x: Tensor) -> Tensor:
+        """Return the inputs after this step's dropout; the same tensor when there is none."""
+        mask = keep_mask(x, self.lora.dropout, self.lora.place)
+        return x if mask is None else x * mask
+
     def forward(self, input: Tensor) -> Tensor:
         """Apply the layer. Shapes: [..., K] → [..., N]."""
-        x = input
-        if _current.draw.plain:
-            return nn.functional.linear(x, self.weight, self.bias)
-        mask = keep_mask(x, self.lora.dropout, self.lora.place)
-        dropped = x if mask is None else x * mask
-        low = nn.functional.linear(dropped, self.lora_A.to(x.dtype))
-        added = nn.functional.linear(low, self.lora_B.to(x.dtype) * self.lora.scaling)
-        return nn.functional.linear(x, self.weight, self.bias) + added
+        out = self.base(input)
+        return out if _current.draw.plain else out + self.added(self.dropped(input))
+
+
+Starts = tuple[Tensor, Tensor]
+
+
+def kaiming_start(layer: LowRankLinear, rank: int, generator: torch.Generator) -> Starts:
+    """Return A uniform in ±1/√K, which is PEFT's kaiming_uniform_(a=√5), and B zero."""
+    bound = layer.in_features**-0.5
+    A = torch.empty(rank, layer.in_features).uniform_(-bound, bound, generator=generator)
+    return _placed(layer, A, torch.zeros(layer.out_features, rank))
+
+
+def gaussian_start(layer: LowRankLinear, rank: int, generator: torch.Generator) -> Starts:
+    """Return A normal with deviation 1/R, as PEFT's "gaussian", and B zero."""
+    A = torch.empty(rank, layer.in_features).normal_(0, 1 / rank, generator=generator)
+    return _placed(layer, A, torch.zeros(layer.out_features, rank))
+
+
+def pissa_start(layer: LowRankLinear, rank: int, generator: torch.Generator) -> Starts:
+    """Return the R largest singular directions of the weight, and leave the rest in the weight.
+
+    The function of the layer stays the same up to rounding. `extra["start"]` keeps both factors: what
+    is saved is the difference from them. Source: arXiv:2404.02948 eq. 2-4.
+    """
+    weight = layer.weight.detach().float()
+    U, S, V = torch.linalg.svd(weight, full_matrices=False)
+    root = (S[:rank] / layer.lora.scaling).sqrt()
+    A, B = (root[:, None] * V[:rank]).contiguous(), (U[:, :rank] * root).contiguous()
+    rest = torch.addmm(weight, B, A, alpha=-layer.lora.scaling)
+    layer.weight = nn.Parameter(rest.to(layer.weight.dtype), requires_grad=False)
+    layer.lora.extra["start"] = (A.clone(), B.clone())
+    return A, B
+
+
+def _placed(layer: LowRankLinear, A: Tensor, B: Tensor) -> Starts:
+    device = next(iter([*layer.parameters(), *layer.buffers()])).device
+    return A.to(device), B.to(device)
 
 
 def detect_targets(model: nn.Module, wanted: str | tuple[str, ...]) -> list[str]:
@@ -109,9 +166,17 @@ def detect_targets(model: nn.Module, wanted: str | tuple[str, ...]) -> list[str]
 
 
 def add_low_rank(
-    model: nn.Module, names: list[str], *, rank: int, scaling: float, dropout: float, seed: int
+    model: nn.Module,
+    names: list[str],
+    *,
+    rank: int,
+    scaling: float,
+    dropout: float,
+    seed: int,
+    init: str = "true",
+    kind: Callable[[nn.Linear], type[LowRankLinear]] = lambda _: LowRankLinear,
 ) -> None:
-    """Put a trainable product beside each named layer: A uniform (Kaiming, as PEFT), B zero.
+    """Put a trainable product beside each named layer; `kind` chooses a layer's new class.
 
     Raises: ModelError("already-adapted").
     """
@@ -120,14 +185,9 @@ def add_low_rank(
         if isinstance(layer, LowRankLinear):
             raise ModelError("already-adapted", f"the layer {name!r} has an adapter already")
         generator = torch.Generator().manual_seed(seeds.stream(seed, 0, f"lora_A.{name}"))
-        bound = layer.in_features**-0.5  # kaiming_uniform_(a=√5) is uniform in ±1/√K
-        A = torch.empty(rank, layer.in_features).uniform_(-bound, bound, generator=generator)
-        layer.__class__ = LowRankLinear
+        layer.__class__ = kind(layer)
         layer.lora = LowRank(scaling, dropout, f"dropout.{name}")
-        layer.lora_A = nn.Parameter(A.to(layer.weight.device))
-        layer.lora_B = nn.Parameter(
-            torch.zeros(layer.out_features, rank, device=layer.weight.device)
-        )
+        layer.begin(rank, init, generator)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from stead.core.errors import ModelError
 from stead.messages import Sampling
+from stead.models import virtual
 from stead.models.detokenize import Decode, Detokenizer, StopText
 from stead.models.sample import Picked, Rule, TopTokens
 from stead.values import LoadedModel
@@ -49,6 +50,7 @@ class Row:
         self.ids: list[int] = []
         self.shown: list[str] = []
         self.reason: Literal["stop", "length"] | None = None if self.limit > 0 else "length"
+        self.ended_by: Picked | None = None  # the stop token, where one was chosen
         self._detokenizer = Detokenizer(decoder(loaded))
         self._stop = StopText(sampling.stop)
         self._eager = bool(sampling.stop)
@@ -63,7 +65,7 @@ class Row:
         if self.reason is not None:
             return False
         if picked.id in stop_ids:
-            self.reason = "stop"
+            self.reason, self.ended_by = "stop", picked
             return True
         self.picked.append(picked)
         self.ids.append(picked.id)
@@ -116,4 +118,5 @@ def decoder(loaded: LoadedModel) -> Decode:
 
 def context_length(loaded: LoadedModel) -> int:
     """Return how many tokens prompt and answer may have together."""
-    return int(getattr(loaded.model.config, "max_position_embeddings", 1 << 30))
+    whole = int(getattr(loaded.model.config, "max_position_embeddings", 1 << 30))
+    return whole - virtual.length(loaded.model)

@@ -19,6 +19,8 @@ from stead.messages import Sampling
 if TYPE_CHECKING:
     from torch import Tensor
 
+_BLOCK = 8  # rows drawn at once: 1 MB of float32 at 32,000 words, stays in a core's cache
+_WIDTH = 128  # weights added up one by one after their block is found
 DEFAULT_TEMPERATURE = 1.0  # as the OpenAI API
 TopTokens = tuple[tuple[int, float], ...]
 
@@ -63,6 +65,15 @@ class Rule:
         return self.temperature <= 0
 
     @property
+    def filters(self) -> tuple[float, float, int, float]:
+        """What rows must share to be drawn together."""
+        return (self.temperature, self.top_p, self.top_k, self.min_p)
+
+    def point(self, position: int) -> float:
+        """Return the number in [0, 1) that decides the token at a position of the answer."""
+        return seeds.stream(self.seed, position, "token") / 2.0**63
+
+    @property
     def changes_logits(self) -> bool:
         """A penalty or bias is on."""
         return bool(self.bias) or (self.frequency, self.presence, self.repeat) != (0.0, 0.0, 1.0)
@@ -90,6 +101,8 @@ def pick(
     """Choose a token per row. Shapes: logits [B, V] in any float type; the rest has B entries."""
     if all(r.is_greedy and not r.changes_logits for r in rules):
         ids = logits_BV.argmax(-1).tolist()
+    elif not any(r.changes_logits for r in rules) and len({r.filters for r in rules}) == 1:
+        ids = _draw_by(rules[0], logits_BV, [r.point(len(a)) for r, a in zip(rules, answers, strict=True)])  # fmt: skip
     else:
         ids = [
             _pick_one(logits_BV[i].float(), rules[i], prompts[i], answers[i])
@@ -98,6 +111,121 @@ def pick(
     if all(r.logprobs is None for r in rules):
         return [Picked(i) for i in ids]
     return _with_logprobs(logits_BV, ids, rules)
+
+
+def _draw_by(rule: Rule, logits_BV: "Tensor", points: Sequence[float]) -> list[int]:
+    return draw(
+        logits_BV, points, temperature=rule.temperature, top_k=rule.top_k, top_p=rule.top_p,
+        min_p=rule.min_p,
+    ).ids  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A token per row and its log-probability under softmax(logits / temperature), unfiltered."""
+
+    ids: list[int]
+    logprobs: list[float]
+
+
+def draw(
+    logits_BV: "Tensor",
+    points: Sequence[float],
+    *,
+    temperature: float,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+) -> Drawn:
+    """Draw a token per row by its point in [0, 1): the place in the summed probabilities.
+
+    Shapes: logits [B, V], points [B]. A row's token does not depend on the other rows. A temperature
+    of 0 takes the likeliest token. Source: inverse transform sampling (Devroye 1986, section II.2).
+    """
+    if temperature <= 0:
+        ids_B = logits_BV.argmax(-1)
+        logs_B = torch.log_softmax(logits_BV.float(), -1).gather(1, ids_B[:, None]).squeeze(1)
+        return Drawn(ids_B.tolist(), logs_B.tolist())
+    point_B = torch.tensor(points, dtype=torch.float64, device=logits_BV.device)
+    filtered = bool(top_k) or (top_p is not None and top_p < 1) or bool(min_p)
+    ids: list[Tensor] = []
+    logs: list[Tensor] = []
+    for part_nV, point_n in zip(logits_BV.split(_BLOCK), point_B.split(_BLOCK), strict=True):
+        x = part_nV.float()
+        x = x - x.amax(-1, keepdim=True)
+        if temperature != 1.0:
+            x = x / temperature
+        e = x.exp()
+        if filtered:
+            chosen = _filtered(e, point_n, top_k, top_p, min_p)
+        else:
+            chosen = _place(e, point_n)
+        total = e.sum(-1, keepdim=True)
+        ids.append(chosen)
+        logs.append((x.gather(1, chosen[:, None]) - total.log()).squeeze(1))
+    return Drawn(torch.cat(ids).tolist(), torch.cat(logs).tolist())
+
+
+def _place(weights_BV: "Tensor", point_B: "Tensor") -> "Tensor":
+    """Return where each row's running sum passes its point; sums of blocks first, then inside one.
+
+    Only the block's numbers are added up one by one, in float64.
+    """
+    B, V = weights_BV.shape
+    width = min(_WIDTH, V)
+    padded = torch.nn.functional.pad(weights_BV, (0, -V % width))
+    blocks_BCW = padded.view(B, -1, width)
+    sums_BC = blocks_BCW.sum(-1).double()
+    block_B, low_B = _passing(sums_BC, point_B * sums_BC.sum(-1))
+    inside_BW = blocks_BCW[torch.arange(B, device=block_B.device), block_B].double()
+    found_B, _ = _passing(inside_BW, low_B)
+    return block_B * width + found_B
+
+
+def _passing(weights_BN: "Tensor", wanted_B: "Tensor") -> tuple["Tensor", "Tensor"]:
+    """Return the first place whose running sum is above `wanted`, and what is wanted inside it.
+
+    Rounding may leave `wanted` at the whole sum: then it is the last place with any weight.
+    """
+    total_BN = weights_BN.cumsum(-1)
+    last_B = (total_BN < total_BN[:, -1:]).sum(-1)
+    place_B = torch.minimum((total_BN <= wanted_B[:, None]).sum(-1), last_B)
+    before_B = (total_BN - weights_BN).gather(1, place_B[:, None]).squeeze(1)
+    return place_B, (wanted_B - before_B).clamp(min=0)
+
+
+def _filtered(
+    weights_BV: "Tensor", point_B: "Tensor", top_k: int | None, top_p: float | None,
+    min_p: float | None,
+) -> "Tensor":  # fmt: skip
+    """Draw among the tokens that the filters leave."""
+    probs, tokens = candidates(weights_BV, top_k=top_k, top_p=top_p, min_p=min_p)
+    place_B, _ = _passing(probs, point_B * probs.sum(-1))
+    return tokens.gather(1, place_B[:, None]).squeeze(1)
+
+
+def candidates(
+    weights_BV: "Tensor", *, top_k: int | None = None, top_p: float | None = None,
+    min_p: float | None = None,
+) -> tuple["Tensor", "Tensor"]:  # fmt: skip
+    """Return probabilities (not renormalized, 0 where filtered out) and ids, likeliest first.
+
+    Order of the filters: temperature (in the weights already), top-k, top-p, min-p, as
+    transformers' generate does. Shapes: weights [B, V]; both results [B, <= V]. float64, so that
+    the sum over a large vocabulary is exact enough to draw from.
+    """
+    V = weights_BV.shape[1]
+    probs, tokens = (
+        (weights_BV / weights_BV.sum(-1, keepdim=True)).double().topk(min(top_k, V) if top_k else V)
+    )
+    probs = probs / probs.sum(-1, keepdim=True)
+    kept = torch.ones_like(probs, dtype=torch.bool)
+    if top_p is not None and top_p < 1:  # the smallest set that reaches top_p
+        kept &= probs.cumsum(-1) - probs < top_p
+    if min_p:
+        kept &= probs >= min_p * probs[:, :1]
+    kept[:, 0] = True  # the likeliest token always stays
+    return probs * kept, tokens
 
 
 def _with_logprobs(logits_BV: "Tensor", ids: list[int], rules: Sequence[Rule]) -> list[Picked]:
@@ -116,35 +244,7 @@ def _with_logprobs(logits_BV: "Tensor", ids: list[int], rules: Sequence[Rule]) -
 def _pick_one(logits_V: "Tensor", rule: Rule, prompt: Sequence[int], answer: Sequence[int]) -> int:
     if rule.changes_logits:
         logits_V = _penalized(logits_V, rule, prompt, answer)
-    if rule.is_greedy:
-        return int(logits_V.argmax())
-    u = seeds.stream(rule.seed, len(answer), "token") / 2.0**63
-    chosen, tokens = candidates(logits_V, rule)
-    total = chosen.cumsum(0)
-    place = int(torch.searchsorted(total, u * float(total[-1]), right=True))
-    return int(tokens[min(place, len(tokens) - 1)])
-
-
-def candidates(logits_V: "Tensor", rule: Rule) -> tuple["Tensor", "Tensor"]:
-    """Return probabilities (not renormalized) and ids of the tokens that may be drawn.
-
-    Order of the filters: temperature, top-k, top-p, min-p, as transformers' generate does.
-    Shapes: logits [V]; both results [<= V], likeliest first when a filter is on. float64, so that
-    the sum over a large vocabulary is exact enough to draw from.
-    """
-    probs_V = torch.softmax(logits_V.double() / rule.temperature, -1)
-    if not rule.top_k and rule.top_p >= 1 and rule.min_p <= 0:
-        return probs_V, torch.arange(len(probs_V), device=probs_V.device)
-    kept = len(probs_V) if rule.top_k <= 0 else min(rule.top_k, len(probs_V))
-    probs, tokens = probs_V.topk(kept)
-    probs = probs / probs.sum()
-    if rule.top_p < 1:  # the smallest set that reaches top_p; the likeliest token always stays
-        kept = int((probs.cumsum(0) - probs < rule.top_p).sum())
-        probs, tokens = probs[: max(1, kept)], tokens[: max(1, kept)]
-    if rule.min_p > 0:
-        kept = int((probs >= rule.min_p * probs[0]).sum())
-        probs, tokens = probs[: max(1, kept)], tokens[: max(1, kept)]
-    return probs, tokens
+    return _draw_by(rule, logits_V[None], [rule.point(len(answer))])[0]
 
 
 def _penalized(

@@ -41,6 +41,12 @@ class Segments(NamedTuple):
             parent = self.parents[parent]
         return tuple(reversed(found))
 
+    def continuing(self, first: int) -> "Segments":
+        """Put a row of `first` tokens in front, which every row without a parent continues."""
+        parents = self.parents if self.parents else (-1,) * (len(self.starts) - 1)
+        starts = (0, *(first + s for s in self.starts))
+        return Segments(starts, (-1, *(p + 1 for p in parents)))
+
     def filled(self, more: int) -> "Segments":
         """Add a row of `more` tokens that nobody looks at."""
         parents = (*self.parents, -1) if self.parents else ()

@@ -22,8 +22,10 @@ from stead.models.load import load_model
 from stead.pipeline.evaluate import Question, evaluate
 from stead.planning import history
 from stead.planning.plan import Plan
+from stead.store import run_index
 from stead.training.fit import fit
 from stead.training.parts import Resume
+from stead.training.world import World
 from stead.values import Artifact, Checkpoint, LoadedModel, PreparedData, Report
 
 
@@ -32,7 +34,11 @@ def run(plan: Plan, *, resume: Resume = False, emit: Emit = ignore) -> Checkpoin
 
     The checkpoint's `meta` is the summary of the run; `reports` and `artifacts` are added to it.
     """
-    checkpoint = train(plan, resume=resume, emit=emit)
+    world = World.join(sharded=plan.config.launch.sharding == "full")
+    checkpoint = train(plan, resume=resume, emit=emit, world=world)
+    world.leave()
+    if not world.leads:
+        return checkpoint
     report = measure(plan, checkpoint, emit=emit)
     artifacts = convert(plan, checkpoint, emit=emit)
     if report is not None:
@@ -64,7 +70,9 @@ def load(plan: Plan) -> LoadedModel:
     )
 
 
-def train(plan: Plan, *, resume: Resume = False, emit: Emit = ignore) -> Checkpoint:
+def train(
+    plan: Plan, *, resume: Resume = False, emit: Emit = ignore, world: World | None = None
+) -> Checkpoint:
     """Prepare, load and train; return the finished weights in `<out>/final`.
 
     `meta` is the summary that `stead train --json` prints. Raises: what the stages raise.
@@ -73,8 +81,12 @@ def train(plan: Plan, *, resume: Resume = False, emit: Emit = ignore) -> Checkpo
     if config.out is None:
         raise ConfigError("missing-key", "out is missing; give it in the recipe or --out DIR")
     out = Path(config.out)
-    _write_request(plan, out)
-    prepared = prepare(plan, emit=emit)
+    world = World() if world is None else world
+    with world.first():
+        if world.leads:
+            run_index.register(Home.find().ensure(), out)
+            _write_request(plan, out)
+        prepared = prepare(plan, emit=emit)
     with lease.hold(Path(plan.model["path"]), "train"):  # `stead model remove` waits for us
         result = fit(
             trainer=config.trainer,
@@ -88,9 +100,11 @@ def train(plan: Plan, *, resume: Resume = False, emit: Emit = ignore) -> Checkpo
             resume=resume,
             emit=emit,
             lineage={"base_hash": plan.model["hash"], "plan": plan.hash, "name": config.name},
+            world=world,
         )
     actual = {"memory_bytes": result["peak_rss_mib"] * 2**20, "seconds": result["seconds"]}
-    history.record(plan, actual, Home.find())
+    if world.leads:
+        history.record(plan, actual, Home.find())
     result["plan"] = plan.hash
     return Checkpoint(
         Path(result["final"]), int(result["steps"]), str(result["weights_sha256"]), result

@@ -6,6 +6,7 @@ flattened tokens without padding, because that is how batches are made.
 
 from typing import Any
 
+from stead.config.kinds import registry
 from stead.config.run import RunConfig
 from stead.planning.facts import ModelFacts
 
@@ -27,6 +28,9 @@ def trainable(model: ModelFacts, adapter: Any) -> int:  # Any: an adapter's own 
     An adapter with a rank trains rank × (in + out) of each matrix it is put beside; without a rank
     all weights are trained.
     """
+    own = getattr(adapter, "trained_parameters", None)
+    if own is not None:  # an adapter whose size no rank tells
+        return int(own(model))
     rank = getattr(adapter, "r", None)
     if rank is None:
         return model.parameters
@@ -57,20 +61,25 @@ def parts(config: RunConfig, model: ModelFacts, batch_tokens: int, chunk: int) -
     width = BYTES[dtype]
     trained = trainable(model, config.adapter)
     whole = trained == model.parameters
-    moments = {"adamw": 2, "sgd": 0}[config.trainer.optimizer]
+    state = int(trained * _state_bytes(config))
     found = {
         "weights": model.parameters * width,
         "adapter": trained * (_MASTER if not whole or width < _MASTER else 0),
         "gradients": trained * _MASTER,
-        "optimizer": trained * _MASTER * moments,
+        "optimizer": state,
         "activations": int(
             batch_tokens * _per_token(model, width, again=config.trainer.gradient_checkpointing)
         ),
         "logits": chunk * model.vocab_size * _LOGIT_COPIES * _MASTER,
-        "checkpoint": trained * _MASTER * (1 + moments),  # copied while it is written
+        "checkpoint": trained * _MASTER + state,  # copied while it is written
         "runtime": _RUNTIME[device],
     }
     return found | {"allocator": int(sum(found.values()) * _LOST)}
+
+
+def _state_bytes(config: RunConfig) -> float:
+    """Return the bytes that the optimizer keeps per trained weight."""
+    return float(registry("optimizer").get(config.trainer.optimizer).state_bytes)
 
 
 def _per_token(model: ModelFacts, width: int, *, again: bool) -> float:
@@ -90,7 +99,6 @@ def logits_chunk(model: ModelFacts, budget_bytes: int = 128 << 20) -> int:
 def disk(config: RunConfig, model: ModelFacts) -> int:
     """Return the bytes a run leaves behind at most: checkpoints, the one being written, the result."""
     trained = trainable(model, config.adapter)
-    moments = {"adamw": 2, "sgd": 0}[config.trainer.optimizer]
-    checkpoint = trained * _MASTER * (1 + moments)
+    checkpoint = int(trained * (_MASTER + _state_bytes(config)))
     final = trained * (BYTES[config.model.dtype] if trained == model.parameters else _MASTER)
     return checkpoint * (config.trainer.keep + 1) + final + (4 << 20)

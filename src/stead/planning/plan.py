@@ -80,12 +80,16 @@ class Plan:
 
     @property
     def decisions(self) -> dict[str, Any]:
-        """What makes the run what it is: settings without names and places, model and data by hash."""
+        """What makes the run what it is: settings without names, places and watchers; model and data by hash."""
         kept: dict[str, Any] = self.config.model_dump(mode="json")
         for key in ("name", "out", "launch"):
             del kept[key]
         kept["model"] = kept["model"] | {"path": self.model["hash"]}
         kept["data"] = kept["data"] | {"path": self.data["hash"], "eval_path": None}
+        kept["trainer"] = {k: v for k, v in kept["trainer"].items() if k != "trackers"}
+        for key, digest in self.model.get("others", {}).items():
+            section, _, name = key.partition(".")
+            kept[section] = kept[section] | {name: digest}
         kept["export"] = [export | {"out": None} for export in kept["export"]]
         return kept
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stead.config.kinds import registry
+from stead.config import pairing
 from stead.config.recipe import Recipe, read_recipe
 from stead.config.run import RunConfig
 from stead.config.validate import keys
@@ -48,7 +48,7 @@ class _Draft:
         self.reasons[key] = reason
 
 
-def plan(
+def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     source: RunConfig | Mapping[str, Any] | Path | None,
     *,
     inspect: Inspect,
@@ -58,12 +58,13 @@ def plan(
     origin: str = "call",
     home: Home | None = None,
     allow: Collection[str] = (),
+    trackers: tuple[tuple[str, ...], str] = ((), "default"),
 ) -> Plan:
     """Settle everything about a run.
 
     `survey(config, model, longest)` counts the rows, cut at `longest` tokens. `home` holds the
     records of finished runs that correct the forecast; None: no correction. `allow` names refusals
-    that are overridden: "memory", "disk", "length".
+    that are overridden: "memory", "disk", "length". `trackers` is what "auto" means here, and why.
     Raises: ConfigError, NotFound, DataError, ModelError; ResourceError("not-enough-memory" |
     "not-enough-disk") with the setting that helps.
     """
@@ -71,15 +72,17 @@ def plan(
     _require(recipe)
     model = inspect(recipe.config.model.path)
     draft = _Draft(recipe, model, hardware, recipe.config)
+    others = _others(draft, inspect)
     _place(draft)
     longest = _longest(draft, allow)
     data = survey(draft.config, model, longest)
     _fit_data(draft, data, longest)
+    draft.settle("trainer.trackers", *trackers)
     config = RunConfig.model_validate(draft.config.model_dump(mode="json"))
     made = Plan(
         config=config,
         origins=_origins(draft),
-        model=model_dict(model),
+        model=model_dict(model) | ({"others": others} if others else {}),
         data=data.to_dict(),
         hardware=hardware.to_dict(),
         forecast=forecast(config, model, data, hardware, home),
@@ -94,6 +97,25 @@ def _require(recipe: Recipe) -> None:
         section, _, name = key.partition(".")
         if not getattr(getattr(recipe.config, section), name):
             raise ConfigError("missing-key", f"{key} is missing; give it in the recipe or {option}")
+
+
+def _others(draft: _Draft, inspect: Inspect) -> dict[str, str]:
+    """Find the other models that the method names; return their hashes by dotted key.
+
+    Which fields name models, the method's config says (`MethodConfig.models`).
+    """
+    found: dict[str, str] = {}
+    method = draft.config.method
+    for name in getattr(type(method), "models", ()):
+        ref = getattr(method, name)
+        if ref is None:
+            continue
+        facts = inspect(ref)
+        found[f"method.{name}"] = facts.hash
+        changed = draft.config.method.model_copy(update={name: str(facts.path)})
+        draft.config = draft.config.model_copy(update={"method": changed})
+        draft.reasons[f"method.{name}"] = f"the model {ref!r}, found"
+    return found
 
 
 def _place(draft: _Draft) -> None:
@@ -171,13 +193,10 @@ def _budget(draft: _Draft, data: DataFacts) -> tuple[int, str]:
 
 
 def _rate(config: RunConfig) -> tuple[float, str]:
-    """Return the learning rate for method and adapter: the method's own, else the table's."""
+    """Return the learning rate that method and adapter advise together."""
     method, adapter = config.method.type, config.adapter.type
-    whole = "full" if adapter == "full" else "lora"  # all small adapters take the higher rate
-    own = getattr(registry("method").get(method), "default_lr", None)
-    rates = cost.table()["lr"]
-    row = own if own is not None else rates.get(method, rates["other"])
-    return float(row[whole]), f"default for method {method} with adapter {adapter}"
+    reason = f"default for method {method} with adapter {adapter}"
+    return pairing.default_lr(method, adapter), reason
 
 
 def _origins(draft: _Draft) -> dict[str, str]:

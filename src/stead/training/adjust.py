@@ -6,6 +6,7 @@ that is killed right after it and resumed decides the same, and ends with the sa
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ NAME = "adjustments.json"
 class Adjustments:
     """`splits`: (step, parts) — from that 0-based step on each micro-batch is cut in so many parts;
     `skips`: (first, last) — 0-based steps whose rows are not learnt from.
-    """  # noqa: D205 - the fields are the summary
+    """
 
     path: Path
+    writes: bool = True  # the leader of several processes
     splits: list[list[int]] = field(default_factory=list)
     skips: list[list[int]] = field(default_factory=list)
 
@@ -56,7 +58,8 @@ class Adjustments:
     def clear(self) -> None:
         """Forget everything: a new run begins."""
         self.splits, self.skips = [], []
-        self.path.unlink(missing_ok=True)
+        if self.writes:
+            self.path.unlink(missing_ok=True)
 
     def read(self, saved: dict[str, Any]) -> None:  # Any: JSON values
         """Take the file's decisions, or those that a checkpoint has kept when there is no file."""
@@ -64,10 +67,11 @@ class Adjustments:
         self.splits, self.skips = found["splits"], found["skips"]
 
     def _write(self) -> None:
-        files.write_json(self.path, self.values())
+        if self.writes:
+            files.write_json(self.path, self.values())
 
 
 def _pieces(rows: list[int], parts: int) -> list[list[int]]:
     count = min(parts, len(rows))
     ends = [len(rows) * i // count for i in range(count + 1)] if count else []
-    return [rows[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    return [rows[a:b] for a, b in pairwise(ends)]

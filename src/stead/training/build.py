@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
+from stead.config import pairing
 from stead.config.kinds import registry
 from stead.core.errors import ConfigError, DataError
 from stead.core.events import Emit
 from stead.core.registry import Registry
 from stead.data.pack import plan_batches
-from stead.models import lowrank
+from stead.models import layers
 from stead.models.adapter import Adapter
 from stead.models.learner import Learner, LearnerOptions
 from stead.training.adjust import NAME as ADJUSTMENTS
@@ -23,15 +24,19 @@ from stead.training.batches import Columns
 from stead.training.log import NAME as LOG_NAME
 from stead.training.log import StepLog
 from stead.training.method import Method
-from stead.training.optim import Optimizer, OptimOptions, Schedule
+from stead.training.optimizer import Optimizer, OptimOptions
 from stead.training.parts import Learning, Parts, TrainerSettings
+from stead.training.schedules import Schedule
+from stead.training.sharded import ShardedStepper, Shares, check, shard
 from stead.training.step import Stepper
 from stead.training.steps import Steps
 from stead.training.tools import Tools
+from stead.training.world import World
 from stead.values import LoadedModel, PreparedData
 
 METHODS: Registry[Method] = registry("method")
 ADAPTERS: Registry[Adapter] = registry("adapter")
+OPTIMIZERS: Registry[Optimizer] = registry("optimizer")
 
 BATCH_TOKENS = 2048  # when nobody decided: a few rows, some hundred MB of activations
 _CHECKPOINTS_PER_RUN = 10
@@ -40,12 +45,15 @@ _CHUNK = 256  # labelled tokens with logits at once: 16 MB at 32,000 words in bf
 
 def build(
     trainer: TrainerSettings, learning: Learning, prepared: PreparedData, loaded: LoadedModel,
-    run_dir: Path, emit: Emit, lineage: dict[str, Any],
+    run_dir: Path, emit: Emit, lineage: dict[str, Any], world: World,
 ) -> Parts:  # fmt: skip
     """Build method, adapter, batches, schedule, optimizer and log; the adapter is put on the model.
 
-    Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), ConfigError.
+    Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), ConfigError("bad-pair" | …).
     """
+    refused = pairing.refusal(learning.method, learning.adapter)
+    if refused is not None:
+        raise ConfigError("bad-pair", refused)
     method = METHODS.create(learning.method, config=_config(METHODS, learning.method, learning.method_config))  # fmt: skip
     adapter = ADAPTERS.create(learning.adapter, config=_config(ADAPTERS, learning.adapter, learning.adapter_config))  # fmt: skip
     if prepared.kind not in method.kinds:
@@ -53,29 +61,77 @@ def build(
             "wrong-data-kind",
             f"the method {learning.method!r} needs {' or '.join(method.kinds)} rows, the data are {prepared.kind!r}",
         )
-    adapter.wrap(loaded.model, lowrank, trainer.seed)
+    adapter.wrap(loaded.model, layers, trainer.seed)
     learner = Learner(
         loaded,
-        LearnerOptions(number(trainer.logits_chunk, _CHUNK), trainer.gradient_checkpointing),
+        LearnerOptions(
+            number(trainer.logits_chunk, _CHUNK),
+            trainer.gradient_checkpointing,
+            label_smoothing=trainer.label_smoothing,
+            neftune_alpha=trainer.neftune_alpha,
+            fuse=not world.sharded,
+        ),
     )
     train = Columns(prepared, "train", method.columns)
     held_out = Columns(prepared, "eval", method.columns) if prepared.splits.get("eval") else None
-    tools = Tools(learner, loaded, adapter, train, held_out, _lanes(loaded), trainer.seed,
-                  run_dir / "method", emit)  # fmt: skip
-    method.setup(tools)
+    tools = Tools(learner, loaded, adapter, train, held_out, 1 if world.sharded else _lanes(loaded),
+                  trainer.seed, run_dir / "method", emit)  # fmt: skip
+    with world.first():  # what it computes and keeps on disk, the others read
+        method.setup(tools)
     planner = _planner(trainer, method.lengths(train))
-    steps = Steps(planner, trainer.epochs, trainer.accumulation, trainer.max_steps, method.repeat)
-    optimizer = Optimizer(
-        [*learner.trained(), *((f"method.{n}", p) for n, p in method.parameters().items())],
-        OptimOptions(trainer.optimizer, trainer.betas, trainer.weight_decay, trainer.clip),
+    micro = trainer.accumulation * world.size  # each process brings its own micro-batches
+    steps = Steps(planner, trainer.epochs, micro, trainer.max_steps, method.repeat)
+    shares = Shares(world)
+    if world.sharded:
+        check(method, adapter, OPTIMIZERS.get(trainer.optimizer), trainer)
+        shard(loaded.model, world)
+    named = [*learner.trained(), *((f"method.{n}", p) for n, p in method.parameters().items())]
+    optimizer = OPTIMIZERS.create(
+        trainer.optimizer,
+        named=shares.local(named),
+        options=_options(trainer),
+        rates=_rates(method, adapter),
     )
-    peak = number(trainer.lr, 2e-4 if adapter.kind == "adapter" else 2e-5)
+    stepper = (ShardedStepper if world.sharded else Stepper)(
+        learner,
+        method,
+        adapter,
+        optimizer,
+        seed=trainer.seed,
+        lanes=tools.lanes,
+        total=steps.total,
+        world=world,
+    )
+    if isinstance(stepper, ShardedStepper):
+        stepper.shares, optimizer.norm = shares, shares.norm
+    peak = number(trainer.lr, pairing.default_lr(learning.method, learning.adapter))
     return Parts(
         trainer, learning, prepared, loaded, run_dir, emit, lineage, method, adapter, train,
-        held_out, steps, Schedule(trainer.schedule, peak, trainer.warmup, steps.total), optimizer,
-        Stepper(learner, method, adapter, optimizer, seed=trainer.seed, lanes=tools.lanes, total=steps.total),
-        StepLog(run_dir / LOG_NAME), tools, Adjustments(run_dir / ADJUSTMENTS),
+        held_out, steps, _schedule(trainer, peak, steps.total), optimizer,
+        stepper, StepLog(run_dir / LOG_NAME, writes=world.leads), tools, shares,
+        Adjustments(run_dir / ADJUSTMENTS, writes=world.leads),
         number(trainer.checkpoint_every, max(1, steps.total // _CHECKPOINTS_PER_RUN)),
+    )  # fmt: skip
+
+
+def _rates(method: Method, adapter: Adapter) -> Callable[[str], float]:
+    """Return each parameter's factor of the learning rate, whoever owns it."""
+
+    def rate(name: str) -> float:
+        own = name.removeprefix("method.")
+        return adapter.rate(name) if own == name else method.rate(own)
+
+    return rate
+
+
+def _options(trainer: TrainerSettings) -> OptimOptions:
+    return OptimOptions(trainer.betas, trainer.momentum, trainer.weight_decay, trainer.clip)
+
+
+def _schedule(trainer: TrainerSettings, peak: float, total: int) -> Schedule:
+    return Schedule(
+        trainer.schedule, peak, trainer.warmup, total, floor=trainer.lr_floor,
+        decay_share=trainer.decay_share, cycles=trainer.cycles, power=trainer.power,
     )  # fmt: skip
 
 

@@ -5,11 +5,14 @@ Knows nothing about models or optimizers; it acts through `Run` only.
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stead.core.events import Emit
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Run:
     seconds: float = 0.0
     stop: str | None = None  # a callback's reason to end the run early
     rewind: str | None = None  # a callback's reason to go back to the last good checkpoint
+    held_out: float | None = None  # the newest held-out loss, measured after step `measured`
+    measured: int = -1
     values: dict[str, float] = field(default_factory=dict)  # added to the next progress event
 
 
@@ -65,8 +70,20 @@ class Callback:
         """Be told that the last step is done."""
         return
 
+    def weights(self) -> "Mapping[str, torch.Tensor] | None":
+        """Return the weights that `final/` shall hold instead of the last ones, or None."""
+        return None
+
+    def tensors(self) -> "dict[str, torch.Tensor]":
+        """Return the tensors that must survive a kill."""
+        return {}
+
+    def restore_tensors(self, tensors: "dict[str, torch.Tensor]") -> None:
+        """Put back what `tensors` returned."""
+        return
+
     def state(self) -> dict[str, Any]:  # Any: JSON values
-        """Return what must survive a kill."""
+        """Return what else must survive a kill."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:  # Any: JSON values

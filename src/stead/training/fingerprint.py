@@ -27,6 +27,7 @@ def fingerprint(
     device: torch.device,
     dtype: torch.dtype,
     lanes: int,
+    world: int = 1,
 ) -> dict[str, Any]:  # Any: JSON values
     """Describe everything that decides the bits of the result; `library` is transformers' version."""
     return {
@@ -43,7 +44,7 @@ def fingerprint(
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "lanes": lanes,
-        "world": 1,
+        "world": world,
     }
 
 

@@ -5,20 +5,30 @@ Knows nothing about the loop.
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from stead.core import files, manifest
 from stead.core.events import Saved
-from stead.models import checkpoint, lowrank
+from stead.models import checkpoint, layers
 from stead.models.adapter import Origin
+from stead.models.load import load_model
 from stead.training import fingerprint
 from stead.training.callback import Run, peak_rss_mib
 from stead.training.parts import Parts
 from stead.training.resume import print_of
+from stead.training.sharded import whole_state
 
 
 def finish(parts: Parts, run: Run) -> dict[str, Any]:
     """Write `final/`, then `result.json`."""
+    _choose(parts)
+    model = _model(parts)
+    if not parts.world.leads:
+        parts.world.wait()
+        found: dict[str, Any] = files.read_json(parts.run_dir / "result.json")
+        return found
     losses = parts.log.losses()
     result = {
         "run": parts.run_dir.name,
@@ -31,23 +41,43 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         "tokens_per_s": round((run.tokens - parts.tokens) / max(run.seconds, 1e-9), 1),
         "final_loss": losses[-1] if losses else None,
         "mean_loss": sum(losses) / len(losses) if losses else None,
-        "eval_loss": parts.callbacks["evaluate"].state()["last"],
+        **_judged(parts, run),
         "peak_rss_mib": peak_rss_mib(),
         "resume_level": _lowest(parts.resumes),
+        "processes": parts.world.size,
     }
     final = parts.run_dir / "final"
-    manifest.commit(final, parts.adapter.kind, lambda folder: _fill(parts, folder, result))
+    manifest.commit(final, parts.adapter.kind, lambda folder: _fill(parts, model, folder, result))
     result["weights_sha256"] = _weights_hash(final)
     files.write_json(parts.run_dir / "result.json", result)
+    parts.world.wait()
     parts.emit(Saved(stage="train", path=str(final), what=parts.adapter.kind))
     return result
 
 
-def _fill(parts: Parts, folder: Path, result: dict[str, Any]) -> None:
+def _choose(parts: Parts) -> None:
+    """Put the weights that a callback prefers to the last ones into the model."""
+    for callback in parts.callbacks.values():
+        chosen = callback.weights()
+        if chosen is not None:
+            parts.optimizer.put(chosen)
+
+
+def _judged(parts: Parts, run: Run) -> dict[str, Any]:
+    """Return the held-out loss of the weights that are written, and why there are no others."""
+    found: dict[str, Any] = {"eval_loss": parts.callbacks["evaluate"].state()["last"]}
+    if "best" in parts.callbacks:
+        best = parts.callbacks["best"].state()
+        found |= {"eval_loss": best["loss"], "best_step": best["step"]}
+    if run.stop is not None:
+        found["stopped"] = run.stop
+    return found
+
+
+def _fill(parts: Parts, model: Any, folder: Path, result: dict[str, Any]) -> None:
     origin = Origin(parts.loaded.folder, str(parts.lineage.get("base_hash", "")), parts.lineage)
     with checkpoint.translated(folder):
-        parts.stepper.close()  # weights are plain tensors again
-        parts.adapter.save(parts.loaded.model, lowrank, folder, origin)
+        parts.adapter.save(model, layers, folder, origin)
         parts.method.save(folder)
     result["weights_sha256"] = _weights_hash(folder)
     stead = {
@@ -62,6 +92,25 @@ def _fill(parts: Parts, folder: Path, result: dict[str, Any]) -> None:
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     files.write_json(folder / "stead.json", stead)
+
+
+def _model(parts: Parts) -> Any:  # Any: a transformers model
+    """Return the trained model with plain, whole weights. All processes must call it."""
+    parts.stepper.close()  # weights are plain tensors again
+    if not parts.world.sharded:
+        return parts.loaded.model
+    state = whole_state(parts.loaded.model)
+    if not parts.world.leads:
+        return None
+    plain = load_model(parts.loaded.folder, dtype=_DTYPES[parts.loaded.dtype], device="cpu").model
+    parts.adapter.wrap(plain, layers, parts.trainer.seed)
+    plain.load_state_dict(state)
+    return plain
+
+
+_DTYPES: dict[torch.dtype, Literal["fp32", "bf16", "fp16"]] = {
+    torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16",
+}  # fmt: skip
 
 
 def _weights_hash(folder: Path) -> str:

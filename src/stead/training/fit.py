@@ -6,6 +6,7 @@ the trainer; what it leaves: `metrics.jsonl`, `checkpoints/`, `final/`.
 
 import gc
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from stead.training.parts import Learning, Parts, Resume, TrainerSettings
 from stead.training.proofs import prove
 from stead.training.resume import resume_run, rewind, save, wants_rewind
 from stead.training.trainer import Job, Trainer
+from stead.training.world import World
 from stead.values import LoadedModel, PreparedData
 
 TRAINERS: Registry[Trainer] = registry("trainer")
@@ -46,6 +48,7 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
     resume: Resume = False,
     emit: Emit = ignore,
     lineage: Mapping[str, Any] | None = None,
+    world: World | None = None,
 ) -> dict[str, Any]:
     """Train and write `run_dir/final`; return the summary that `stead train --json` prints.
 
@@ -55,12 +58,15 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
     TrainingError, Interrupted.
     """
     learning = Learning(method_name, plain(method_config), adapter_name, plain(adapter_config))
-    with lease.held(run_dir):
+    world = World() if world is None else world
+    with lease.held(run_dir) if world.leads else nullcontext():
         done = _finished(run_dir, resume)
         if done is not None:
             emit(Note(stage="train", message="the run is finished already; nothing to do"))
             return done
-        parts = build(trainer, learning, prepared, loaded, run_dir, emit, dict(lineage or {}))
+        parts = build(
+            trainer, learning, prepared, loaded, run_dir, emit, dict(lineage or {}), world
+        )
         try:
             if trainer.proofs:
                 prove(parts)
@@ -102,7 +108,7 @@ def _run(parts: Parts) -> Run:
         start=parts.start, total=parts.steps.total, batches=batches, epoch_at=parts.steps.epoch_at,
         schedule=parts.schedule, stepper=parts.stepper, callbacks=list(parts.callbacks.values()), log=parts.log,
         save=lambda run: save(parts, run), evaluation=lambda: _evaluation(parts),
-        stop_requested=stop_requested.is_set, emit=parts.emit, tokens=parts.tokens,
+        stop_requested=lambda: parts.world.any(stop_requested.is_set()), emit=parts.emit, tokens=parts.tokens,
         allow=_guard(parts).allow, rewind=lambda run: rewind(parts, run),
         left_out=parts.adjustments.is_skipped, smaller=lambda step, why: _smaller(parts, step, why),
         facts=lambda step: _split_at(parts, step), out_of_memory=oom.OutOfMemory,
@@ -132,13 +138,14 @@ def _smaller(parts: Parts, step: int, why: str) -> None:
         torch.cuda.empty_cache()
     rows = parts.adjustments.cut(step, parts.steps.rows(step))
     most = max(map(len, rows))
-    if most == 1 or parts.adjustments.parts_at(step) >= 2**_HALVINGS:
+    halved = parts.adjustments.parts_at(step)
+    if most == 1 or halved >= 2**_HALVINGS or parts.world.size > 1:  # others wait in a sum
         lengths = parts.method.lengths(parts.train)
         tokens = max(int(sum(lengths[r] for r in micro)) for micro in rows)
         raise TrainingError(
             "out-of-memory",
             f"{why}; micro-batches of {most} rows and {tokens} tokens are still too large "
-            f"(each was cut in {parts.adjustments.parts_at(step)})",
+            f"(each was cut in {halved})",
             hint="stead plan RECIPE -s trainer.gradient_checkpointing=true",
             rows=most, tokens=tokens,
         )  # fmt: skip

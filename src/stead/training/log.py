@@ -19,10 +19,15 @@ NAME = "metrics.jsonl"
 
 
 class StepLog:
-    """Append-only while a run lives; cut back to a checkpoint's position when it resumes."""
+    """Append-only while a run lives; cut back to a checkpoint's position when it resumes.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    One that does not write is what the other processes of a run have.
+    """
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self._writes = writes
+        self.path = path if writes else Path(os.devnull)
+        path = self.path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the run
 
@@ -41,12 +46,15 @@ class StepLog:
 
     def position(self) -> dict[str, Any]:  # Any: JSON values
         """Flush to disk and return size and hash of everything written."""
-        os.fsync(self._file.fileno())
+        if self._writes:
+            os.fsync(self._file.fileno())
         data = self.path.read_bytes()
         return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
     def rewind(self, position: dict[str, Any]) -> None:  # Any: JSON values
         """Forget what came after `position`. Raises: CheckpointError("log-changed")."""
+        if not self._writes:
+            return
         data = self.path.read_bytes()[: position["bytes"]]
         if hashlib.sha256(data).hexdigest() != position["sha256"]:
             raise CheckpointError(

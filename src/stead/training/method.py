@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from stead.core.events import Emit
+from stead.messages import Message
+from stead.models.measure import Measure
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +24,7 @@ class MethodConfig(BaseModel):
     """Settings of a method; a subclass adds its own and narrows `type`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    models: ClassVar[tuple[str, ...]] = ()  # fields that name other models: planning finds them
 
     type: str
 
@@ -59,11 +62,38 @@ class Model(Protocol):
     def logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
         """Return the logits of hidden states. Shapes: [N, E] → [N, V]."""
 
+    def features(
+        self, batch: Flat, layers: Sequence[int]
+    ) -> "tuple[torch.Tensor, list[torch.Tensor]]":
+        """Return the last hidden states, and what layers, counted from 1, give out. [T, E] each."""
+
+    def token_loss(self, hidden: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
+        """Return the summed cross-entropy of labels. Shapes: hidden [N, E], labels [N]."""
+
+    def trained(self) -> "Sequence[tuple[str, torch.nn.Parameter]]":
+        """Name the trained parameters, each once."""
+
+    def distill(
+        self, batch: Flat, teacher: Any, measure: Measure
+    ) -> "tuple[torch.Tensor, dict[str, float]]":
+        """Return the summed distance to another `Model` over the labelled tokens, and its parts."""
+
+    def token_scores(
+        self, hidden: "torch.Tensor", labels: "torch.Tensor", temperature: float = 1.0
+    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return log-probabilities of labels, with gradient, and entropies, without.
+
+        Shapes: hidden [N, E], labels [N] → [N], [N].
+        """
+
     def label_loss(self, batch: Flat) -> "tuple[torch.Tensor, int]":
         """Return the summed loss over labelled tokens, and their number."""
 
     def label_log_probs(self, batch: Flat) -> "tuple[torch.Tensor, torch.Tensor]":
         """Return log-probabilities of the labels, and their places in the batch."""
+
+    def draw(self, seed: int, step: int, *, active: bool = True) -> AbstractContextManager[None]:
+        """Let dropout of this thread come from (seed, step); inactive: no dropout at all."""
 
 
 class Store(Protocol):
@@ -96,6 +126,16 @@ class Store(Protocol):
         """Share rows among at most `lanes` parts of about equal length."""
 
 
+class RewardScorer(Protocol):
+    """Says how good answers are; `models/reward` is the real one."""
+
+    def score(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
+        """Judge the last answer of each conversation."""
+
+    def score_tokens(self, rows: Sequence[Sequence[int]]) -> list[float]:
+        """Judge prompts with their answers, as ids."""
+
+
 class Tools(Protocol):
     """What a method may use besides the micro-batch; `training/tools` is the real one."""
 
@@ -106,6 +146,10 @@ class Tools(Protocol):
     @property
     def loaded(self) -> Any:  # Any: values.LoadedModel
         """The values.LoadedModel behind it."""
+
+    @property
+    def adapter(self) -> Any:  # Any: models/adapter.Adapter
+        """The models/adapter.Adapter that was put on it."""
 
     @property
     def train(self) -> Store:
@@ -131,8 +175,23 @@ class Tools(Protocol):
     def emit(self) -> Emit:
         """Where events go."""
 
+    def write(
+        self, prompts: Sequence[Sequence[int]], each: Sequence[Sequence[int]], sampling: Any,
+        stop_ids: Sequence[int],
+    ) -> Any:  # Any: Sampling in, rollout_buffer.Written by prompt out  # fmt: skip
+        """Answer prompt i once per seed in `each[i]`, with the weights as they are."""
+
     def reference(self) -> AbstractContextManager[Model]:
         """Compute the model as it was before training: no adapter, no dropout, no gradient."""
+
+    def reward_model(self, folder: str) -> RewardScorer:
+        """Open a model that the method `reward` trained."""
+
+    def open_model(self, ref: str) -> Any:  # Any: models/learner.Learner
+        """Load another model, frozen, to be computed beside the trained one."""
+
+    def twin(self) -> Any:  # Any: models/learner.Learner
+        """Copy the trained model as it is; what is not trained is shared."""
 
     def keep_reference(self) -> None:
         """Make sure, in `setup`, that `reference` stays the starting model for adapters of any kind."""
@@ -175,7 +234,14 @@ class Method(ABC):
     backward_passes: ClassVar[float] = 1.0
     reference: ClassVar[Literal["none", "table", "live"]] = "none"
     rollout: ClassVar[bool] = False
-    separable: ClassVar[bool] = True  # a row's loss does not depend on the others of its micro-batch
+    separable: ClassVar[bool] = (
+        True  # a row's loss does not depend on the others of its micro-batch
+    )
+    needs: ClassVar[
+        tuple[str, ...]
+    ] = ()  # words that an adapter's `cannot` may refuse, with reason
+    # Peak learning rates for small added weights ("lora") and for the model's own ("full").
+    default_lr: ClassVar[Mapping[str, float]] = {"lora": 1e-4, "full": 1e-5}
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
@@ -192,6 +258,10 @@ class Method(ABC):
     def parameters(self) -> "dict[str, torch.nn.Parameter]":
         """Name the weights this method trains besides the model's own: heads, for instance."""
         return {}
+
+    def rate(self, name: str) -> float:
+        """Return the factor of the learning rate for one of `parameters`."""
+        return 1.0
 
     def lengths(self, store: Store) -> Any:  # Any: int array
         """Return what each row costs in tokens; micro-batches are cut by it."""
@@ -216,6 +286,10 @@ class Method(ABC):
     @abstractmethod
     def loss(self, model: Model, batch: Columns) -> Loss:
         """Compute the summed loss of one micro-batch."""
+
+    def callbacks(self) -> dict[str, dict[str, Any]]:  # Any: a callback's arguments
+        """Name the callbacks this method wants besides the loop's own, each with its arguments."""
+        return {}
 
     def state(self) -> Kept:
         """Return what must survive a kill beyond weights and `setup`."""

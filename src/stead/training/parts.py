@@ -15,10 +15,13 @@ from stead.training.batches import Columns
 from stead.training.callback import Callback
 from stead.training.log import StepLog
 from stead.training.method import Method
-from stead.training.optim import Optimizer, Schedule
+from stead.training.optimizer import Optimizer
+from stead.training.schedules import Schedule
+from stead.training.sharded import Shares
 from stead.training.step import Stepper
 from stead.training.steps import Steps
 from stead.training.tools import Tools
+from stead.training.world import World
 from stead.values import LoadedModel, PreparedData
 
 Resume = Literal[False, True, "exact", "same-order", "best-effort"]
@@ -52,7 +55,7 @@ class TrainerSettings(Protocol):
     @property
     def optimizer(self) -> str: ...  # noqa: D102 - described where it is declared
     @property
-    def betas(self) -> tuple[float, float]: ...  # noqa: D102 - described where it is declared
+    def betas(self) -> tuple[float, float] | None: ...  # noqa: D102 - described where it is declared
     @property
     def seed(self) -> int: ...  # noqa: D102 - described where it is declared
     @property
@@ -69,6 +72,30 @@ class TrainerSettings(Protocol):
     def eval_every(self) -> int | None: ...  # noqa: D102 - described where it is declared
     @property
     def logits_chunk(self) -> Any: ...  # noqa: D102 - described where it is declared
+    @property
+    def momentum(self) -> float | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def lr_floor(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def decay_share(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def cycles(self) -> int: ...  # noqa: D102 - described where it is declared
+    @property
+    def power(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def label_smoothing(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def neftune_alpha(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def patience(self) -> int | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def min_delta(self) -> float: ...  # noqa: D102 - described where it is declared
+    @property
+    def keep_best(self) -> bool: ...  # noqa: D102 - described where it is declared
+    @property
+    def ema(self) -> float | None: ...  # noqa: D102 - described where it is declared
+    @property
+    def trackers(self) -> Any: ...  # noqa: D102 - described where it is declared
     @property
     def on_nan(self) -> str: ...  # noqa: D102 - described where it is declared
     @property
@@ -112,12 +139,23 @@ class Parts:
     stepper: Stepper
     log: StepLog
     tools: Tools
+    shares: Shares
     adjustments: Adjustments
     every: int  # steps between checkpoints
     callbacks: dict[str, Callback] = field(default_factory=dict)
     resumes: list[dict[str, Any]] = field(default_factory=list)
     start: int = 0
     tokens: int = 0
+
+    @property
+    def world(self) -> World:
+        """The processes that train together."""
+        return self.shares.world
+
+    @property
+    def own_dir(self) -> Path:
+        """Where this process may write without asking the others; the run folder, for the leader."""
+        return self.run_dir if self.world.leads else self.run_dir / f".rank-{self.world.rank}"
 
     @property
     def lanes(self) -> int:

@@ -20,6 +20,7 @@ from stead.core import files
 from stead.core.errors import DataError, SteadError, TrainingError
 from stead.core.events import Note
 from stead.data import proof as rules
+from stead.data.pack import IGNORED
 from stead.data.prepare import read_rows
 from stead.data.proof import Finding, Judge, Turns
 from stead.data.row import Row
@@ -55,6 +56,11 @@ def prove(parts: Parts) -> list[Proof]:
     Raises: DataError("mask-proof-failed" | "labels-proof-failed"),
     TrainingError("packing-proof-failed" | "accumulation-proof-failed").
     """
+    if parts.world.sharded:
+        parts.emit(
+            Note(stage="train", code="proofs", message="no proofs: no process has whole weights")
+        )
+        return []
     began = time.monotonic()
     rows = _short_rows(parts)
     found = [_allowed(parts, p) for p in (
@@ -64,10 +70,11 @@ def prove(parts: Parts) -> list[Proof]:
         _guarded("accumulation", lambda: _accumulation(parts, rows)),
     )]  # fmt: skip
     seconds = round(time.monotonic() - began, 3)
-    files.write_json(
-        parts.run_dir / NAME,
-        {"proofs": [asdict(p) for p in found], "rows": rows, "seconds": seconds},
-    )
+    if parts.world.leads:
+        files.write_json(
+            parts.run_dir / NAME,
+            {"proofs": [asdict(p) for p in found], "rows": rows, "seconds": seconds},
+        )
     _tell(parts, found, seconds)
     return found
 
@@ -213,13 +220,15 @@ def _turns(row: Row, *, last_only: bool) -> dict[str, Turns]:
 
 def _labels(parts: Parts, rows: list[int]) -> Proof:
     if not rows:
-        return Proof("labels", "failed", "no row has a token to learn: this run would train on nothing")
+        return Proof(
+            "labels", "failed", "no row has a token to learn: this run would train on nothing"
+        )
     found: list[Finding] = []
     count = 0
     for name, batch in parts.train.batch(rows).items():
         store = parts.train.stores[name]
         found += rules.check_labels(batch, [store.mask(r) for r in rows])
-        count += int((batch.labels != rules.IGNORED).sum())
+        count += int((batch.labels != IGNORED).sum())
     figures = {"labels": float(count)}
     if found:
         told = "; ".join(dict.fromkeys(one.text for one in found))
@@ -306,7 +315,9 @@ def _leak(learner: Learner, batch: Any) -> float:
 
 def _accumulation(parts: Parts, rows: list[int]) -> Proof:
     if parts.method.rollout or not parts.method.separable or len(rows) < 2:
-        return Proof("accumulation", "not-run", "rows of this method are not learnt from one by one")
+        return Proof(
+            "accumulation", "not-run", "rows of this method are not learnt from one by one"
+        )
 
     def computed(micro: list[list[int]]) -> list[Tensor]:
         batches = parts.method.gather(parts.tools, 0, micro)

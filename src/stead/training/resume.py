@@ -9,22 +9,24 @@ from typing import Any
 
 import torch
 
-from stead.config.kinds import registry
 from stead.core import files
 from stead.core.errors import ConfigError, ResourceError, TrainingError
 from stead.core.events import Note
-from stead.core.registry import Registry
 from stead.models import checkpoint
-from stead.training import fingerprint
-from stead.training.callback import Callback, Run
+from stead.training import fingerprint, watching
+from stead.training.callback import Run
 from stead.training.method import Kept
 from stead.training.parts import Parts, Resume, TrainerSettings
 
-CALLBACKS: Registry[Callback] = registry("callback")
-
 _GROUPS = ("model", "optimizer", "extra")
-_NO_MATTER = ("keep", "log_every", "proofs", "allow")  # settings that change no bit of the result
 _REWINDS = 5  # in one run; then it is given up
+_NO_MATTER = (
+    "keep",
+    "log_every",
+    "trackers",
+    "proofs",
+    "allow",
+)  # settings that change no bit of the result
 
 
 def print_of(parts: Parts) -> dict[str, Any]:
@@ -42,20 +44,15 @@ def print_of(parts: Parts) -> dict[str, Any]:
         device=parts.loaded.device,
         dtype=parts.loaded.dtype,
         lanes=parts.lanes,
+        world=parts.world.size,
     )
 
 
 def resume_run(parts: Parts, resume: Resume) -> None:
     """Go back to the newest good checkpoint, or start at the beginning and say so."""
-    trainer = parts.trainer
-    parts.callbacks = {
-        "guard": CALLBACKS.create("guard", on_nan=trainer.on_nan, on_spike=trainer.on_spike,
-                                  spike_factor=trainer.spike_factor),
-        "evaluate": CALLBACKS.create("evaluate", every=parts.trainer.eval_every),
-        "progress": CALLBACKS.create("progress", every=parts.trainer.log_every),
-        "checkpoint": CALLBACKS.create("checkpoint", every=parts.every),
-    }  # fmt: skip
-    found = checkpoint.newest(parts.checkpoints, parts.emit)
+    parts.callbacks = watching.callbacks(parts)
+    with parts.world.first():  # damaged folders are set aside by one of us
+        found = checkpoint.newest(parts.checkpoints, parts.emit)
     if resume is False:
         if found is not None:
             raise ConfigError(
@@ -92,13 +89,12 @@ def _restore(parts: Parts, path: Path, allowed: str, found: Any) -> None:
 
 
 def _put_back(parts: Parts, state: checkpoint.State) -> None:
-    parts.optimizer.restore(dict(state.tensors["model"]), dict(state.tensors["optimizer"]))
+    cut = parts.shares.cut
+    parts.optimizer.restore(cut(state.tensors["model"]), cut(state.tensors["optimizer"]))
     _restore_extra(parts, state)
     parts.stepper.scaler.scale = state.values["scaler"]["scale"]
     parts.stepper.scaler.good = state.values["scaler"]["good"]
     parts.log.rewind(state.values["log"])
-    for name, callback in parts.callbacks.items():
-        callback.restore(state.values["callbacks"][name])
 
 
 def wants_rewind(parts: Parts) -> bool:
@@ -120,8 +116,10 @@ def rewind(parts: Parts, run: Run) -> None:
             f"the run went back {_REWINDS} times, and step {bad + 1} is bad again: {run.rewind}",
             hint="stead train --out another-folder -s trainer.lr=1e-5",
         )
-    checkpoint.forget_after(parts.checkpoints, due)
-    found = checkpoint.newest(parts.checkpoints, parts.emit)
+    with parts.world.first():
+        if parts.world.leads:
+            checkpoint.forget_after(parts.checkpoints, due)
+        found = checkpoint.newest(parts.checkpoints, parts.emit)
     if found is None:
         raise TrainingError("no-checkpoint", f"step {bad + 1} is bad and nothing was saved before it: {run.rewind}")  # fmt: skip
     parts.adjustments.skip(found.step, bad)
@@ -133,12 +131,13 @@ def rewind(parts: Parts, run: Run) -> None:
 
 
 def _restore_extra(parts: Parts, state: checkpoint.State) -> None:
-    method, adapter = ({}, {})  # type: tuple[dict[str, Any], dict[str, Any]]
+    owned: dict[str, dict[str, Any]] = {"method": {}, "adapter": {}, "callback": {}}
     for name, tensor in state.tensors["extra"].items():
         owner, own = name.split(".", 1)
-        (method if owner == "method" else adapter)[own] = tensor
-    parts.adapter.restore(adapter, state.values["adapter"])
-    parts.method.restore(Kept(method, state.values["method"]))
+        owned[owner][own] = tensor
+    parts.adapter.restore(owned["adapter"], state.values["adapter"])
+    parts.method.restore(Kept(owned["method"], state.values["method"]))
+    watching.restore(parts, state.values["callbacks"], owned["callback"])
 
 
 def save(parts: Parts, run: Run) -> None:
@@ -158,18 +157,25 @@ def save(parts: Parts, run: Run) -> None:
     }
     extra = {f"method.{n}": t for n, t in method.tensors.items()}
     extra |= {f"adapter.{n}": t for n, t in tensors_of_adapter.items()}
+    extra |= watching.tensors(parts)
     tensors = {
-        "model": parts.optimizer.weights(), "optimizer": parts.optimizer.state(), "extra": extra,
+        "model": parts.shares.whole(parts.optimizer.weights()), "optimizer": parts.shares.whole(parts.optimizer.state()), "extra": extra,
     }  # fmt: skip
-    _refuse_broken(tensors["model"], run.step)
+    if parts.world.leads:
+        _refuse_broken(tensors["model"], run.step)
+        _write(parts, run.step, checkpoint.State(tensors, values))
+    parts.world.wait()
+
+
+def _write(parts: Parts, step: int, state: checkpoint.State) -> None:
     try:
-        checkpoint.save(parts.checkpoints, run.step, checkpoint.State(tensors, values), parts.emit)
-        due = {run.step - run.step % parts.every} if wants_rewind(parts) else set()
+        checkpoint.save(parts.checkpoints, step, state, parts.emit)
+        due = {step - step % parts.every} if wants_rewind(parts) else set()
         checkpoint.retire(parts.checkpoints, parts.trainer.keep, due)
     except ResourceError as error:
         raise ResourceError(
             error.code,
-            f"{error.message}; training paused at step {run.step}, the last good checkpoint stays",
+            f"{error.message}; training paused at step {step}, the last good checkpoint stays",
             hint="stead train --resume",
             **error.details,
         ) from error

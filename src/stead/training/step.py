@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,8 @@ from stead.models.learner import Learner
 from stead.training import oom
 from stead.training.callback import StepOutcome
 from stead.training.method import Columns, Method
-from stead.training.optim import Optimizer
+from stead.training.optimizer import Optimizer
+from stead.training.world import World
 
 _PARTS = 1 << 20  # more parts than one step can have: keeps dropout counters of steps apart
 _GROW_AFTER = 2000  # good steps before the fp16 loss scale doubles, as torch.amp.GradScaler
@@ -50,7 +52,9 @@ class Scaler:
 
 
 @dataclass(slots=True)
-class _Part:
+class Part:
+    """What one micro-batch gave."""
+
     loss: float
     gradients: list[Tensor]
     values: dict[str, float]
@@ -61,7 +65,6 @@ class Sum:
     """What the parts of one step add up to: mean loss, its gradients in order, method's values."""
 
     loss: float
-    weight: float
     gradients: list[Tensor]
     values: dict[str, float]
 
@@ -77,17 +80,20 @@ class Stepper:
     `lanes` parts run at the same time. Use from one thread only.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything it uses is passed in
         self, learner: Learner, method: Method, adapter: Adapter, optimizer: Optimizer, *,
-        seed: int, lanes: int = 1, total: int = 0, clock: Callable[[], float] = time.perf_counter,
+        seed: int, lanes: int = 1, total: int = 0, world: World | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:  # fmt: skip
         self.learner = learner
         self.method = method
         self.adapter = adapter
         self.total = total
+        self.world = World() if world is None else world
         self.optimizer = optimizer
         self.scaler = Scaler(active=learner.loaded.dtype == torch.float16)
         self._seed = seed
+        self._learning = True
         self._clock = clock
         self._names = list(optimizer.parameters)
         self._parameters = list(optimizer.parameters.values())
@@ -130,18 +136,21 @@ class Stepper:
         """
         weight = max(1.0, sum(self.method.weight(p) for p in parts))
         self.learner.model.train(learning)
+        self._learning = learning
 
-        def work(index: int) -> _Part:
-            return self._part(step, index, parts[index], weight, learning=learning)
+        def work(index: int) -> Part:
+            return self._part(step, index, parts[max(index, 0)], weight)
 
-        found = Sum(0.0, weight, [], {})
-        for part in self._map(work, len(parts)):
-            found.loss += part.loss
-            found.gradients = _add(found.gradients, part.gradients)
+        total = 0.0
+        gradients: list[Tensor] = []
+        values: dict[str, float] = {}
+        for part in self._map(work, self._share(len(parts))):
+            total += part.loss
+            gradients = _add(gradients, part.gradients)
             for name, value in part.values.items():
-                found.values[name] = found.values.get(name, 0.0) + value / weight
-        found.loss /= weight
-        return found
+                values[name] = values.get(name, 0.0) + value / weight
+        total, gradients, values = self._together(total, gradients, values)
+        return Sum(total / weight, gradients, values)
 
     def evaluate(self, parts: Sequence[Columns]) -> float | None:
         """Return the mean loss over `parts` without learning; None when they have no labels."""
@@ -152,16 +161,21 @@ class Stepper:
 
         def work(index: int) -> float:
             with torch.no_grad(), self.learner.draw(0, 0, active=False):
-                return float(self.method.loss(self.learner, parts[index]).total)
+                loss = float(self.method.loss(self.learner, parts[max(index, 0)]).total)
+                return loss if index >= 0 else 0.0
 
-        total: float = sum(self._map(work, len(parts)))
-        return total / weight
+        total: float = sum(self._map(work, self._share(len(parts))))
+        return self.world.add_numbers([total])[0] / weight
 
-    def _map(self, work: Callable[[int], Any], count: int) -> Iterator[Any]:  # Any: work's results
+    def _share(self, count: int) -> list[int]:
+        """Return which of `count` micro-batches this process computes; -1: one that counts nothing."""
+        return self.world.mine(range(count))
+
+    def _map(self, work: Callable[[int], Any], which: Sequence[int]) -> Iterator[Any]:
         if self._pool is None:
-            yield from map(work, range(count))
+            yield from map(work, which)
             return
-        futures = [self._pool.submit(work, index) for index in range(count)]
+        futures = [self._pool.submit(work, index) for index in which]
         try:
             for future in futures:
                 yield future.result()
@@ -170,12 +184,26 @@ class Stepper:
                 future.cancel()
             wait(futures)
 
-    def _part(
-        self, step: int, index: int, columns: Columns, weight: float, *, learning: bool
-    ) -> _Part:
-        with self.learner.draw(self._seed, step * _PARTS + index, active=learning):
-            if self._pool is None:  # layers of the model itself that draw from torch's generator
-                torch.default_generator.manual_seed((self._seed * 31 + step) * _PARTS + index)
+    def _together(
+        self, total: float, gradients: list[Tensor], values: dict[str, float]
+    ) -> tuple[float, list[Tensor], dict[str, float]]:
+        """Add up what all processes found; one that had no micro-batch brings zeros."""
+        if self.world.size == 1:
+            return total, gradients, values
+        if not gradients:
+            gradients = [torch.zeros_like(p, dtype=torch.float32) for p in self._parameters]
+        gradients = [g.float() for g in gradients]
+        self._add_up(gradients)
+        names = self.world.union(values)
+        summed = self.world.add_numbers([total, *(values.get(n, 0.0) for n in names)])
+        return summed[0], gradients, dict(zip(names, summed[1:], strict=True))
+
+    def _add_up(self, gradients: list[Tensor]) -> None:
+        """Replace gradients by their sums over all processes."""
+        self.world.add(gradients)
+
+    def _part(self, step: int, index: int, columns: Columns, weight: float) -> Part:
+        with self._draw(step, index):
             loss = self.method.loss(self.learner, columns)
             scaled = loss.total * (self.scaler.scale / weight)
             found = torch.autograd.grad(scaled, self._parameters, allow_unused=True)
@@ -183,7 +211,15 @@ class Stepper:
             torch.zeros_like(p, dtype=torch.float32) if g is None else g
             for g, p in zip(found, self._parameters, strict=True)
         ]
-        return _Part(float(loss.total.detach()), gradients, loss.values)
+        return Part(float(loss.total.detach()), gradients, loss.values)
+
+    @contextmanager
+    def _draw(self, step: int, index: int) -> Iterator[None]:
+        """Let everything random of one micro-batch come from its number."""
+        with self.learner.draw(self._seed, step * _PARTS + index, active=self._learning):
+            if self._pool is None:  # layers of the model itself that draw from torch's generator
+                torch.default_generator.manual_seed((self._seed * 31 + step) * _PARTS + index)
+            yield
 
     def _add_penalty(self, gradients: list[Tensor], values: dict[str, float]) -> None:
         """Add the gradient of the adapter's own penalty, once per step."""
@@ -199,7 +235,7 @@ class Stepper:
     def _change(
         self, step: int, found: Sum, lr: float, allow: Callable[[float], bool]
     ) -> tuple[float, bool]:
-        """Change the weights; return the gradient's norm (NaN: not asked) and "fp16 overflowed"."""
+        """Change the weights; return the gradient's norm (NaN: not allowed) and "fp16 overflowed"."""
         named = {n: g.float() for n, g in zip(self._names, found.gradients, strict=True)}
         scaled = self.scaler.active and self.scaler.scale > 1.0
         if self.scaler.active:
@@ -210,7 +246,7 @@ class Stepper:
         norm = self.optimizer.step(named, lr)
         finite = math.isfinite(norm)
         if finite:
-            weights = self.optimizer.weights()
+            weights = {n: m.detach() for n, m in self.optimizer.masters.items()}
             done = Step(self.learner.model, weights, named, step + 1, self.total)
             if self.adapter.after_step(done):
                 self.optimizer.publish()

@@ -4,18 +4,27 @@ Knows nothing about what a method does with them.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
+from stead.core.errors import ModelError
 from stead.core.events import Emit
+from stead.hub.inspect import inspect, locate
+from stead.messages import Sampling
+from stead.models import rollout
 from stead.models.adapter import Adapter
 from stead.models.learner import Learner
+from stead.models.load import DTYPES, Dtype, load_model
+from stead.models.reward import RewardModel
 from stead.training.batches import Columns
+from stead.training.rollout_buffer import Written
 from stead.values import LoadedModel
+
+_NAMES: tuple[Dtype, ...] = ("fp32", "bf16", "fp16")
 
 
 @dataclass(slots=True)
@@ -33,6 +42,14 @@ class Tools:
     emit: Emit
     _copy: Learner | None = field(default=None)
 
+    def write(
+        self, prompts: Sequence[Sequence[int]], each: Sequence[Sequence[int]], sampling: Sampling,
+        stop_ids: Sequence[int],
+    ) -> list[list[Written]]:  # fmt: skip
+        """Answer prompt i once per seed in `each[i]`, with the weights as they are."""
+        found = rollout.write(self.loaded, prompts, each, sampling, stop_ids)
+        return [[Written(w.ids, w.logprobs, w.stopped) for w in group] for group in found]
+
     @contextmanager
     def reference(self) -> Iterator[Learner]:
         """Compute the model as it was before training: no adapter, no dropout, no gradient.
@@ -49,11 +66,44 @@ class Tools:
 
     def keep_reference(self) -> None:
         """Make sure that `reference` will still be the starting model after the first step."""
-        if self.adapter.can_switch_off or self._copy is not None:
+        if self.adapter.switches_off() or self._copy is not None:
             return
         self.model.close()
         model = copy.deepcopy(self.loaded.model).requires_grad_(False).eval()
         self.model.open()
-        twin = LoadedModel(model, self.loaded.tokenizer, self.loaded.folder, self.loaded.device,
-                           self.loaded.dtype, None, dict(self.loaded.meta))  # fmt: skip
-        self._copy = Learner(twin, self.model.options)
+        self._copy = Learner(replace(self.loaded, model=model), self.model.options)
+
+    def reward_model(self, folder: str) -> RewardModel:
+        """Open a model that the method `reward` trained, in this run's number type and device."""
+        dtype = next(name for name in _NAMES if DTYPES[name] == self.loaded.dtype)
+        return RewardModel.open(folder, dtype=dtype, device=self.loaded.device.type)
+
+    def twin(self) -> Learner:
+        """Copy the trained model as it is; what is not trained is shared, so it stays small.
+
+        Not fused: fused layers move weights about, and shared ones can be moved once only.
+        """
+        self.model.close()
+        model = self.loaded.model
+        shared = {id(p): p for p in model.parameters() if not p.requires_grad}
+        made = copy.deepcopy(model, shared).eval()
+        for parameter in made.parameters():
+            parameter.requires_grad_(False)
+        self.model.open()
+        return Learner(replace(self.loaded, model=made), replace(self.model.options, fuse=False))
+
+    def open_model(self, ref: str) -> Learner:
+        """Load another model, frozen, on the device and in the number type of the trained one.
+
+        An adapter brings its base. Raises: NotFound, ModelError("no-base" | …).
+        """
+        found = inspect(locate(ref))
+        if found.kind == "adapter" and found.base is None:
+            raise ModelError("no-base", f"the base of the adapter {ref!r} is not on this machine")
+        adapter = found.path if found.kind == "adapter" else None
+        folder = found.path if found.base is None else found.base
+        names: tuple[Dtype, ...] = ("fp32", "bf16", "fp16")
+        name = next(n for n in names if DTYPES[n] == self.loaded.dtype)
+        loaded = load_model(folder, dtype=name, device=self.loaded.device.type, adapter=adapter)
+        loaded.model.requires_grad_(False)
+        return Learner(loaded, replace(self.model.options, checkpointing=False))

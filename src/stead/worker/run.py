@@ -2,7 +2,7 @@
 
 Knows nothing about who started it. Events go to events.jsonl beside the job; SIGTERM raises
 Interrupted at the next safe point of the verb, a second one ends the process at once. It holds the
-lock `.worker` beside the job, so that whoever comes later knows that it lives.
+lease `.worker` beside the job, so that whoever comes later knows that it lives.
 """
 
 import os
@@ -12,12 +12,11 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from stead.core import files
-from stead.core.errors import Interrupted, ProcessError, SteadError
-from stead.core.events import EventLog, Failed, Finished
-from stead.core.process import held, stop_requested
+from stead.core import files, lease
+from stead.core.errors import Interrupted, SteadError
+from stead.core.events import Emit, EventLog, Failed, Finished, ignore
+from stead.core.process import stop_requested
 from stead.pipeline.verbs import VERBS
-
 
 _HELD = 75  # EX_TEMPFAIL of sysexits.h: another worker is at work here
 
@@ -32,18 +31,20 @@ def main(job_path: Path) -> int:
     """Run the job; return the exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
-    try:
-        with held(job_path.parent / ".worker"):
-            return _run(job_path)
-    except ProcessError as error:  # nobody may write into the events of the other one
-        sys.stderr.write(f"{error.message}\n")
-        return _HELD
+    leads = os.environ.get("RANK", "0") == "0"  # torchrun's number of this process
+    if not leads:
+        return _run(job_path, leads=False)
+    with lease.held(job_path.parent / ".worker") as mine:  # by it others see that this run is alive
+        if mine:
+            return _run(job_path, leads=True)
+    sys.stderr.write("another worker is at work here\n")  # its events are not ours to write
+    return _HELD
 
 
-def _run(job_path: Path) -> int:
+def _run(job_path: Path, *, leads: bool) -> int:
     job = files.read_json(job_path)
     verb = job["verb"]
-    log = EventLog(job_path.parent / "events.jsonl")
+    log: Emit = EventLog(job_path.parent / "events.jsonl") if leads else ignore
     try:
         result = VERBS[verb](**job["spec"], emit=log)
     except SteadError as error:

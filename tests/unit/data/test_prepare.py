@@ -1,5 +1,6 @@
 """The whole stage: rows to a committed folder; splits, drops, invariants, repetition."""
 
+import gc
 import json
 import tracemalloc
 from collections import Counter
@@ -204,6 +205,11 @@ def test_a_method_gets_the_kind_it_wants_or_a_typed_refusal(write, model, tmp_pa
     with pytest.raises(DataError) as caught:
         prepared(write, model, tmp_path, pairs(3), kind_wanted="preference")
     assert caught.value.code == "wrong-kind"
+    assert "'chosen' and 'rejected'; the rows are 'messages'" in caught.value.message
+    assert "(columns: prompt, completion; missing: chosen, rejected)" in caught.value.message
+    assert caught.value.hint == (
+        "stead data inspect FILE --column chosen=COLUMN --column rejected=COLUMN"
+    )
 
 
 def test_documents_are_packed_into_full_blocks_with_their_end(write, model, tmp_path):
@@ -348,6 +354,7 @@ def test_memory_is_flat_in_rows(write, model, tmp_path):
                 json.dumps({"prompt": f"q {i}", "completion": "a" * 30}) for i in range(rows)
             ),
         )
+        gc.collect()  # what waits to be collected would count as needed
         tracemalloc.start()
         prepare(Section(path), model, tmp_path / str(rows))
         _, found = tracemalloc.get_traced_memory()

@@ -46,7 +46,9 @@ def make_tokenizer(folder: Path, kind: str, eos: str) -> TextTokenizer:
         made = Tokenizer(models.BPE(unk_token="<unk>") if is_bpe else models.Unigram())
         made.pre_tokenizer = pre_tokenizers.Metaspace()
         made.decoder = decoders.Metaspace()
-        alphabet = sorted({c for text in (*_TEXT, *map(str, range(10))) for c in text} | set(_all()))
+        alphabet = sorted(
+            {c for text in (*_TEXT, *map(str, range(10))) for c in text} | set(_all())
+        )
         trainer = (
             trainers.BpeTrainer(vocab_size=500, special_tokens=special, show_progress=False,
                                 initial_alphabet=alphabet)

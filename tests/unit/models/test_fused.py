@@ -151,12 +151,13 @@ def test_closing_gives_the_model_back() -> None:
 
 def test_the_optimizer_moves_fused_weights() -> None:
     """The compute copy of A and B must follow the masters (fused AdamW does not count versions)."""
-    from stead.training.optim import Optimizer, OptimOptions
+    from stead.training.optimizer import OptimOptions
+    from stead.training.optimizers.adamw import AdamW
 
     losses = {}
     for fuse in (False, True):
         learning = learner(adapted("llama"), fuse=fuse)
-        optimizer = Optimizer(learning.trained(), OptimOptions(weight_decay=0.0))
+        optimizer = AdamW(learning.trained(), OptimOptions(weight_decay=0.0))
         losses[fuse] = []
         for _ in range(4):
             loss, count = learning.label_loss(flat(LENGTHS))

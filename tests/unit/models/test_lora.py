@@ -8,9 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from stead.core.errors import ModelError
-from stead.models import lowrank
+from stead.models import layers, lowrank
 from stead.models.adapter import Origin
-from stead.models.adapters.lora import Lora, LoraConfig, merged_weight
+from stead.models.adapters.lora import Lora, LoraConfig
 from stead.models.load import load_model
 from stead.models.targets import TargetModuleDetector
 
@@ -24,13 +24,13 @@ def trained(tiny_model: Path, folder: Path, **settings: object) -> torch.Tensor:
     """Save an adapter with numbers in B; return the adapted model's logits."""
     loaded = load_model(tiny_model, dtype="fp32", device="cpu")
     adapter = Lora(LoraConfig(**settings))
-    adapter.wrap(loaded.model, lowrank, 1)
+    adapter.wrap(loaded.model, layers, 1)
     torch.manual_seed(2)
     for name, parameter in loaded.model.named_parameters():
         if name.endswith("lora_B"):
             parameter.data.normal_(0, 0.05)
     folder.mkdir()
-    adapter.save(loaded.model, lowrank, folder, Origin(tiny_model))
+    adapter.save(loaded.model, layers, folder, Origin(tiny_model))
     with torch.no_grad():
         return loaded.model(input_ids=IDS).logits
 
@@ -73,12 +73,6 @@ def test_an_adapter_made_by_peft_loads_with_equal_logits(tiny_model: Path, tmp_p
         assert torch.allclose(ours.model(input_ids=IDS).logits, expected, atol=1e-6)
 
 
-def test_merged_weight_is_base_plus_scaled_product() -> None:
-    base, A, B = torch.randn(6, 5), torch.randn(2, 5), torch.randn(6, 2)
-
-    assert torch.allclose(merged_weight(base, A, B, 3.0), base + 3.0 * (B @ A), atol=1e-6)
-
-
 @pytest.mark.spec("003-030")
 def test_target_modules_are_detected(tiny_model: Path) -> None:
     model = load_model(tiny_model, dtype="fp32", device="cpu").model
@@ -93,7 +87,8 @@ def test_an_unknown_target_names_what_there_is(tiny_model: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("use_dora", True), ("bias", "all"), ("peft_type", "IA3")]
+    ("key", "value"),
+    [("fan_in_fan_out", True), ("init_lora_weights", "olora"), ("peft_type", "VERA")],
 )
 def test_an_adapter_we_would_not_compute_exactly_is_refused(
     key: str, value: object, tiny_model: Path, tmp_path: Path

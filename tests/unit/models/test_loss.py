@@ -41,6 +41,51 @@ def test_log_probs_add_up_to_the_loss() -> None:
     )
 
 
+@pytest.mark.parametrize("trained_head", [False, True])
+@pytest.mark.parametrize(
+    ("scale", "cap", "size"), [(1.0, None, 1.0), (1.0, None, 100.0), (2.0, 5.0, 1.0)]
+)
+def test_log_probs_and_their_gradients_are_those_of_torch(
+    scale: float, cap: float | None, size: float, trained_head: bool
+) -> None:
+    """Each label's gradient arrives by itself: the weights of the sum are all different."""
+    torch.manual_seed(0)
+    hidden = (torch.randn(11, 16) * size).requires_grad_()
+    weight = torch.randn(33, 16, requires_grad=trained_head)
+    labels, upstream = torch.randint(0, 33, (11,)), torch.randn(11)
+    head = Head(weight, scale=scale, softcap=cap)
+    wanted = (hidden, weight) if trained_head else (hidden,)
+
+    found = token_log_probs(hidden, head, labels, 4)
+    gradients = torch.autograd.grad((found * upstream).sum(), wanted)
+
+    expected = head.logits(hidden).log_softmax(-1).gather(1, labels[:, None])[:, 0]
+    reference = torch.autograd.grad((expected * upstream).sum(), wanted)
+    torch.testing.assert_close(found, expected, atol=1e-5 * size, rtol=1e-6)
+    for one, two in zip(gradients, reference, strict=True):
+        assert torch.allclose(one, two, atol=1e-5 * size)
+
+
+def test_nothing_is_kept_for_a_gradient_that_nobody_wants() -> None:
+    hidden, weight = torch.randn(9, 8, requires_grad=True), torch.randn(20, 8, requires_grad=True)
+    labels = torch.randint(0, 20, (9,))
+
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        token_log_probs(hidden, Head(weight), labels, 9)
+        cross_entropy_sum(hidden, Head(weight), labels, 9)
+
+    products = [e.count for e in profile.key_averages() if e.key == "aten::mm"]
+    assert products == [2]  # the logits, once each
+
+
+def test_no_label_at_all_is_an_empty_answer() -> None:
+    hidden = torch.randn(0, 8, requires_grad=True)
+
+    found = token_log_probs(hidden, Head(torch.randn(20, 8)), torch.zeros(0, dtype=torch.long), 4)
+
+    assert found.shape == (0,)
+
+
 def test_memory_does_not_grow_with_tokens_times_vocabulary() -> None:
     weight = torch.randn(4000, 8)
     largest = {}

@@ -31,7 +31,10 @@ def test_the_filters_keep_what_transformers_keeps(fields, warpers):
     for name, value in warpers:
         scores = getattr(transformers, name)(value)(torch.tensor([[0]]), scores)
     expected = torch.softmax(scores[0].double(), -1)
-    probs, tokens = candidates(logits(), rule(**fields))
+    weights = torch.softmax(logits()[None] / fields.get("temperature", 1.0), -1)
+    filters = {k: v for k, v in fields.items() if k != "temperature"}
+    (probs,), (tokens,) = candidates(weights, **filters)
+    probs, tokens = probs[probs > 0], tokens[probs > 0]
 
     assert set(tokens.tolist()) == set(torch.nonzero(expected).flatten().tolist())
     assert (probs / probs.sum()).tolist() == pytest.approx(expected[tokens].tolist(), abs=1e-6)

@@ -304,5 +304,3 @@ def test_nothing_is_checked_when_the_recipe_says_so(tiny_model: Path, tmp_path: 
     training.run(tiny_model, data, tmp_path / "run", proofs=False, max_steps=1)
 
     assert not (tmp_path / "run" / "proofs.json").exists()
-
-

@@ -4,7 +4,7 @@ Knows nothing about training; a worker process does it, so Ctrl-C saves and stop
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from stead.app.plans import make_plan
 from stead.cli import console
 from stead.cli.plan_view import show_plan
 from stead.cli.recipe_options import Request, recipe_command
+from stead.cli.run_view import show_result
 from stead.core.errors import ConfigError
 from stead.core.paths import Home
 from stead.planning.plan import Plan
@@ -46,11 +47,11 @@ def _train(
     plan = plan.placed(folder)
     with console.progress(quiet=quiet) as emit:
         spec = {"plan": plan.to_json(), "resume": level}
-        result = supervise.train(spec, folder, emit, silence_s=plan.config.launch.step_timeout_s)
+        result = supervise.train(spec, folder, emit, plan.config.launch)
     if json_:
         console.out_json(result)
         return
-    _show(result)
+    show_result(result)
 
 
 def _known(level: str) -> str:
@@ -68,21 +69,6 @@ def _folder(plan: Plan) -> Path:
     if given is not None:
         return Path(given).absolute()
     return Home.find().ensure().runs / runs.new_id("train")
-
-
-def _show(result: dict[str, Any]) -> None:
-    final = result["final_loss"]
-    loss = "no step had a loss" if final is None else f"final loss {final:.4f}"
-    if result["eval_loss"] is not None:
-        loss += f", held-out loss {result['eval_loss']:.4f}"
-    console.out(
-        f"{result['steps']} steps, {result['tokens']} tokens in {result['seconds']:.1f} s "
-        f"({result['tokens_per_s']:.0f} tokens/s), {loss}"
-    )
-    console.out(f"weights: {result['final']}")
-    console.out(
-        f"next:    stead evaluate --model {result['out']} --data FILE --metrics exact_match"
-    )
 
 
 command = recipe_command(_train)

@@ -23,7 +23,8 @@ class EvaluateLoss(Callback):
 
     def end(self, run: Run) -> None:
         """Measure the final weights."""
-        self._measure(run)
+        if run.measured != run.step:
+            self._measure(run)
 
     def _measure(self, run: Run) -> None:
         loss = run.evaluate()
@@ -32,6 +33,7 @@ class EvaluateLoss(Callback):
         self.last = loss
         self.best = loss if self.best is None else min(self.best, loss)
         run.values["eval_loss"] = loss
+        run.held_out, run.measured = loss, run.step
 
     def state(self) -> dict[str, Any]:  # Any: JSON values
         """Return the last and the best loss."""

@@ -22,7 +22,7 @@ _IN_A_ROW = 10  # faults one after the other before a run is given up
 class GuardNumbers(Callback):
     """Policies: "stop" raises, "skip" leaves the step's rows out, "rewind" goes back to the last
     good checkpoint and leaves out all rows since, "warn" (jumps only) tells and goes on.
-    """  # noqa: D205 - the policies are the summary
+    """
 
     def __init__(
         self, on_nan: str = "stop", on_spike: str = "warn", spike_factor: float = 10.0

@@ -3,7 +3,7 @@
 Knows nothing about adapters, batches or saving.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from stead.training.method import Columns, Loss, Method, MethodConfig, Model
 
@@ -22,6 +22,7 @@ class Pretrain(Method):
     config: PretrainConfig
     kinds = ("text",)
     columns = ("tokens",)
+    default_lr: ClassVar[dict[str, float]] = {"lora": 2e-4, "full": 3e-4}
 
     def weight(self, batch: Columns) -> float:
         """Count the labelled tokens."""

@@ -3,7 +3,7 @@
 Knows nothing about adapters, batches or saving; which tokens are answers is the data's mask.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from stead.training.method import Columns, Loss, Method, MethodConfig, Model
 
@@ -22,6 +22,10 @@ class SFT(Method):
     config: SFTConfig
     kinds = ("messages", "text")
     columns = ("tokens",)
+    default_lr: ClassVar[dict[str, float]] = {
+        "lora": 2e-4,
+        "full": 2e-5,
+    }  # arXiv:2106.09685 table 11
 
     def weight(self, batch: Columns) -> float:
         """Count the labelled tokens."""

@@ -1,0 +1,164 @@
+"""How runs look on a terminal: a finished run's result, a list, one run, several side by side.
+
+Knows nothing about where runs lie or how they are controlled.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stead.cli import console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stead.app.run_control import Comparison
+    from stead.app.run_folders import RunSummary
+
+_STYLES = {"running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow"}
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_WIDE = 160  # a pipe has no edge to wrap at
+
+
+def show_result(result: Mapping[str, Any]) -> None:  # Any: JSON values
+    """Print what a training run came to, and what may follow."""
+    final = result["final_loss"]
+    loss = "no step had a loss" if final is None else f"final loss {final:.4f}"
+    if result["eval_loss"] is not None:
+        loss += f", held-out loss {result['eval_loss']:.4f}"
+    if "best_step" in result:
+        loss += f" (best, after step {result['best_step']})"
+    console.out(
+        f"{result['steps']} steps, {result['tokens']} tokens in {result['seconds']:.1f} s "
+        f"({result['tokens_per_s']:.0f} tokens/s), {loss}"
+    )
+    if "stopped" in result:
+        console.out(str(result["stopped"]))
+    console.out(f"weights: {result['final']}")
+    if "report" in result:
+        console.out(f"report:  {result['report']}")
+    console.out(
+        f"next:    stead evaluate --model {result['out']} --data FILE --metrics exact_match"
+    )
+
+
+def show_list(runs: "Sequence[RunSummary]") -> None:
+    """Print one line per run."""
+    if not runs:
+        console.out("no runs yet")
+        return
+    head = ("id", "name", "state", "step", "loss", "held out", "method", "adapter", "started")
+    grid = _grid(head, numbers=(3, 4, 5))
+    for run in runs:
+        started = "" if run.started is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))  # fmt: skip
+        grid.add_row(
+            run.id, run.name or "", _state(run.state), _steps(run), _number(run.loss),
+            _number(run.eval_loss), run.method, run.adapter, started,
+        )  # fmt: skip
+    _print(grid)
+
+
+def show_summary(run: "RunSummary") -> None:
+    """Print one run in one line."""
+    parts = [run.id, run.state, f"step {_steps(run)}"]
+    parts += [f"loss {run.loss:.4f}"] if run.loss is not None else []
+    console.out("  ".join(parts) + (f"  ({run.reason})" if run.reason else ""))
+
+
+def show_details(found: Mapping[str, Any]) -> None:  # Any: JSON values
+    """Print everything about one run."""
+    rows = [
+        ("run", found["id"]), ("name", found["name"]), ("folder", found["path"]), ("state", found["state"]),
+        ("reason", found["reason"]), ("steps", f"{found['step']} of {found['total']}"), ("model", found["model"]),
+        ("method", found["method"]), ("adapter", found["adapter"]),
+    ]  # fmt: skip
+    rows += [(k, _number(v)) for k, v in found["result"].items() if isinstance(v, int | float)]
+    rows += [(k, _against(k, v)) for k, v in found["forecast"].items()]
+    for kind in ("checkpoints", "artifacts"):
+        rows += [(kind, f"{name} ({_size(size)})") for name, size in found[kind].items()]
+    rows += [("report", path) for path in found["reports"]]
+    shown = [(k, str(v)) for k, v in rows if v not in (None, "")]
+    width = max(len(k) for k, _ in shown)
+    for key, text in shown:
+        console.out(f"{key:<{width}}  {text}")
+    console.out("\nsettings")
+    width = max(len(k) for k in found["config"])
+    for key, value in found["config"].items():
+        console.out(f"{key:<{width}}  {value}")
+
+
+def show_comparison(found: "Comparison") -> None:
+    """Print runs side by side: settings that differ, results, losses."""
+    head = ("", *(r.name or r.id for r in found.runs))
+    grid = _grid(head, numbers=range(1, len(head)))
+    grid.add_row("state", *(_state(r.state) for r in found.runs))
+    for key, values in found.settings.items():
+        grid.add_row(key, *("–" if v is None else _plain(v) for v in values))
+    grid.add_section()
+    for key, values in found.results.items():
+        if any(v is not None for v in values):
+            grid.add_row(key, *map(_number, values))
+    grid.add_row("loss", *(spark([y for _, y in line]) for line in found.losses))
+    _print(grid)
+
+
+def spark(values: Sequence[float], width: int = 24) -> str:
+    """Return a curve as a line of blocks, from its lowest to its highest value."""
+    shown = [v for v in values if math.isfinite(v)]
+    if not shown:
+        return ""
+    step = max(1, -(-len(shown) // width))
+    means = [
+        sum(shown[i : i + step]) / len(shown[i : i + step]) for i in range(0, len(shown), step)
+    ]
+    low, high = min(means), max(means)
+    scale = (len(_BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BLOCKS[round((v - low) * scale)] for v in means)
+
+
+def _grid(head: Sequence[str], numbers: Sequence[int]) -> "Table":
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for j, name in enumerate(head):
+        grid.add_column(name, justify="right" if j in numbers else "left", overflow="fold")
+    return grid
+
+
+def _print(grid: "Table") -> None:
+    screen = console.stdout()
+    if not screen.is_terminal:
+        screen.width = _WIDE
+    screen.print(grid)
+
+
+def _state(state: str) -> Any:  # Any: Rich's text
+    from rich.text import Text
+
+    return Text(state, style=_STYLES[state])
+
+
+def _steps(run: "RunSummary") -> str:
+    return f"{run.step}/{run.total}" if run.total is not None else str(run.step)
+
+
+def _number(value: Any) -> str:  # Any: a JSON value
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    return "" if value is None else str(value)
+
+
+def _plain(value: Any) -> str:  # Any: a JSON value
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _against(name: str, pair: Mapping[str, Any]) -> str:
+    show = _size if name == "memory_bytes" else lambda s: f"{s:.1f} s"
+    low, expected, high = pair["forecast"]
+    said = f"forecast {show(expected)} ({show(low)} to {show(high)})"
+    return said if pair["actual"] is None else f"{said}, was {show(pair['actual'])}"
+
+
+def _size(count: float) -> str:
+    return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.1f} MiB"

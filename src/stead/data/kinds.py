@@ -1,0 +1,52 @@
+"""Which kind the prepared rows will be, and what to say when the data cannot become it.
+
+Knows nothing about methods: they say which kind they want.
+"""
+
+from stead.core.errors import DataError
+from stead.data.examples import convert_kind
+from stead.data.row import Kind, Row
+from stead.data.rows import Loaded
+
+_NEEDS: dict[Kind, tuple[str, tuple[str, ...]]] = {
+    "preference": ("the columns 'chosen' and 'rejected'", ("chosen", "rejected")),
+    "labelled": ("a column 'label' that says yes or no, or 'chosen' and 'rejected'", ("label",)),
+    "messages": ("turns, or a prompt with an answer", ("prompt", "completion")),
+    "text": ("text", ("text",)),
+}
+_SHOWN = 12  # columns named in a message
+
+
+def final_kind(loaded: Loaded, wanted: Kind | None) -> Kind:
+    """Return the kind of the prepared rows.
+
+    Raises: DataError("wrong-kind") saying what the wanted rows need and which columns are there.
+    """
+    kinds = set(loaded.kinds)
+    if wanted is None:
+        if len(kinds) == 1:
+            return kinds.pop()
+        wanted = "messages"
+    if wanted == "messages" and kinds == {"text"}:
+        return "text"
+    for kind in sorted(kinds):
+        try:
+            convert_kind(Row(kind, ""), wanted)
+        except DataError as error:
+            raise _unfit(loaded, kind, wanted) from error
+    return wanted
+
+
+def _unfit(loaded: Loaded, kind: Kind, wanted: Kind) -> DataError:
+    needs, names = _NEEDS[wanted]
+    missing = [name for name in names if name not in loaded.columns]
+    have = ", ".join(loaded.columns[:_SHOWN]) + (", …" if len(loaded.columns) > _SHOWN else "")
+    lacking = f"; missing: {', '.join(missing)}" if missing else ""
+    mapping = "".join(f" --column {name}=COLUMN" for name in missing)
+    return DataError(
+        "wrong-kind",
+        f"the method wants {wanted!r} rows, which need {needs}; the rows are {kind!r} (columns: {have}{lacking})",
+        hint=f"stead data inspect FILE{mapping}",
+        columns=loaded.columns,
+        missing=missing,
+    )

@@ -1,0 +1,84 @@
+"""Freeze most of the model and train a part of it: the last layers, or parameters by name.
+
+Knows nothing about optimizers or losses. What is saved is a whole model folder.
+"""
+
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from stead.core.errors import ModelError
+from stead.models.adapter import Adapter, AdapterConfig, Layers, Origin
+
+if TYPE_CHECKING:
+    import torch
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks?|layer)\.(\d+)\.")
+
+
+class FreezeConfig(AdapterConfig):
+    """Which part is trained."""
+
+    type: Literal["freeze"] = "freeze"
+    layers: int = Field(
+        default=2, ge=-1000, le=1000,
+        description="train so many of the last layers; negative: of the first; 0: none",
+    )  # fmt: skip
+    names: tuple[str, ...] = Field(
+        default=(),
+        description="train these parameters, too; * and ? are wildcards, for instance lm_head.*",
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> "FreezeConfig":
+        if self.layers == 0 and not self.names:
+            raise ValueError("layers=0 and names=() leave nothing to train")
+        return self
+
+
+class Freeze(Adapter):
+    """Trains a part of the model's own weights."""
+
+    config: FreezeConfig
+    kind: ClassVar[str] = "model"
+
+    def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
+        """Let the chosen parameters be trained; `seed` is not needed.
+
+        Raises: ModelError("unknown-target") for a name that no parameter has, or too many layers.
+        """
+        parameters = dict(model.named_parameters())
+        chosen = self._layers(list(parameters))
+        for pattern in self.config.names:
+            matched = {n for n in parameters if fnmatchcase(n, pattern)}
+            if not matched:
+                raise ModelError("unknown-target", f"the model has no parameter {pattern!r}")
+            chosen |= matched
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(name in chosen and parameter.is_floating_point())
+
+    def _layers(self, names: list[str]) -> set[str]:
+        """Return the parameters of the last (negative: first) layers."""
+        numbers = {n: int(m.group(1)) for n in names if (m := _LAYER.search(n))}
+        present = sorted(set(numbers.values()))
+        count = abs(self.config.layers)
+        if count > len(present):
+            raise ModelError(
+                "unknown-target",
+                f"the model has {len(present)} layers, layers={self.config.layers} asks for more",
+            )
+        taken = present[:count] if self.config.layers < 0 else present[len(present) - count :]
+        return {n for n, number in numbers.items() if number in taken}
+
+    def save(self, model: "torch.nn.Module", layers: Layers, folder: Path, origin: Origin) -> None:
+        """Write the model, its config and the base's tokenizer files."""
+        layers.write_model(model, folder, origin.base)
+
+    def attach(self, model: "torch.nn.Module", layers: Layers, folder: Path) -> None:
+        """Refuse: a trained model is loaded as a model, not onto one."""
+        raise ModelError(
+            "no-adapter", f"{str(folder)!r} is a whole model, not an adapter for another one"
+        )

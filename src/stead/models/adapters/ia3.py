@@ -1,0 +1,107 @@
+"""(IA)³: train one vector per key, value and feed-forward layer that scales what flows through it.
+
+Knows nothing about losses or the loop. Source: arXiv:2205.05638 §3.3; file format: PEFT's.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from stead.models import peft_files
+from stead.models.adapter import Adapter, AdapterConfig, Layers, Origin
+
+if TYPE_CHECKING:
+    import torch
+
+# Keys, values, and the layer that reads the feed-forward activations, by architectures' names.
+_KEYS = ("k_proj", "key", "k_lin", "key_proj")
+_VALUES = ("v_proj", "value", "v_lin", "value_proj")
+_INNER = ("down_proj", "fc2", "lin2", "w2", "dense_4h_to_h")
+
+
+class IA3Config(AdapterConfig):
+    """Which layers are scaled."""
+
+    type: Literal["ia3"] = "ia3"
+    target_modules: tuple[str, ...] = Field(
+        default=(), description="names of layers to scale; none: keys, values, feed-forward"
+    )
+    feedforward_modules: tuple[str, ...] = Field(
+        default=(),
+        description="those of them whose inputs are scaled, not the outputs; none: by name",
+    )
+
+
+class IA3(Adapter):
+    """Vectors that begin at one: the model begins as it was."""
+
+    config: IA3Config
+    kind: ClassVar[str] = "adapter"
+    can_switch_off: ClassVar[bool] = True
+    lr_factor: ClassVar[float] = 15.0  # few weights, far to go: 3e-3 where LoRA takes 2e-4 (§4)
+
+    def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
+        """Freeze the model and put a vector of ones on each target; `seed` is not needed."""
+        peft_files.freeze(model)
+        wanted = self.config.target_modules or self._usual(model, layers)
+        names = layers.detect_targets(model, wanted)
+        inner = self.config.feedforward_modules or _INNER
+        layers.add_scales(model, names, of_input=[n for n in names if _ends(n, inner)])
+
+    def _usual(self, model: "torch.nn.Module", layers: Layers) -> tuple[str, ...]:
+        """Return the short names this model has for keys, values and the feed-forward output."""
+        names = layers.detect_targets(model, "all-linear")
+        short = {n.rsplit(".", 1)[-1] for n in names}
+        found = tuple(k for k in (*_KEYS, *_VALUES, *_INNER) if k in short)
+        return found if found else tuple(sorted(short))
+
+    def save(self, model: "torch.nn.Module", layers: Layers, folder: Path, origin: Origin) -> None:
+        """Write PEFT's two files; PEFT itself loads them."""
+        tensors, inner = {}, []
+        for name, layer in model.named_modules():
+            if hasattr(layer, "ia3_l"):
+                scale = layer.ia3_l.detach()
+                key = f"{peft_files.PREFIX}{name}.ia3_l"
+                tensors[key] = scale[None] if layer.of_input else scale[:, None]
+                inner += [name] if layer.of_input else []
+        layers.write_tensors(folder / peft_files.WEIGHTS, tensors, {"format": "pt"})
+        names = [k.removeprefix(peft_files.PREFIX).removesuffix(".ia3_l") for k in tensors]
+        fields = {
+            "target_modules": sorted(names),
+            "feedforward_modules": sorted(inner),
+            "fan_in_fan_out": False,
+            "modules_to_save": None,
+            "init_ia3_weights": True,
+        }
+        peft_files.write(folder, "IA3", origin, fields)
+
+    @classmethod
+    def read(cls, folder: Path) -> IA3Config | None:
+        """Read PEFT's adapter_config.json. Raises: ModelError("adapter-unsupported")."""
+        data = peft_files.read(folder, "IA3")
+        if data is None:
+            return None
+        allowed: dict[str, tuple[Any, ...]] = {  # Any: JSON values
+            "fan_in_fan_out": (False, None), "modules_to_save": (None, []),
+        }  # fmt: skip
+        peft_files.refuse_fields(data, allowed, folder)
+        return IA3Config()  # which layers, and which side of them, the tensors say
+
+    def attach(self, model: "torch.nn.Module", layers: Layers, folder: Path) -> None:
+        """Put saved vectors, ours or PEFT's, onto their base.
+
+        Raises: ModelError("adapter-mismatch") when one has no place or another shape.
+        """
+        saved = layers.read_tensors(folder / peft_files.WEIGHTS)
+        found = {peft_files.plain_name(k).removesuffix(".ia3_l"): t for k, t in saved.items()}
+        peft_files.freeze(model)
+        peft_files.check_layers(model, sorted(found), folder)
+        of_input = [n for n, t in found.items() if t.shape[0] == 1]
+        layers.add_scales(model, found, of_input=of_input)
+        flat = {f"{n}.ia3_l": t.reshape(-1) for n, t in found.items()}
+        peft_files.put(model, flat, folder)
+
+
+def _ends(name: str, endings: tuple[str, ...]) -> bool:
+    return any(name == e or name.endswith(f".{e}") for e in endings)

@@ -1,0 +1,322 @@
+"""Write answers with fused layers: one prompt read once, all its answers a token at a time together.
+
+Knows nothing about rewards or training. Computes with the packed matrices of `fused`, low-rank parts
+included, so what it draws from is what training computes, up to rounding. Legend: P prompts,
+B answers being written, G most answers of one prompt, H query heads, K key heads, R = H/K, D head size,
+L prompt tokens, S answer tokens. Keys and values of a prompt lie once in [P, K, L, D], those of each
+answer in [B, K, S, D]; attention over both is joined by its log-sums (arXiv:2405.02803 section 3).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from stead.core import seeds
+from stead.core.errors import ModelError
+from stead.messages import Sampling
+from stead.models.attention import attend
+from stead.models.fused import FusedLayer, rms_norm, rotate_, signed_sin, split_heads
+from stead.models.learner import head_of
+from stead.models.sample import draw
+from stead.models.segments import Segments
+from stead.values import LoadedModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_STEP = 64  # prompt tokens are filled up to this: oneDNN compiles a kernel for each new shape
+_ROWS = 8  # places of finished answers are given up in multiples of this, for the same reason
+_READ_TOKENS = 2048  # prompt tokens read at once
+_ROPE = ("default", "linear", "llama3", "yarn")  # turns that do not depend on the batch's length
+Halt = Callable[[], None]
+Answer = tuple[tuple[int, ...], tuple[float, ...], bool]  # ids, log-probabilities, stopped
+_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+
+def fits(loaded: LoadedModel) -> bool:
+    """Say whether every layer of the model is fused, without a window, and its head is plain."""
+    decoder = loaded.model.get_decoder()
+    layers = getattr(decoder, "layers", None)
+    if layers is None or loaded.device.type != "cpu" or not head_of(loaded.model).is_plain:
+        return False
+    rope = getattr(loaded.model.config, "rope_parameters", None)
+    kind = rope.get("rope_type", "default") if isinstance(rope, dict) else "default"
+    fused = [layer.__dict__.get("_stead") for layer in layers]
+    return kind in _ROPE and all(f is not None and f.window is None for f in fused)
+
+
+def write(
+    loaded: LoadedModel, prompts: Sequence[Sequence[int]], each: Sequence[Sequence[int]],
+    sampling: Sampling, stop_ids: Sequence[int], halt: Halt,
+) -> list[list[Answer]]:  # fmt: skip
+    """Answer prompt i once per seed in `each[i]`. Raises: ModelError("prompt-length")."""
+    context = int(loaded.model.config.max_position_embeddings)
+    longest = max(map(len, prompts))
+    if not min(map(len, prompts)) or longest >= context:
+        raise ModelError(
+            "prompt-length",
+            f"prompts of {min(map(len, prompts))} to {longest} tokens do not fit a context of "
+            f"{context} (at least 1 token in, 1 out)",
+        )
+    wanted = context if sampling.max_tokens is None else sampling.max_tokens
+    with torch.inference_mode():
+        writer = _Writer(loaded, prompts, each, sampling, frozenset(stop_ids))
+        writer.write([min(wanted, context - len(p)) for p in prompts], halt)
+    return writer.answers()
+
+
+@dataclass(slots=True)
+class _Row:
+    """One answer being written."""
+
+    prompt: int
+    seed: int
+    ids: list[int]
+    logprobs: list[float]
+    stopped: bool = False
+
+
+class _Writer:
+    """The state of one call: prompts' and answers' keys and values, and who is still writing."""
+
+    def __init__(
+        self, loaded: LoadedModel, prompts: Sequence[Sequence[int]],
+        each: Sequence[Sequence[int]], sampling: Sampling, stop_ids: frozenset[int],
+    ) -> None:  # fmt: skip
+        decoder = loaded.model.get_decoder()
+        self.embed, self.norm = decoder.embed_tokens, decoder.norm
+        self.layers = [(layer, layer._stead) for layer in decoder.layers]
+        self.head = head_of(loaded.model)
+        self.dtype = loaded.dtype
+        self.sampling, self.stop_ids = sampling, stop_ids
+        self.rows = [_Row(p, s, [], []) for p, group in enumerate(each) for s in group]
+        self.prompts = [list(p) for p in prompts]
+        self.lengths = torch.tensor([len(p) for p in prompts])
+        self.turns = self._turns(decoder)
+        self.prefix = self._room(len(prompts), int(self.lengths.max()))
+
+    def _turns(self, decoder: Any) -> tuple["Tensor", "Tensor"]:
+        """Return cos and signed sin of every position that can occur. Shapes: [positions, D]."""
+        wanted = self.sampling.max_tokens
+        most = int(self.lengths.max()) + (wanted if wanted is not None else 0)
+        most = min(max(most, 1), decoder.config.max_position_embeddings) + _STEP
+        positions = torch.arange(most)[None]
+        like = torch.zeros(1, 1, dtype=self.dtype)
+        cos, sin = decoder.rotary_emb(like, positions)
+        return cos[0], signed_sin(sin[0])
+
+    def _room(self, rows: int, tokens: int) -> list["Tensor"]:
+        """Return zeros for keys and values of every layer. Shapes: [2, rows, K, tokens, D] each."""
+        return [
+            torch.zeros(2, rows, f.key_heads, tokens, f.D, dtype=self.dtype) for _, f in self.layers
+        ]
+
+    def answers(self) -> list[list[Answer]]:
+        """Return what was written, by prompt."""
+        found: list[list[Answer]] = [[] for _ in self.prompts]
+        for row in self.rows:
+            found[row.prompt].append((tuple(row.ids), tuple(row.logprobs), row.stopped))
+        return found
+
+    def write(self, limits: Sequence[int], halt: Halt) -> None:
+        """Write until every answer has stopped or reached its limit (by prompt)."""
+        hidden_PE = self._read()
+        owner = [row.prompt for row in self.rows]
+        live = self._choose(self.rows, self._logits(hidden_PE)[owner], limits)
+        longest = max((limits[r.prompt] for r in live), default=0)
+        batch = _Live(self, live, longest)
+        while batch.rows:
+            halt()
+            logits_BV = self._logits(batch.advance())
+            batch.keep(self._choose(batch.rows, logits_BV, limits))
+
+    def _choose(
+        self, rows: Sequence[_Row], logits_BV: "Tensor", limits: Sequence[int]
+    ) -> list[_Row]:
+        """Draw a token for each row; return those that go on. Finished rows draw and forget."""
+        s = self.sampling
+        points = [seeds.stream(r.seed, len(r.ids), "token") / 2.0**63 for r in rows]
+        temperature = 1.0 if s.temperature is None else s.temperature
+        drawn = draw(
+            logits_BV, points, temperature=temperature, top_k=s.top_k, top_p=s.top_p, min_p=s.min_p,
+        )  # fmt: skip
+        going = []
+        for row, token, logprob in zip(rows, drawn.ids, drawn.logprobs, strict=True):
+            if row.stopped or len(row.ids) >= limits[row.prompt]:
+                continue
+            row.ids.append(token)
+            row.logprobs.append(logprob)
+            row.stopped = token in self.stop_ids
+            if not row.stopped and len(row.ids) < limits[row.prompt]:
+                going.append(row)
+        return going
+
+    def _logits(self, hidden: "Tensor") -> "Tensor":
+        """Return the logits of last hidden states. Shapes: [N, E] → [N, V]."""
+        normed = torch.empty_like(hidden)
+        rms_norm(hidden, self.norm.weight, self.norm.variance_epsilon, normed)
+        return self.head.logits(normed)
+
+    def _read(self) -> "Tensor":
+        """Compute all prompts; return the last hidden state of each. Shapes: [P, E]."""
+        found = []
+        part: list[int] = []
+        for p, ids in enumerate(self.prompts):
+            if part and sum(len(self.prompts[i]) for i in part) + len(ids) > _READ_TOKENS:
+                found.append(self._read_part(part))
+                part = []
+            part.append(p)
+        found.append(self._read_part(part))
+        return torch.cat(found)
+
+    def _read_part(self, part: Sequence[int]) -> "Tensor":
+        lengths = [len(self.prompts[p]) for p in part]
+        total = sum(lengths)
+        more = -total % _STEP
+        ids = [t for p in part for t in self.prompts[p]] + [0] * more
+        places = [i for n in lengths for i in range(n)] + list(range(more))
+        ends = torch.tensor(lengths).cumsum(0).tolist()
+        segments = Segments((0, *ends))
+        segments = segments.filled(more) if more else segments
+        cos, sin = (t[places] for t in self.turns)
+        x = self.embed(torch.tensor(ids))
+        for (layer, fused), kept in zip(self.layers, self.prefix, strict=True):
+            q, k, v = _heads(layer, fused, x, cos, sin)
+            for p, a, b in zip(part, (0, *ends), ends, strict=False):
+                kept[0, p, :, : b - a], kept[1, p, :, : b - a] = k[:, a:b], v[:, a:b]
+            mixed = fused.out.input(x)
+            into = mixed[:, : fused.out.K].view(-1, fused.heads, fused.D).transpose(0, 1)
+            attend(q, k, v, segments, fused.scale, None, out=into)
+            x = _finish(layer, fused, mixed, x)
+        return x[torch.tensor(ends) - 1]
+
+
+class _Live:
+    """The answers still being written, their keys and values, and where their prompts lie."""
+
+    def __init__(self, writer: _Writer, rows: list[_Row], room: int) -> None:
+        self.writer, self.rows, self.seen = writer, rows, 0
+        self.suffix = writer._room(len(rows), -(-max(room, 1) // 32) * 32)
+        self._place()
+
+    def _place(self) -> None:
+        """Find for each row its prompt's place and its number among the prompt's rows."""
+        w = self.writer
+        count: dict[int, int] = {}
+        slots = []
+        for row in self.rows:
+            slots.append(count.setdefault(row.prompt, 0))
+            count[row.prompt] += 1
+        self.prompts = sorted(count)
+        place = {p: i for i, p in enumerate(self.prompts)}
+        self.owner = torch.tensor([place[r.prompt] for r in self.rows], dtype=torch.long)
+        self.slot = torch.tensor(slots, dtype=torch.long)
+        self.most = max(count.values(), default=0)
+        self.is_even = all(n == self.most for n in count.values())
+        chosen = torch.tensor(self.prompts, dtype=torch.long)
+        self.lengths = w.lengths[chosen]
+        longest = int(self.lengths.max()) if self.prompts else 0
+        whole = len(self.prompts) == len(w.prompts)
+        self.prefix = [
+            t[:, :, :, :longest] if whole else t[:, chosen, :, :longest] for t in w.prefix
+        ]
+        hidden = torch.arange(longest)[None] >= self.lengths[:, None]
+        bias = torch.zeros(len(self.prompts), 1, 1, longest, dtype=w.dtype)
+        self.bias = bias.masked_fill_(hidden[:, None, None], -torch.inf) if hidden.any() else None
+
+    def keep(self, going: list[_Row]) -> None:
+        """Let finished rows go once an eighth has; until then they are computed and forgotten."""
+        if not going:
+            self.rows = []
+            return
+        if len(going) * 8 > len(self.rows) * 7 and len(self.rows) > _ROWS:
+            return
+        alive = {id(r) for r in going}
+        chosen = [i for i, r in enumerate(self.rows) if id(r) in alive]
+        least = -(-len(chosen) // _ROWS) * _ROWS
+        rest = [i for i in range(len(self.rows)) if i not in set(chosen)]
+        chosen = sorted(chosen + rest[: least - len(chosen)])
+        if len(chosen) == len(self.rows):
+            return
+        index = torch.tensor(chosen)
+        self.suffix = [t[:, index] for t in self.suffix]
+        self.rows = [self.rows[i] for i in chosen]
+        self._place()
+
+    def advance(self) -> "Tensor":
+        """Compute every row's newest token. Shapes: returns [B, E]."""
+        w = self.writer
+        x = w.embed(torch.tensor([r.ids[-1] for r in self.rows]))
+        place = self.lengths[self.owner] + self.seen
+        cos, sin = (t[place.clamp(max=len(t) - 1)] for t in w.turns)
+        end = self.seen + 1
+        for i, (layer, fused) in enumerate(w.layers):
+            q, k, v = _heads(layer, fused, x, cos, sin)
+            own = self.suffix[i]
+            own[0, :, :, self.seen], own[1, :, :, self.seen] = k.transpose(0, 1), v.transpose(0, 1)
+            mixed = fused.out.input(x)
+            out_BHD = self._attend(q.transpose(0, 1), i, own[:, :, :, :end], fused)
+            mixed[:, : fused.out.K] = out_BHD.reshape(len(self.rows), -1)
+            x = _finish(layer, fused, mixed, x)
+        self.seen = end
+        return x
+
+    def _attend(self, q_BHD: "Tensor", i: int, own: "Tensor", fused: FusedLayer) -> "Tensor":
+        """Join attention over the prompt, shared by its rows, and over the row's own tokens."""
+        B, H, D = q_BHD.shape
+        K, P, G = fused.key_heads, len(self.prompts), self.most
+        R = H // K
+        q_BKRD = q_BHD.reshape(B, K, R, D)
+        grouped = self._grouped(q_BKRD).transpose(1, 2).reshape(P, K, G * R, D)
+        keys, values = self.prefix[i]
+        one, one_log = _attention(grouped, keys, values, 0.0, False, attn_mask=self.bias, scale=fused.scale)  # fmt: skip
+        two, two_log = _attention(q_BKRD, own[0], own[1], 0.0, False, scale=fused.scale)
+        one = self._rows_of(one.view(P, K, G, R, D))
+        one_log = self._rows_of(one_log.view(P, K, G, R))
+        share = torch.sigmoid(one_log.float() - two_log.float())[..., None]
+        return torch.lerp(two.float(), one.float(), share).to(q_BHD.dtype).view(B, H, D)
+
+    def _grouped(self, rows: "Tensor") -> "Tensor":
+        """Put rows beside those of the same prompt. Shapes: [B, …] → [P, G, …]."""
+        P, G = len(self.prompts), self.most
+        if self.is_even:
+            return rows.view(P, G, *rows.shape[1:])
+        found = rows.new_zeros(P, G, *rows.shape[1:])
+        found[self.owner, self.slot] = rows
+        return found
+
+    def _rows_of(self, grouped: "Tensor") -> "Tensor":
+        """Undo `_grouped` after heads came first. Shapes: [P, K, G, …] → [B, K, …]."""
+        found = grouped.transpose(1, 2)
+        if self.is_even:
+            return found.reshape(-1, *found.shape[2:])
+        return found[self.owner, self.slot]
+
+
+def _heads(
+    layer: Any, fused: FusedLayer, x: "Tensor", cos: "Tensor", sin: "Tensor"
+) -> tuple["Tensor", "Tensor", "Tensor"]:
+    """Return turned queries and keys, and values. Shapes: x [T, E] → [H, T, D], [K, T, D] twice."""
+    norm = layer.input_layernorm
+    wide = fused.qkv.input(x)
+    rms_norm(x, norm.weight, norm.variance_epsilon, wide[:, : fused.qkv.K])
+    qkv, _ = fused.qkv.forward(wide)
+    heads = qkv.view(x.shape[0], -1, fused.D)
+    rotate_(heads[:, : fused.heads + fused.key_heads], cos, sin)
+    return split_heads(heads, fused)
+
+
+def _finish(layer: Any, fused: FusedLayer, mixed: "Tensor", x: "Tensor") -> "Tensor":
+    """Do the rest of a layer after attention. Shapes: mixed [T, H·D (+ P)], x [T, E] → [T, E]."""
+    x, _ = fused.out.forward(mixed, residual=x)
+    norm = layer.post_attention_layernorm
+    wide = fused.up.input(x)
+    rms_norm(x, norm.weight, norm.variance_epsilon, wide[:, : fused.up.K])
+    both, _ = fused.up.forward(wide)
+    gate, up = both.chunk(2, dim=1)
+    inner = fused.down.input(x)
+    torch.mul(torch.nn.functional.silu(gate), up, out=inner[:, : fused.down.K])
+    out, _ = fused.down.forward(inner, residual=x)
+    return out

@@ -1,0 +1,295 @@
+"""What LoRA and its relatives share: settings, wrapping, and files that PEFT reads and writes.
+
+Knows nothing about losses, the loop, or how a base is kept in memory. Sources: arXiv:2106.09685 §4.1;
+rank-stabilized scaling, arXiv:2312.03732 eq. 4; DoRA, arXiv:2402.09353; LoRA+, arXiv:2402.12354;
+PiSSA, arXiv:2404.02948.
+"""
+
+import math
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from stead.core.errors import ModelError
+from stead.core.lazy import lazy
+from stead.models import peft_files
+from stead.models.adapter import Adapter, AdapterConfig, Layers, Origin
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy("torch", extra="train")
+
+_LAYER = re.compile(r"\.(?:layers|h|blocks?|layer)\.(\d+)\.")
+# Inits of PEFT that change the base; all but pissa cannot be repeated from the files alone.
+_CHANGED_BASE = ("olora", "loftq", "corda", "lora_ga", "pissa_niter")
+
+
+class LowRankConfig(AdapterConfig):
+    """Rank, scaling and place of the added weights."""
+
+    r: int = Field(default=8, ge=1, le=1024, description="rank of the added product")
+    alpha: float = Field(
+        default=32.0, gt=0, description="the product is scaled by alpha/r (rslora: alpha/√r)"
+    )
+    dropout: float = Field(
+        default=0.1, ge=0, le=0.5, description="share of the product's inputs set to zero"
+    )
+    target_modules: str | tuple[str, ...] = Field(
+        default="all-linear",
+        description="all-linear, auto (the attention layers of the architecture), or names",
+    )
+    layers: tuple[int, ...] | None = Field(
+        default=None, description="only layers of these numbers, from 0; None: all"
+    )
+    rank_pattern: dict[str, int] = Field(
+        default={}, description="other ranks by module name or pattern, as in PEFT"
+    )
+    alpha_pattern: dict[str, float] = Field(
+        default={}, description="other alphas by module name or pattern, as in PEFT"
+    )
+    rslora: bool = Field(default=False, description="scale by alpha/√r instead of alpha/r")
+    dora: bool = Field(
+        default=False, description="also train the length of each row of the adapted weights"
+    )
+    lora_plus: float = Field(
+        default=1.0, gt=0, description="learning rate of B as a multiple of A's (LoRA+: 16)"
+    )
+    init: Literal["true", "gaussian", "pissa"] = Field(
+        default="true",
+        description="start of A: true (uniform, as PEFT), gaussian, or pissa (from the weight's SVD)",
+    )
+    bias: Literal["none", "all", "lora_only"] = Field(
+        default="none", description="which biases are trained, too"
+    )
+    modules_to_save: tuple[str, ...] = Field(
+        default=(), description="modules that are trained whole and saved beside the adapter"
+    )
+
+    @model_validator(mode="after")
+    def _one_start(self) -> "LowRankConfig":
+        if self.init == "pissa" and self.dora:
+            raise ValueError(
+                "init='pissa' and dora=true cannot be saved as one difference; keep one"
+            )
+        if any(rank < 1 for rank in self.rank_pattern.values()):
+            raise ValueError(f"rank_pattern={self.rank_pattern!r} has a rank below 1")
+        return self
+
+    def rank(self, name: str) -> int:
+        """Return the rank of the layer `name`."""
+        return peft_files.pattern(self.rank_pattern, name, self.r)
+
+    def scaling(self, name: str) -> float:
+        """Return the factor of B·A in the layer `name`."""
+        alpha, r = peft_files.pattern(self.alpha_pattern, name, self.alpha), self.rank(name)
+        return alpha / (math.sqrt(r) if self.rslora else r)
+
+
+class LowRankAdapter(Adapter):
+    """Trains B·A beside frozen linear layers."""
+
+    config: LowRankConfig
+    kind: ClassVar[str] = "adapter"
+    can_switch_off: ClassVar[bool] = True
+
+    def switches_off(self) -> bool:
+        """Say whether the starting model is still there: not when other weights are trained, too."""
+        whole = self.config.bias != "none" or self.config.modules_to_save
+        return not whole and self.config.init != "pissa"
+
+    def rate(self, name: str) -> float:
+        """Return LoRA+'s factor for B, 1 for all others."""
+        return self.config.lora_plus if name.endswith("lora_B") else 1.0
+
+    def prepare(self, model: "torch.nn.Module", layers: Layers) -> None:
+        """Change the frozen base before anything is put beside it."""
+        return
+
+    def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
+        """Freeze the model and put A (random) and B (zero) beside each target."""
+        peft_files.freeze(model)
+        names = self._targets(model, layers)
+        self.prepare(model, layers)
+        self._add(model, layers, names, seed, dropout=self.config.dropout, init=self.config.init)
+        self._train_biases(model, names)
+        for module in _modules(model, self.config.modules_to_save):
+            _own(module, train=True)
+
+    def _targets(self, model: "torch.nn.Module", layers: Layers) -> list[str]:
+        names = layers.detect_targets(model, self.config.target_modules)
+        wanted = self.config.layers
+        if wanted is not None:
+            numbers = {n: m.group(1) for n in names if (m := _LAYER.search(n))}
+            absent = set(wanted) - {int(i) for i in numbers.values()}
+            if absent:
+                raise ModelError(
+                    "unknown-target", f"the model has no layer {min(absent)} with a target module"
+                )
+            names = [n for n in names if n in numbers and int(numbers[n]) in wanted]
+        return names
+
+    def _add(
+        self, model: "torch.nn.Module", layers: Layers, names: list[str], seed: int, *,
+        dropout: float, init: str,
+    ) -> None:  # fmt: skip
+        for name in names:
+            layers.add_low_rank(
+                model, [name], rank=self.config.rank(name), scaling=self.config.scaling(name),
+                dropout=dropout, seed=seed, init=init, kind="dora" if self.config.dora else "lora",
+            )  # fmt: skip
+
+    def _train_biases(self, model: "torch.nn.Module", names: list[str]) -> None:
+        if self.config.bias == "none":
+            return
+        only = {f"{n}.bias" for n in names}
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias") and (self.config.bias == "all" or name in only):
+                parameter.requires_grad_(True)
+
+    def save(self, model: "torch.nn.Module", layers: Layers, folder: Path, origin: Origin) -> None:
+        """Write PEFT's two files; PEFT itself loads them.
+
+        PiSSA is written as the difference to its start, a plain product of twice the rank over the
+        unchanged base: s·(B·A - B₀·A₀) = s·[B, -B₀]·[A; A₀].
+        """
+        added = {n: m for n, m in model.named_modules() if hasattr(m, "lora")}
+        tensors = {_to_peft(n, added): p.detach() for n, p in self._trained(model).items()}
+        ranks, alphas = {}, {}
+        for name, layer in added.items():
+            A, B = layer.lora_A.detach(), layer.lora_B.detach()
+            start = layer.lora.extra.get("start")
+            if start is not None:
+                A, B = torch.cat((A, start[0])), torch.cat((B, -start[1]), 1)
+            key = f"{peft_files.PREFIX}{name}"
+            tensors |= {f"{key}.lora_A.weight": A, f"{key}.lora_B.weight": B}
+            ranks[name] = A.shape[0]
+            root = math.sqrt(A.shape[0]) if self.config.rslora else A.shape[0]
+            alphas[name] = peft_files.number(round(layer.lora.scaling * root, 9))
+        layers.write_tensors(folder / peft_files.WEIGHTS, tensors, {"format": "pt"})
+        wholes = [n for n, _ in _named_modules(model, self.config.modules_to_save)]
+        fields = self._fields(ranks, alphas) | {"modules_to_save": wholes if wholes else None}
+        peft_files.write(folder, "LORA", origin, fields)
+
+    def _trained(self, model: "torch.nn.Module") -> "dict[str, torch.Tensor]":
+        """Return what is saved besides A and B: row lengths, biases, whole modules."""
+        wholes = [n for n, _ in _named_modules(model, self.config.modules_to_save)]
+        return {
+            n: p
+            for n, p in model.named_parameters()
+            if n.endswith("lora_magnitude_vector")
+            or (p.requires_grad and n.endswith(".bias"))
+            or any(n.startswith(f"{whole}.") for whole in wholes)
+        }
+
+    def _fields(self, ranks: dict[str, int], alphas: dict[str, float]) -> dict[str, Any]:
+        """Return the type's own fields; only layers that differ from the first get a pattern."""
+        r, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
+        return {
+            "r": r,
+            "lora_alpha": alpha,
+            "rank_pattern": {n: v for n, v in ranks.items() if v != r},
+            "alpha_pattern": {n: v for n, v in alphas.items() if v != alpha},
+            "lora_dropout": self.config.dropout,
+            "use_rslora": self.config.rslora,
+            "use_dora": self.config.dora,
+            "target_modules": sorted(ranks),
+            "bias": self.config.bias,
+            "fan_in_fan_out": False,
+            "init_lora_weights": True,
+        }
+
+    def attach(self, model: "torch.nn.Module", layers: Layers, folder: Path) -> None:
+        """Put a saved adapter, ours or one that PEFT made, onto its base.
+
+        Raises: ModelError("adapter-mismatch") when a tensor has no place or another shape.
+        """
+        tensors = _from_peft(layers.read_tensors(folder / peft_files.WEIGHTS))
+        names = sorted({n.rsplit(".lora_", 1)[0] for n in tensors if ".lora_" in n})
+        peft_files.freeze(model)
+        peft_files.check_layers(model, names, folder)
+        self.prepare(model, layers)
+        init = "pissa" if self.config.init == "pissa" else "true"  # its base is changed again
+        self._add(model, layers, names, 0, dropout=0.0, init=init)
+        wholes = {n.rpartition(".")[0] for n in tensors if ".lora_" not in n and n[-5:] != ".bias"}
+        for whole in sorted(wholes & dict(model.named_modules()).keys()):
+            _own(model.get_submodule(whole), train=False)
+        peft_files.put(model, tensors, folder)
+
+    @classmethod
+    def settings(cls, data: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """Return PEFT's fields under our names.
+
+        Raises: ModelError("adapter-unsupported") for what we would not compute exactly.
+        """
+        empty: dict[str, tuple[Any, ...]] = {  # Any: JSON values
+            "fan_in_fan_out": (False, None),
+            "lora_bias": (False, None),
+            "layer_replication": (None, []),
+            "target_parameters": (None, []),
+            "trainable_token_indices": (None, []),
+            "alora_invocation_tokens": (None, []),
+            "use_qalora": (False, None),
+            "megatron_config": (None,),
+        }
+        peft_files.refuse_fields(data, empty, folder)
+        init = data.get("init_lora_weights", True)
+        if isinstance(init, str) and init.startswith(_CHANGED_BASE):
+            raise peft_files.unsupported(folder, "init_lora_weights", init)
+        return {
+            "r": data["r"],
+            "alpha": data["lora_alpha"],
+            "dropout": min(data.get("lora_dropout", 0.0), 0.5),
+            "rslora": bool(data.get("use_rslora", False)),
+            "dora": bool(data.get("use_dora", False)),
+            "rank_pattern": data.get("rank_pattern") or {},
+            "alpha_pattern": data.get("alpha_pattern") or {},
+            "bias": data.get("bias") or "none",
+            "modules_to_save": tuple(data.get("modules_to_save") or ()),
+            "init": "pissa" if init == "pissa" else "true",
+        }
+
+
+def _to_peft(name: str, adapted: Collection[str]) -> str:
+    """Return the file's key of a parameter; PEFT moves an adapted layer's own ones one level down."""
+    module, _, leaf = name.rpartition(".")
+    inner = f"{module}.base_layer.{leaf}" if module in adapted and leaf == "bias" else name
+    return f"{peft_files.PREFIX}{inner}"
+
+
+def _from_peft(tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """Return tensors under our parameters' names."""
+    found = {}
+    for key, tensor in tensors.items():
+        name = peft_files.plain_name(key)
+        found[name.removesuffix(".weight") if ".lora_" in name else name] = tensor
+    return found
+
+
+def _named_modules(
+    model: "torch.nn.Module", wanted: tuple[str, ...]
+) -> "list[tuple[str, torch.nn.Module]]":
+    found = [
+        (n, m)
+        for n, m in model.named_modules()
+        if any(n == w or n.endswith(f".{w}") for w in wanted)
+    ]
+    for name in wanted:
+        if not any(n == name or n.endswith(f".{name}") for n, _ in found):
+            raise ModelError("unknown-target", f"the model has no module {name!r} to save")
+    return found
+
+
+def _modules(model: "torch.nn.Module", wanted: tuple[str, ...]) -> "list[torch.nn.Module]":
+    return [m for _, m in _named_modules(model, wanted)]
+
+
+def _own(module: "torch.nn.Module", *, train: bool) -> None:
+    """Give a module parameters of its own, apart from what it was tied to."""
+    for name, parameter in list(module.named_parameters()):
+        owner, _, leaf = name.rpartition(".")
+        copy = torch.nn.Parameter(parameter.detach().clone(), requires_grad=train)
+        setattr(module.get_submodule(owner), leaf, copy)

@@ -1,0 +1,114 @@
+"""The two files of an adapter in PEFT's format: names of tensors, the common fields, their checks.
+
+Knows nothing about what the tensors mean. Light: tensors come in and go out by the caller's hands.
+Format: PEFT's adapter_config.json and adapter_model.safetensors.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stead.core import files
+from stead.core.errors import ModelError
+from stead.core.lazy import lazy
+from stead.models.adapter import Origin
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy("torch", extra="train")
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+QUANTIZATION = "quantization.json"  # ours, beside PEFT's files: how the frozen base was rounded
+PREFIX = "base_model.model."  # PEFT wraps the model twice; its keys keep both names
+_WRAPPERS = re.compile(r"\.(base_layer|original_module|modules_to_save|default)(?=\.|$)")
+T = TypeVar("T")
+
+
+def read(folder: Path, peft_type: str) -> dict[str, Any] | None:  # Any: JSON values
+    """Return adapter_config.json when it describes an adapter of this type, else None."""
+    if not (folder / CONFIG).is_file():
+        return None
+    data: dict[str, Any] = files.read_json(folder / CONFIG)
+    return data if data.get("peft_type") == peft_type else None
+
+
+def write(folder: Path, peft_type: str, origin: Origin, fields: Mapping[str, Any]) -> None:
+    """Write adapter_config.json with the fields that every type has."""
+    common = {
+        "peft_type": peft_type,
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": str(origin.base),
+        "inference_mode": True,
+    }
+    files.write_json(folder / CONFIG, common | dict(fields))
+
+
+def plain_name(key: str) -> str:
+    """Return the parameter's name in the bare model for a key of the file."""
+    return _WRAPPERS.sub("", key.removeprefix(PREFIX))
+
+
+def pattern(patterns: Mapping[str, T] | None, module: str, usual: T) -> T:
+    """Return the value of the first pattern that matches (peft.utils.other.get_pattern_key)."""
+    for key, value in (patterns or {}).items():
+        if re.match(rf"(.*\.)?({key})$", module):
+            return value
+    return usual
+
+
+def number(value: float) -> float | int:
+    """PEFT's own files write whole numbers as integers."""
+    return int(value) if value == int(value) else value
+
+
+def freeze(model: "torch.nn.Module") -> None:
+    """Let no parameter be trained."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+
+
+def put(model: "torch.nn.Module", tensors: "Mapping[str, torch.Tensor]", folder: Path) -> None:
+    """Copy tensors into the parameters of those names, which stay frozen.
+
+    Raises: ModelError("adapter-mismatch") when one has no place or another shape.
+    """
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        place = parameters.get(name)
+        if place is None or place.shape != tensor.shape:
+            shape = None if place is None else tuple(place.shape)
+            raise mismatch(folder, f"{name!r} is {tuple(tensor.shape)}, the model has {shape}")
+        with torch.no_grad():
+            place.copy_(tensor)
+        place.requires_grad_(False)
+
+
+def check_layers(model: "torch.nn.Module", names: list[str], folder: Path) -> None:
+    """Raise ModelError("adapter-mismatch") when the model lacks one of the layers."""
+    present = dict(model.named_modules())
+    missing = [n for n in names if not isinstance(present.get(n), torch.nn.Linear)]
+    if missing:
+        raise mismatch(folder, f"the model has no linear layer {missing[0]!r}")
+
+
+def refuse_fields(data: Mapping[str, Any], allowed: Mapping[str, tuple[Any, ...]], folder: Path) -> None:  # fmt: skip
+    """Raise ModelError("adapter-unsupported") when a field has a value we would not compute."""
+    for key, values in allowed.items():
+        if data.get(key, values[0]) not in values:
+            raise unsupported(folder, key, data[key])
+
+
+def mismatch(folder: Path, why: str) -> ModelError:
+    """Return the error for an adapter that does not fit the model."""
+    return ModelError("adapter-mismatch", f"the adapter {str(folder)!r} does not fit: {why}")
+
+
+def unsupported(folder: Path, key: str, value: Any) -> ModelError:  # Any: a JSON value
+    """Return the error for an adapter that we would not compute exactly."""
+    return ModelError(
+        "adapter-unsupported",
+        f"{str(folder / CONFIG)!r} has {key}={value!r}, which would not be computed exactly",
+    )

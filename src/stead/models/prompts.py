@@ -1,0 +1,98 @@
+"""Make the virtual tokens of a model from an adapter's wishes, and read them back.
+
+Knows nothing about files; where the vectors go is `models/virtual`'s affair.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stead.core.errors import ModelError
+from stead.models import virtual
+from stead.models.prompt_adapter import Prompt
+
+
+def add_prompt(model: Any, prompt: Prompt) -> None:
+    """Put trainable virtual tokens into a model; all else is frozen. Raises: as `virtual.install`."""
+    virtual.install(model, _source(model, prompt), prompt.tokens, keys=prompt.keys)
+
+
+def set_prompt(model: Any, vectors: Tensor, *, keys: bool) -> None:
+    """Put finished virtual tokens into a model. Shapes: [V, E], or [V, L·2·K·D] with `keys`.
+
+    Raises: ModelError("adapter-mismatch") when the width is another model's.
+    """
+    width = _width(model, keys=keys)
+    if vectors.ndim != 2 or vectors.shape[1] != width:
+        raise ModelError(
+            "adapter-mismatch",
+            f"the virtual tokens have the shape {tuple(vectors.shape)}, the model needs [V, {width}]",
+        )
+    table = virtual.Table(vectors)
+    virtual.install(model, table, vectors.shape[0], keys=keys)
+    table.weight.requires_grad_(False)
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]  # torch is untyped here
+def prompt_vectors(model: Any) -> Tensor:
+    """Return the model's virtual tokens as they are used. Raises: ModelError("no-adapter")."""
+    found = virtual.prompt_of(model)
+    if found is None:
+        raise ModelError("no-adapter", "the model has no virtual tokens")
+    return found.vectors().detach().clone()
+
+
+@dataclass(frozen=True, slots=True)
+class Dims:
+    """Sizes of a model that PEFT writes beside a prompt."""
+
+    layers: int
+    heads: int  # key heads for a prefix, else query heads
+    width: int  # of an embedding, or of one layer's keys
+
+
+def prompt_dims(model: Any, *, keys: bool) -> Dims:
+    """Return the sizes that belong beside saved virtual tokens."""
+    config = model.config.get_text_config()
+    heads, size = virtual.key_shape(config)
+    layers = int(config.num_hidden_layers)
+    if keys:
+        return Dims(layers, heads, heads * size)
+    return Dims(layers, int(config.num_attention_heads), int(config.hidden_size))
+
+
+def _width(model: Any, *, keys: bool) -> int:
+    dims = prompt_dims(model, keys=keys)
+    return dims.layers * 2 * dims.width if keys else dims.width
+
+
+def _source(model: Any, prompt: Prompt) -> nn.Module:
+    width = _width(model, keys=prompt.keys)
+    if prompt.net != "none":
+        return _encoded(model, prompt, width)
+    if prompt.start == "words":
+        words = virtual.word_vectors(model, prompt.tokens, prompt.ids, prompt.seed)
+        return virtual.Table(virtual.word_keys(model, words) if prompt.keys else words.float())
+    return virtual.Table(virtual.draw_normal(prompt.tokens, width, prompt.seed))
+
+
+def _encoded(model: Any, prompt: Prompt, width: int) -> nn.Module:
+    """Return small vectors and the network that makes the wanted ones of them.
+
+    p-tuning: arXiv:2103.10385 §3.2, sizes as PEFT's PromptEncoder; prefix: arXiv:2101.00190 §4.3.
+    """
+    inner = prompt_dims(model, keys=prompt.keys).width
+    hidden = inner if prompt.hidden is None else prompt.hidden
+    start = virtual.draw_normal(prompt.tokens, inner, prompt.seed)
+    kind: Literal["tanh", "relu"] = "tanh" if prompt.keys else "relu"
+    act = {"tanh": nn.Tanh, "relu": nn.ReLU}[kind]
+    if prompt.net == "lstm":
+        return virtual.Encoded(
+            start,
+            virtual.lstm(inner, hidden, prompt.depth, prompt.seed, "lstm"),
+            virtual.network((2 * hidden, 2 * hidden, width), act, prompt.seed, "head"),
+        )
+    sizes = (inner, hidden, width) if prompt.keys else (inner, hidden, hidden, width)
+    return virtual.Encoded(start, virtual.network(sizes, act, prompt.seed, "head"))

@@ -1,0 +1,263 @@
+"""Rewards: scorers, functions of the user, reward models and judges, weighted and added up.
+
+Knows nothing about advantages, batches or models' insides: prompts and answers in, numbers out. A
+reward that fails stops the run with its name and the row; it never becomes 0.
+"""
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from stead.config.kinds import Section
+from stead.core.errors import ConfigError, SteadError, TrainingError
+from stead.core.lazy import named
+from stead.messages import Message
+from stead.scoring import scorer as scoring
+from stead.training.judge import Judge, JudgeSettings
+
+
+class RewardSpec(Section):
+    """One part of the reward: exactly one source, and its weight in the sum."""
+
+    scorer: str | None = Field(default=None, description="a scorer's name, e.g. exact_match; lower-is-better ones count negatively")  # fmt: skip
+    function: str | None = Field(default=None, description="module:function or file.py:function, called with prompts, completions and the columns it names")  # fmt: skip
+    model: str | None = Field(default=None, description="the folder of a reward model")
+    judge: JudgeSettings | None = Field(default=None, description="a model behind an endpoint that grades answers")  # fmt: skip
+    weight: float = Field(default=1.0, description="factor in the sum of rewards")
+    name: str | None = Field(default=None, description="the name in the log; default: the source's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:  # Any: not yet checked
+        return {"scorer": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "RewardSpec":
+        given = [
+            n for n in ("scorer", "function", "model", "judge") if getattr(self, n) is not None
+        ]
+        if len(given) != 1:
+            raise ValueError(
+                f"a reward has exactly one of scorer, function, model, judge; got {given}"
+            )
+        return self
+
+    @property
+    def title(self) -> str:
+        """The name in the log."""
+        if self.name is not None:
+            return self.name
+        if self.function is not None:
+            return self.function.rpartition(":")[2]
+        if self.scorer is not None:
+            return self.scorer
+        return "judge" if self.model is None else Path(self.model).name
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer with everything a reward may look at. `completion` is without the end token."""
+
+    where: str
+    messages: tuple[Message, ...]
+    completion: str
+    reference: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON values of extra columns
+    stopped: bool = True
+    tokens: int = 0
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last turn before the answer."""
+        return self.messages[-1].text if self.messages else ""
+
+
+class Reward(ABC):
+    """One source of reward; `name` says which in logs and errors."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def __call__(self, answers: Sequence[Answered]) -> list[float]:
+        """Return one number per answer."""
+
+
+class ScorerReward(Reward):
+    """A scorer of `scoring/`, with the row's last assistant turn as the reference."""
+
+    def __init__(self, name: str, scorer: str) -> None:
+        super().__init__(name)
+        self._scorer = scoring.create([scorer])[scorer]
+        if self._scorer.needs != "answer":
+            raise ConfigError("reward-scorer", f"{scorer!r} judges log-probabilities, not answers")
+        self._sign = 1.0 if self._scorer.higher_is_better else -1.0
+
+    def __call__(self, answers: Sequence[Answered]) -> list[float]:
+        """Score each answer."""
+        found = []
+        for one in answers:
+            meta = {**one.columns, "where": one.where, "stopped": one.stopped, "tokens": one.tokens}
+            sample = scoring.Sample(one.prompt, one.completion, one.reference, meta=meta)
+            found.append(self._sign * self._scorer.score(sample).value)
+        return found
+
+
+class FunctionReward(Reward):
+    """A function `f(prompts, completions, **columns) -> list of numbers`.
+
+    It is given, by name and only if it asks: `prompts` and `completions` (texts), `messages`,
+    `references`, `stopped`, and any extra column of the rows, each a list with one entry per answer.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        super().__init__(name)
+        self._function = function
+        parameters = inspect.signature(function).parameters
+        self._any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        self._wants = [n for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
+
+    def __call__(self, answers: Sequence[Answered]) -> list[float]:
+        """Call the function once for all answers."""
+        values = self._arguments(answers)
+        missing = [n for n in self._wants if n not in values and self._required(n)]
+        if missing:
+            raise TrainingError(
+                "reward-column",
+                f"the reward {self.name!r} asks for {missing[0]!r}, which the rows do not have "
+                f"(they have {', '.join(sorted(values))})",
+            )
+        chosen = values if self._any else {n: values[n] for n in self._wants if n in values}
+        try:
+            return [float(x) for x in self._function(**chosen)]
+        except SteadError:
+            raise
+        except Exception as error:  # house: broad-except - the user's own code may raise anything
+            raise self._failed(answers, error) from error
+
+    def _required(self, name: str) -> bool:
+        parameter = inspect.signature(self._function).parameters[name]
+        return parameter.default is inspect.Parameter.empty
+
+    def _arguments(self, answers: Sequence[Answered]) -> dict[str, list[Any]]:
+        columns = sorted({name for one in answers for name in one.columns})
+        return {name: [one.columns.get(name) for one in answers] for name in columns} | {
+            "prompts": [one.prompt for one in answers],
+            "completions": [one.completion for one in answers],
+            "messages": [one.messages for one in answers],
+            "references": [one.reference for one in answers],
+            "stopped": [one.stopped for one in answers],
+        }
+
+    def _failed(self, answers: Sequence[Answered], error: Exception) -> TrainingError:
+        first, last = answers[0].where, answers[-1].where
+        return TrainingError(
+            "reward-raised",
+            f"the reward {self.name!r} raised {type(error).__name__} for rows {first} to {last}: {error}",
+            reward=self.name,
+        )
+
+
+class ModelReward(Reward):
+    """A reward model: higher is what its training pairs preferred."""
+
+    def __init__(self, name: str, model: Any) -> None:  # Any: models/reward.RewardModel
+        super().__init__(name)
+        self._model = model
+
+    def __call__(self, answers: Sequence[Answered]) -> list[float]:
+        """Score each conversation with its answer as the last turn."""
+        chats = [(*a.messages, Message("assistant", a.completion)) for a in answers]
+        return [float(x) for x in self._model.score(chats)]
+
+
+class JudgeReward(Reward):
+    """A judge's grades."""
+
+    def __init__(self, name: str, judge: Judge) -> None:
+        super().__init__(name)
+        self._judge = judge
+
+    def __call__(self, answers: Sequence[Answered]) -> list[float]:
+        """Ask for a grade of each answer."""
+        return self._judge.grades([(a.prompt, a.completion, a.reference) for a in answers])
+
+
+OpenModel = Callable[[str], Any]  # Any: models/reward.RewardModel
+Scores = dict[str, list[float]]
+
+
+class Rewards:
+    """All rewards of a run. `score` returns each part and the weighted sum."""
+
+    def __init__(self, parts: Sequence[tuple[Reward, float]]) -> None:
+        self.parts = list(parts)
+
+    @classmethod
+    def open(cls, specs: Sequence[RewardSpec], open_model: OpenModel) -> "Rewards":
+        """Make the rewards named in a recipe.
+
+        Raises: ConfigError("no-rewards" | "same-reward"), and what finding a source raises.
+        """
+        if not specs:
+            raise ConfigError(
+                "no-rewards",
+                "the method learns from rewards, and method.rewards names none",
+                hint="stead train recipe.yaml --set 'method.rewards=[exact_match]'",
+            )
+        titles = [s.title for s in specs]
+        twice = sorted({t for t in titles if titles.count(t) > 1})
+        if twice:
+            raise ConfigError(
+                "same-reward", f"two rewards are called {twice[0]!r}; give one a name"
+            )
+        return cls([(_make(s, open_model), s.weight) for s in specs])
+
+    def score(self, answers: Sequence[Answered]) -> tuple[list[float], Scores]:
+        """Return the weighted sum per answer, and every part by name.
+
+        Raises: TrainingError("reward-length" | "reward-not-finite" | "reward-raised").
+        """
+        parts: Scores = {}
+        total = [0.0] * len(answers)
+        for reward, weight in self.parts:
+            found = reward(answers)
+            _check(reward.name, found, answers)
+            parts[reward.name] = found
+            total = [t + weight * x for t, x in zip(total, found, strict=True)]
+        return total, parts
+
+
+def _make(spec: RewardSpec, open_model: OpenModel) -> Reward:
+    if spec.scorer is not None:
+        return ScorerReward(spec.title, spec.scorer)
+    if spec.function is not None:
+        return FunctionReward(spec.title, named(spec.function))
+    if spec.model is not None:
+        return ModelReward(spec.title, open_model(spec.model))
+    assert spec.judge is not None  # noqa: S101 - one of the four is given
+    return JudgeReward(spec.title, Judge(spec.judge))
+
+
+def _check(name: str, found: Sequence[float], answers: Sequence[Answered]) -> None:
+    if len(found) != len(answers):
+        raise TrainingError(
+            "reward-length",
+            f"the reward {name!r} returned {len(found)} numbers for {len(answers)} answers "
+            f"(rows {answers[0].where} to {answers[-1].where})",
+            reward=name,
+        )
+    for value, one in zip(found, answers, strict=True):
+        if not math.isfinite(value):
+            raise TrainingError(
+                "reward-not-finite",
+                f"the reward {name!r} is {value} for row {one.where} (answer: {one.completion[:80]!r})",
+                reward=name,
+                row=one.where,
+            )

@@ -1,0 +1,347 @@
+"""The common part of methods that learn from their own answers: write, reward, compare, learn.
+
+Knows nothing about how advantages are made or what the loss is: a method adds `judge` and `loss`.
+Everything drawn is a function of (seed, step, row, number of the answer), so a resume writes the same
+answers; what is used for several steps is part of the checkpoint.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from stead.core import seeds
+from stead.core.errors import ConfigError
+from stead.core.events import Note
+from stead.core.lazy import lazy
+from stead.messages import Sampling
+from stead.training.advantages import is_flat
+from stead.training.method import Columns, Kept, Method, MethodConfig, Model, Store, Tools
+from stead.training.reward_signs import WatchSettings, signs
+from stead.training.rewards import Answered, Rewards, RewardSpec, Scores
+from stead.training.rollout_buffer import Buffer, Rolled
+from stead.training.rollout_prompts import Prompt, Prompts
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+else:
+    np = lazy("numpy", extra="data")
+    torch = lazy("torch", extra="train")
+
+IGNORED = -100
+
+
+class RolloutConfig(MethodConfig):
+    """Settings of every method that generates; names and defaults as in TRL where it has them."""
+
+    rewards: tuple[RewardSpec, ...] = Field(default=(), description="what an answer earns: scorers, functions, reward models, judges")  # fmt: skip
+    num_generations: int = Field(default=8, gt=0, description="answers written per prompt")
+    max_completion_length: int = Field(default=256, gt=0, description="tokens an answer may have")
+    max_prompt_length: int | None = Field(default=None, gt=0, description="longer prompts lose their beginning; default: what the context leaves")  # fmt: skip
+    temperature: float = Field(default=1.0, gt=0, description="sampling temperature; log-probabilities use it too")  # fmt: skip
+    top_p: float = Field(default=1.0, gt=0, le=1, description="sample from the likeliest tokens with this much probability")  # fmt: skip
+    top_k: int = Field(default=0, ge=0, description="sample from this many likeliest tokens; 0: all")  # fmt: skip
+    min_p: float = Field(default=0.0, ge=0, le=1, description="sample only tokens with this share of the likeliest one's probability")  # fmt: skip
+    num_iterations: int = Field(default=1, gt=0, description="times the answers of a step are learnt from")  # fmt: skip
+    steps_per_generation: int = Field(default=1, gt=0, description="optimizer steps that share one generation, each on its part of the prompts")  # fmt: skip
+    mask_truncated_completions: bool = Field(default=False, description="do not learn from answers that were cut at the limit")  # fmt: skip
+    micro_batch_tokens: int = Field(default=4096, gt=0, description="tokens of answers and prompts computed at once in a training pass")  # fmt: skip
+    sampler: Literal["transformers"] = Field(default="transformers", description="what writes the answers: the trained weights in this process")  # fmt: skip
+    watch: WatchSettings = Field(default=WatchSettings(), description="warn when the reward is being gamed")  # fmt: skip
+
+
+@dataclass(slots=True)
+class Scored:
+    """What a training pass says about a micro-batch. Shapes: [N] each; `hidden` [N, E]."""
+
+    logp: "Tensor"
+    entropy: "Tensor"
+    hidden: "Tensor"
+
+
+class RolloutMethod(Method):
+    """Generate answers with the current weights and learn from their rewards.
+
+    A step: `gather` writes `num_generations` answers to each prompt, asks the rewards, lets `judge`
+    fill the columns that `loss` reads, and cuts micro-batches. With `repeat` > 1 the same answers
+    serve several steps. "old" log-probabilities are those of the first training pass itself, so its
+    ratios are 1 exactly, dropout included.
+    """
+
+    config: RolloutConfig
+    kinds = ("messages",)
+    columns = ("tokens",)
+    unit: ClassVar[str] = "answers"
+    rollout: ClassVar[bool] = True
+
+    _prompts: Prompts
+    _rewards: Rewards
+    _buffer: Buffer | None = None
+    _next: int = 0  # the phase that the next step has
+
+    @property
+    def repeat(self) -> int:
+        """Steps made with one generation."""
+        return self.config.num_iterations * self.config.steps_per_generation
+
+    @property
+    def group(self) -> int:
+        """Answers per prompt."""
+        return self.config.num_generations
+
+    @property
+    def together(self) -> int:
+        """How many answers in a row a loss looks at together."""
+        return 1
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether log-probabilities of the starting model are wanted."""
+        return False
+
+    def setup(self, tools: Tools) -> None:
+        """Open prompts and rewards; see that the starting model stays known where it is needed."""
+        c = self.config
+        context = int(getattr(tools.loaded.model.config, "max_position_embeddings", 1 << 30))
+        room = context - c.max_completion_length
+        if room < 1:
+            raise ConfigError(
+                "no-room-for-prompt",
+                f"max_completion_length={c.max_completion_length} leaves no room for a prompt in a context of {context} tokens",
+                hint=f"stead train recipe.yaml --set method.max_completion_length={max(1, context // 2)}",
+            )
+        limit = room if c.max_prompt_length is None else min(room, c.max_prompt_length)
+        self._prompts = Prompts(tools.loaded.folder, tools.train.prepared, tools.train.split, limit, _CutNote(tools, limit))  # fmt: skip
+        self.open_rewards(tools)
+        if self.needs_reference:
+            tools.keep_reference()
+
+    def open_rewards(self, tools: Tools) -> None:
+        """Make the rewards that the settings name."""
+        self._rewards = Rewards.open(self.config.rewards, tools.reward_model)
+
+    def reward(self, answers: Sequence[Answered]) -> tuple[list[float], Scores]:
+        """Return what each answer earns, and the parts of it."""
+        return self._rewards.score(answers)
+
+    def callbacks(self) -> dict[str, dict[str, Any]]:
+        """Watch for games with the reward, unless switched off."""
+        watch = self.config.watch
+        return {"reward_hacking": {"settings": watch}} if watch.enabled else {}
+
+    def lengths(self, store: Store) -> Any:
+        """Return what a row costs: its prompt (at most the row) and all its answers."""
+        return store.lengths + self.group * self.config.max_completion_length
+
+    # Writing and rewarding
+
+    def gather(self, tools: Tools, step: int, rows: Sequence[Sequence[int]]) -> list[Columns]:
+        """Write answers in the first step of a round, and return this step's micro-batches."""
+        phase = step % self.repeat
+        if phase == 0 or self._buffer is None:
+            self._buffer = self._roll(tools, step - phase, [int(r) for part in rows for r in part])
+        self._next = (phase + 1) % self.repeat
+        return self._micro_batches(tools, self._buffer, phase % self.config.steps_per_generation)
+
+    def write(self, tools: Tools, step: int, rows: Sequence[int], attempt: int = 0) -> Buffer:
+        """Write and reward answers to the prompts of `rows`; column "reward" has [N] tokens' sums."""
+        prompts = [self._prompts[row] for row in rows]
+        c = self.config
+        each = [
+            [seeds.stream(tools.seed, step, f"rollout-{row}-{i}-{attempt}") for i in range(self.group)]
+            for row in rows
+        ]  # fmt: skip
+        sampling = Sampling(max_tokens=c.max_completion_length, temperature=c.temperature,
+                            top_p=c.top_p, top_k=c.top_k, min_p=c.min_p)  # fmt: skip
+        tools.loaded.model.eval()
+        stops = self._prompts.tokenizer.stop_ids
+        written = tools.write([p.ids for p in prompts], each, sampling, stops)
+        answers = [one for group in written for one in group]
+        owner = np.repeat(np.arange(len(prompts)), self.group)
+        buffer = Buffer(list(rows), [p.ids for p in prompts], answers, owner)
+        logprobs = [x for a in answers for x in a.logprobs]
+        buffer.columns["sampled"] = np.array(logprobs, dtype=np.float32)
+        self._reward(buffer, prompts)
+        return buffer
+
+    def _reward(self, buffer: Buffer, prompts: Sequence[Prompt]) -> None:
+        decode = self._prompts.tokenizer.decode
+        stops = frozenset(self._prompts.tokenizer.stop_ids)
+        answered = []
+        for owner, one in zip(buffer.owner, buffer.answers, strict=True):
+            prompt = prompts[int(owner)]
+            ids = one.ids[:-1] if one.stopped and one.ids[-1] in stops else one.ids
+            answered.append(
+                Answered(prompt.where, prompt.messages, decode(ids), prompt.reference,
+                         prompt.columns, one.stopped, len(one.ids))
+            )  # fmt: skip
+        buffer.rewards, buffer.parts = self.reward(answered)
+        buffer.signs = signs(answered, [a.ids for a in buffer.answers])
+
+    def fill(self, tools: Tools, step: int, rows: Sequence[int]) -> Buffer:
+        """Return the answers to learn from; a method may drop or replace groups."""
+        return self.write(tools, step, rows)
+
+    def other_rows(self, tools: Tools, step: int, attempt: int, count: int) -> list[int]:
+        """Return rows to take instead of others: a function of the step, as all that is drawn."""
+        rows = tools.train.rows
+        return [seeds.stream(tools.seed, step, f"other-{attempt}-{i}") % rows for i in range(count)]
+
+    def _roll(self, tools: Tools, step: int, rows: Sequence[int]) -> Buffer:
+        buffer = self.fill(tools, step, rows)
+        count = len(buffer.columns["sampled"])
+        buffer.columns["old"] = np.full(count, np.nan, dtype=np.float32)
+        if self.needs_reference:
+            with tools.reference() as model:
+                buffer.columns["reference"] = self._scores(model, buffer)
+        if self.config.steps_per_generation > 1:  # later parts meet weights that have moved
+            with torch.no_grad():
+                buffer.columns["old"] = self._scores(tools.model, buffer)
+        self.judge(tools, buffer)
+        buffer.values |= self._facts(buffer)
+        return buffer
+
+    def _scores(self, model: Model, buffer: Buffer) -> Any:  # Any: float32 [N]
+        """Return log-probabilities of all answer tokens by a model, without gradient."""
+        found = []
+        for low, high in buffer.cuts(0, len(buffer.answers), self.config.micro_batch_tokens, 1):
+            found.append(self.score(model, buffer.part(low, high)).logp.detach().float().cpu())
+        return torch.cat(found).numpy()
+
+    def sampled(self, tools: Tools, buffer: Buffer) -> Any:  # Any: float32 [N]
+        """Return log-probabilities of the answers' tokens by the weights that wrote them.
+
+        The sampler's own, or a forward pass without dropout where it does not know them.
+        """
+        found = buffer.columns["sampled"]
+        if not np.isnan(found).any():
+            return found
+        with torch.no_grad():
+            return self._scores(tools.model, buffer)
+
+    def _facts(self, buffer: Buffer) -> dict[str, float]:
+        """Return what is logged about the answers. Values are the means of the step."""
+        rewards = np.asarray(buffer.rewards)
+        lengths, ended = buffer.lengths, buffer.ended
+        values = {
+            "reward": float(rewards.mean()),
+            "reward_std": float(rewards.std(ddof=1)) if len(rewards) > 1 else 0.0,
+            "flat_groups": float(is_flat(buffer.rewards, self.group).mean()),
+            "completion_length": float(lengths.mean()),
+            "truncated": float(1 - ended.mean()),
+        }
+        for name, part in buffer.parts.items():
+            values[f"rewards/{name}"] = float(np.mean(part))
+            values[f"rewards/{name}_std"] = float(np.std(part))
+        return values | {f"answers/{name}": value for name, value in buffer.signs.items()}
+
+    @abstractmethod
+    def judge(self, tools: Tools, buffer: Buffer) -> None:
+        """Fill the columns that `loss` reads from `buffer.rewards` and log-probabilities."""
+
+    # Cutting and scoring
+
+    def weights(self, part: Rolled) -> float:
+        """Return what a part's summed loss is divided by; see `Loss`."""
+        return float(len(part.lengths))
+
+    def _micro_batches(self, tools: Tools, buffer: Buffer, number: int) -> list[Columns]:
+        shares = self.config.steps_per_generation
+        edges = [round(i * len(buffer.rows) / shares) for i in range(shares + 1)]
+        owner = buffer.owner
+        low, high = (int(np.searchsorted(owner, e)) for e in edges[number : number + 2])
+        if low == high:
+            return []
+        cuts = buffer.cuts(low, high, self.config.micro_batch_tokens, tools.lanes, self.together)
+        parts = [buffer.part(a, b) for a, b in cuts]
+        weights = [self.weights(p) for p in parts]
+        whole, tokens = max(1.0, sum(weights)), sum(int(p.lengths.sum()) for p in parts)
+        made = []
+        for i, (part, weight) in enumerate(zip(parts, weights, strict=True)):
+            values = {n: v * whole for n, v in buffer.values.items()} if i == 0 else {}
+            made.append(
+                replace(part, weight=weight, whole=whole, step_tokens=tokens, values=values)
+            )
+        return [{"tokens": part} for part in made]
+
+    def weight(self, batch: Columns) -> float:
+        """Return this part's share; held-out rows, which have no answers written, count nothing."""
+        part = batch["tokens"]
+        return part.weight if isinstance(part, Rolled) else 0.0
+
+    def hidden(self, model: Model, part: Rolled) -> "Tensor":
+        """Return the hidden states that the answers' tokens are predicted from. Shapes: [N, E]."""
+        hidden_TE = model.hidden(part)
+        return hidden_TE.index_select(0, torch.as_tensor(_places(part), device=hidden_TE.device))
+
+    def score(self, model: Model, part: Rolled) -> Scored:
+        """Run the training pass over a micro-batch."""
+        hidden_NE = self.hidden(model, part)
+        labels = torch.as_tensor(part.labels[_places(part)], device=hidden_NE.device)
+        logp, entropy = model.token_scores(hidden_NE, labels, self.config.temperature)
+        return Scored(logp, entropy, hidden_NE)
+
+    def column(self, part: Rolled, name: str, like: "Tensor") -> "Tensor":
+        """Return a column of the micro-batch where the model is. Shapes: float32 [N]."""
+        return torch.as_tensor(part.columns[name], device=like.device)
+
+    def answer(self, part: Rolled, like: "Tensor") -> "Tensor":
+        """Return which answer each token belongs to. Shapes: int64 [N]."""
+        return torch.as_tensor(part.answer, device=like.device)
+
+    def old(self, part: Rolled, logp: "Tensor") -> "Tensor":
+        """Return the log-probabilities of the first pass, and keep them when this is it."""
+        kept = part.columns["old"]
+        if len(kept) and np.isnan(kept[0]):
+            kept[:] = logp.detach().float().cpu().numpy()
+        return self.column(part, "old", logp)
+
+    def kept_tokens(self, part: Rolled) -> "Tensor":
+        """Return 1 for tokens that are learnt from, 0 for those of masked answers. Shapes: [N]."""
+        shown = np.ones(len(part.answer), dtype=np.float32)
+        if self.config.mask_truncated_completions:
+            shown *= part.ended[part.answer]
+        return torch.from_numpy(shown)
+
+    def measured(self, part: Rolled, scored: Scored, **sums: "Tensor") -> dict[str, float]:
+        """Return a step's values: given sums over tokens, entropy, and the sampler's distance."""
+        logp = scored.logp.detach()
+        gap = (logp - self.column(part, "sampled", logp)).abs()
+        sums |= {"entropy": scored.entropy.sum(), "sampler_gap": gap.nan_to_num(nan=0.0).sum()}
+        return part.values | {n: float(v.detach()) * part.per_token for n, v in sums.items()}
+
+    # Resume
+
+    def state(self) -> Kept:
+        """Return the answers, when the next step learns from them again."""
+        if self._buffer is None or self._next == 0:
+            return Kept()
+        return Kept(self._buffer.pack(), {"values": self._buffer.values, "next": self._next})
+
+    def restore(self, kept: Kept) -> None:
+        """Put the answers back."""
+        if "owner" in kept.tensors:
+            self._buffer = Buffer.unpack(kept.tensors, kept.values["values"])
+            self._next = int(kept.values["next"])
+
+
+def _places(part: Rolled) -> Any:  # Any: int64 [N]
+    return np.flatnonzero(part.labels != IGNORED)
+
+
+class _CutNote:
+    """Tells once that prompts are cut, with the first one's place."""
+
+    def __init__(self, tools: Tools, limit: int) -> None:
+        self._emit, self._limit, self._told = tools.emit, limit, False
+
+    def __call__(self, where: str, tokens: int) -> None:
+        if self._told:
+            return
+        self._told = True
+        message = f"prompts longer than {self._limit} tokens lose their beginning; the first: {where} ({tokens} tokens)"
+        self._emit(Note(stage="train", message=message, level="warning", code="prompt-cut"))

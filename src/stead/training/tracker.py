@@ -1,0 +1,87 @@
+"""The seam for who else is told of every step: TensorBoard, MLflow, Weights & Biases.
+
+Knows nothing about a tracker's library. Whatever such a library does, the run goes on: the first
+failure is told once, and the tracker is left alone from then on.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stead.core.events import Note
+from stead.training.callback import Callback, Run, StepOutcome, peak_rss_mib
+
+PROJECT = "stead"
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """The run as a tracker shows it. `settings` are flat JSON values."""
+
+    name: str
+    folder: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON values
+
+
+class Tracker(Callback):
+    """Write loss, rate, gradient norm, speed and held-out loss of every step somewhere.
+
+    A subclass opens, writes and closes; it keeps in `state` what it needs to go on after a resume.
+    """
+
+    def __init__(self, tracked: Tracked) -> None:
+        self.tracked = tracked
+        self._broken = False
+
+    @abstractmethod
+    def open(self, step: int) -> None:
+        """Begin, or go on after finished step `step`: what was written of later ones is void."""
+
+    @abstractmethod
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values of finished step `step`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Bring everything to its place; the run has ended."""
+
+    def begin(self, run: Run) -> None:
+        """Open."""
+        self._try(run, lambda: self.open(run.step))
+
+    def after_step(self, run: Run, outcome: StepOutcome) -> None:
+        """Write one step."""
+        values = {
+            "train/loss": outcome.loss,
+            "train/learning_rate": outcome.lr,
+            "train/grad_norm": outcome.grad_norm,
+            "train/epoch": run.epoch,
+            "speed/tokens_per_s": outcome.tokens / max(outcome.seconds, 1e-9),
+            "speed/peak_rss_mib": float(peak_rss_mib()),
+        } | {f"train/{name}": value for name, value in outcome.values.items()}
+        self._try(run, lambda: self.write(run.step, values | _held_out(run)))
+
+    def end(self, run: Run) -> None:
+        """Write the last held-out loss, and close."""
+        if _held_out(run):
+            self._try(run, lambda: self.write(run.step, _held_out(run)))
+        self._try(run, self.close)
+
+    def _try(self, run: Run, action: Callable[[], None]) -> None:
+        if self._broken:
+            return
+        try:
+            action()
+        except Exception as error:
+            self._broken = True
+            name = type(self).__name__
+            message = f"{name} failed and is left out from here on: {type(error).__name__}: {error}"
+            run.emit(Note(stage="train", level="warning", code="tracker-failed", message=message))
+
+
+def _held_out(run: Run) -> dict[str, float]:
+    if run.measured != run.step or run.held_out is None:
+        return {}
+    return {"eval/loss": run.held_out}

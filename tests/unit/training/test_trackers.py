@@ -1,0 +1,213 @@
+"""Trackers: what they are told, a resume without double points, and failures that stop nothing."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.fakes import training
+
+from stead.app.plans import auto_trackers
+from stead.config.kinds import registry
+from stead.core.errors import Interrupted, MissingDependency
+from stead.core.events import AnyEvent, Note, Progress
+from stead.core.paths import Home
+from stead.core.process import stop_requested
+from stead.training.tracker import Tracker
+from stead.values import PreparedData
+
+TRACKERS = registry("tracker")
+SETTINGS = {"max_steps": 4, "epochs": 9.0, "eval_every": 2}
+
+
+class Memory(Tracker):
+    """Keeps what it is told; fails on request."""
+
+    told: list[tuple[str, int, dict[str, float]]] = []  # noqa: RUF012
+    fails_in: str = ""
+
+    def open(self, step: int) -> None:
+        self._maybe("open")
+        self.told.append(("open", step, {}))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self._maybe("write")
+        self.told.append(("write", step, dict(values)))
+
+    def close(self) -> None:
+        self._maybe("close")
+        self.told.append(("close", 0, {}))
+
+    def _maybe(self, place: str) -> None:
+        if self.fails_in == place:
+            raise RuntimeError(f"no {place} today")
+
+
+@pytest.fixture(autouse=True)
+def memory() -> type[Memory]:
+    torch.set_num_threads(1)
+    stop_requested.clear()
+    fresh = type("Memory", (Memory,), {"told": [], "fails_in": ""})
+    TRACKERS.register("memory", fresh, override=True)
+    return fresh
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    made = training.rows(8)
+    return training.prepared(tmp_path_factory.mktemp("data") / "rows", made, made[:2])
+
+
+def run(model: Path, data: PreparedData, out: Path, *names: str, **more: Any) -> dict[str, Any]:
+    return training.run(model, data, out, trackers=names, **{**SETTINGS, **more})
+
+
+def stop_after(step: int) -> Any:
+    def watch(event: AnyEvent) -> None:
+        if isinstance(event, Progress) and event.done == step:
+            stop_requested.set()
+
+    return watch
+
+
+def test_a_tracker_is_told_every_step_and_every_held_out_loss(
+    tiny_model: Path, data: PreparedData, tmp_path: Path, memory: type[Memory]
+) -> None:
+    run(tiny_model, data, tmp_path, "memory")
+
+    kinds = [(kind, step) for kind, step, _ in memory.told]
+    writes = [v for kind, _, v in memory.told if kind == "write"]
+    log = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert kinds == [("open", 0), *(("write", s) for s in (1, 2, 3, 4, 4)), ("close", 0)]
+    assert [v["train/loss"] for v in writes[:4]] == [line["loss"] for line in log]
+    assert {"train/learning_rate", "train/grad_norm", "speed/tokens_per_s"} <= writes[0].keys()
+    assert ["eval/loss" in v for v in writes] == [False, True, False, False, True]
+
+
+@pytest.mark.parametrize("place", ["open", "write", "close"])
+def test_a_failing_tracker_is_told_once_and_stops_nothing(
+    place: str, tiny_model: Path, data: PreparedData, tmp_path: Path, memory: type[Memory]
+) -> None:
+    memory.fails_in = place
+    events: list[AnyEvent] = []
+
+    result = run(tiny_model, data, tmp_path, "memory", emit=events.append)
+
+    notes = [e for e in events if isinstance(e, Note)]
+    assert result["steps"] == 4
+    assert [(n.code, n.level) for n in notes] == [("tracker-failed", "warning")]
+    assert f"no {place} today" in notes[0].message
+
+
+def test_trackers_change_no_bit_of_the_result(
+    tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    with_one = run(tiny_model, data, tmp_path / "a", "memory")
+    without = run(tiny_model, data, tmp_path / "b")
+
+    assert with_one["weights_sha256"] == without["weights_sha256"]
+
+
+def test_a_tracker_may_be_added_to_a_run_that_is_resumed(
+    tiny_model: Path, data: PreparedData, tmp_path: Path, memory: type[Memory]
+) -> None:
+    with pytest.raises(Interrupted):
+        run(tiny_model, data, tmp_path, emit=stop_after(2))
+    stop_requested.clear()
+
+    run(tiny_model, data, tmp_path, "memory", resume=True)
+
+    assert memory.told[0][:2] == ("open", 2)
+
+
+def points(folder: Path) -> dict[str, dict[int, float]]:
+    """Return the curves that TensorBoard itself reads from a folder, all files together."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder), size_guidance={"scalars": 0}, purge_orphaned_data=True)
+    found.Reload()
+    return {tag: {e.step: e.value for e in found.Scalars(tag)} for tag in found.Tags()["scalars"]}
+
+
+@pytest.mark.spec("002-050", "002-031")
+def test_tensorboard_reads_back_the_losses_also_after_a_resume(
+    tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+
+    def die(event: AnyEvent) -> None:
+        if isinstance(event, Progress) and event.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_model, data, tmp_path, "tensorboard", checkpoint_every=2, emit=die)
+    run(tiny_model, data, tmp_path, "tensorboard", checkpoint_every=2, resume=True)
+
+    curves = points(tmp_path / "tensorboard")
+    log = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    # event files hold float32
+    assert curves["train/loss"] == pytest.approx({x["step"]: x["loss"] for x in log}, rel=1e-6)
+    assert sorted(curves["eval/loss"]) == [2, 4]
+    assert {"train/learning_rate", "train/grad_norm", "speed/tokens_per_s"} <= curves.keys()
+
+
+@pytest.mark.spec("002-049")
+def test_tensorboard_is_on_unless_it_is_turned_off(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+
+    usual = auto_trackers(Home(home))
+    monkeypatch.setenv("MODELFORGE_DISABLE_TENSORBOARD", "1")
+    off, why = auto_trackers(Home(home))
+    monkeypatch.setenv("MODELFORGE_DISABLE_TENSORBOARD", "0")
+    on_again = auto_trackers(Home(home))
+
+    assert usual == on_again == (("tensorboard",), "TensorBoard is installed")
+    assert off == ()
+    assert "MODELFORGE_DISABLE_TENSORBOARD" in why
+
+
+def test_mlflow_has_every_point(
+    tiny_model: Path, data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow", exc_type=ImportError)
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    with pytest.raises(Interrupted):
+        run(tiny_model, data, tmp_path / "run", "mlflow", emit=stop_after(2))
+    stop_requested.clear()
+
+    run(tiny_model, data, tmp_path / "run", "mlflow", resume=True)
+
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("stead")
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 1
+    assert runs[0].data.params["trainer.optimizer"] == "adamw"
+    steps = [m.step for m in client.get_metric_history(runs[0].info.run_id, "train/loss")]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_wandb_works_without_network(
+    tiny_model: Path, data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    events: list[AnyEvent] = []
+
+    run(tiny_model, data, tmp_path, "wandb", emit=events.append)
+
+    assert not [e for e in events if isinstance(e, Note)]
+    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_training(
+    tiny_model: Path, data: PreparedData, tmp_path: Path, memory: type[Memory]
+) -> None:
+    memory.requires = ("no_such_library",)
+
+    with pytest.raises(MissingDependency, match="no_such_library"):
+        run(tiny_model, data, tmp_path, "memory")

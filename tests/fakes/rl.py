@@ -115,3 +115,28 @@ def policy(folder: Path) -> Any:
     with torch.no_grad():
         logits = LlamaForCausalLM.from_pretrained(folder)(torch.tensor([[0]])).logits
     return torch.softmax(logits[0, -1].double(), -1)
+
+
+def only_level_0(completions: list[str], level: list[int]) -> list[float]:
+    """Return the share of vowels for the row with level 0, and nothing for the others."""
+    return [v if n == 0 else 0.0 for v, n in zip(vowels(completions), level, strict=True)]
+
+
+def raises(completions: list[str]) -> list[float]:
+    """Fail."""
+    return [1 / 0 for _ in completions]
+
+
+def not_a_number(completions: list[str]) -> list[float]:
+    """Return NaN for the last answer."""
+    return [0.0] * (len(completions) - 1) + [float("nan")]
+
+
+def too_few(completions: list[str]) -> list[float]:
+    """Return two numbers, however many answers there are."""
+    return [0.0, 1.0]
+
+
+def wants_a_column(completions: list[str], nowhere: list[str]) -> list[float]:
+    """Ask for a column that no row has."""
+    return [float(len(n)) for n in nowhere]

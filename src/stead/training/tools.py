@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from stead.core.errors import ModelError
 from stead.core.events import Emit
 from stead.hub.inspect import inspect, locate
 from stead.messages import Sampling

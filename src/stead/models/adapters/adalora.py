@@ -107,7 +107,8 @@ class AdaLora(Adapter):
         names = sorted(n.rsplit(".", 1)[0] for n in step.weights if n.endswith("lora_E"))
         if step.step > last and self._kept:
             return self._cut(step)
-        self._weigh(step)
+        if step.step < last:
+            self._weigh(step)
         if step.step <= first or (step.step != last and step.step % self.config.delta_t):
             return False
         kept = self._choose(names, self._budget(step.step, first, last, len(names)))

@@ -116,7 +116,9 @@ def test_the_penalty_is_pefts_regularization(tiny_model: Path) -> None:
     penalty = adapter.penalty(model)
 
     assert penalty is not None
-    assert float(penalty.detach()) == pytest.approx(float(0.5 * torch.stack(found).detach().mean()), rel=1e-6)
+    assert float(penalty.detach()) == pytest.approx(
+        float(0.5 * torch.stack(found).detach().mean()), rel=1e-6
+    )
     assert make("adalora", orth_reg_weight=0.0).penalty(model) is None
 
 
@@ -269,3 +271,40 @@ def test_an_unconverted_start_that_changed_the_base_is_not_merged(
 
     with pytest.raises(ModelError, match=init):
         merge.merge(tiny_model, tmp_path / "a", tmp_path / "out")
+
+
+FORECAST = {
+    "lora": {"r": 3},
+    "lora auto": {"r": 3, "target_modules": "auto", "dora": True},
+    "lora patterns": {"rank_pattern": {"q_proj": 2}, "layers": (1,), "modules_to_save": ("norm",)},
+    "qlora": {"r": 4},
+    "adalora": {"init_r": 5, "target_r": 2},
+    "ia3": {},
+    "freeze": {"layers": 1, "names": ("model.embed_tokens.*",)},
+}
+
+
+@pytest.mark.parametrize("case", FORECAST)
+def test_the_plan_counts_what_is_trained(case: str, tiny_model: Path) -> None:
+    adapter, model = make(case.split(maxsplit=1)[0], **FORECAST[case]), model_of(tiny_model)
+    adapter.wrap(model, layers, 1)
+
+    counted = adapter.config.trained_parameters(inspect(tiny_model, tokenizer=False))
+
+    assert counted == sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", ["ia3", "qlora", "prompt"])
+def test_every_adapter_is_exported_as_a_folder_that_loads(
+    name: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    from stead.exporting.run import run_export
+
+    model, adapter = moved(tiny_model, name)
+    (tmp_path / "a").mkdir()
+    adapter.save(model, layers, tmp_path / "a", Origin(tiny_model))
+
+    run_export(str(tmp_path / "a"), str(tmp_path / "out"), format="adapter")
+
+    loads = [load_model(tiny_model, dtype="fp32", device="cpu", adapter=tmp_path / n) for n in ("a", "out")]  # fmt: skip
+    assert score(loads[0], PROBE) == score(loads[1], PROBE)

@@ -61,6 +61,11 @@ class AdaLoraConfig(AdapterConfig):
             )
         return self
 
+    def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
+        """Return how many numbers are trained at the start."""
+        found = peft_files.matrices(model, self.target_modules)
+        return sum(self.init_r * (sum(shape) + 1) for _, shape in found)
+
 
 class AdaLora(Adapter):
     """Importance of a direction: its singular value's and the means of its vectors'."""

@@ -105,6 +105,7 @@ def run(
     **settings: Any,
 ) -> dict[str, Any]:
     """Load the model and train; return fit's result."""
+    from stead.hub.inspect import inspect
     from stead.models.load import load_model
     from stead.training.fit import fit
 
@@ -119,7 +120,7 @@ def run(
         run_dir=out,
         resume=resume,
         emit=emit,
-        lineage={"base_hash": "tiny"},
+        lineage={"base_hash": inspect(model, tokenizer=False).hash},
         world=world,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stead.config import load
+from stead.config import load, presets
 from stead.config.document import Document, assign, from_mapping, substitute
 from stead.config.run import ADAPTER, METHOD, RunConfig
 from stead.config.validate import validate
@@ -42,6 +42,7 @@ def read_recipe(
     for key, value in (overrides or {}).items():
         given = value if isinstance(value, Given) else Given(value, origin)
         document = _put(document, key, given)
+    document = _spell_out(document)
     return Recipe(validate(RunConfig, document), document)
 
 
@@ -68,6 +69,29 @@ def _expand(document: Document) -> Document:
         if isinstance(data.get(key), str):
             data[key] = {"type": data[key]}
             places[f"{key}.type"] = places.get(key, "call")
+    return Document(data, places)
+
+
+def _spell_out(document: Document) -> Document:
+    """Replace a preset's name ("qlora", "simcse", …) by the sections it stands for.
+
+    What somebody wrote wins; an adapter that somebody named keeps its own settings.
+    """
+    name = METHOD.name(document.data.get("method", {}))
+    found = presets.sections(name)
+    if found is None:
+        return document
+    data, places = dict(document.data), dict(document.places)
+    origin = places.get("method.type", places.get("method", "call"))
+    written = {k: v for k, v in data["method"].items() if k != "type"}
+    data["method"] = found["method"] | written
+    given = data.get("adapter", {})
+    if (
+        "adapter" in found
+        and given.get("type", found["adapter"]["type"]) == found["adapter"]["type"]
+    ):
+        data["adapter"] = found["adapter"] | given
+        places.setdefault("adapter.type", f"{origin} ({name})")
     return Document(data, places)
 
 

@@ -33,7 +33,7 @@ from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.values import PreparedData
 
-VERSION = 1  # of the layout and of everything that decides tokens; part of every hash
+VERSION = 2  # of the layout and of everything that decides tokens; part of every hash
 BLOCK = 2048  # tokens of a block of documents when no length is given
 _BATCH = 256  # rows rendered and encoded together
 _SURVEY_ROWS = 20_000  # rows encoded by a survey; beyond them counts are estimates

@@ -4,7 +4,7 @@ Knows nothing about templates or tokens. Streams: a detection sample is all that
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from stead.data.row import Kind, Row
 from stead.data.section import DataSection, Source, sources
 
 _SAMPLE = 200  # records looked at to tell the format
+_LONG_CELL = 4096  # characters; longer cells are documents, and stay in the source
+_LONG_LIST = 64  # entries
 
 
 @dataclass(slots=True)
@@ -111,7 +113,8 @@ def _mapped(record: Record, columns: Mapping[str, str], tally: Tally) -> Record 
 def _rows(kind: Format, records: Iterable[Record], tally: Tally) -> Iterator[Row]:
     for record in records:
         try:
-            yield from list(kind.convert(record.fields, record.where))
+            found = list(kind.convert(record.fields, record.where))
+            yield from (replace(row, meta=_others(record.fields)) for row in found)
         except DataError as error:
             tally.drop(record.where, error.code, error.message)
         except UnicodeEncodeError:
@@ -119,6 +122,19 @@ def _rows(kind: Format, records: Iterable[Record], tally: Tally) -> Iterator[Row
             tally.drop(record.where, "bad-text", reason)
         except RecursionError:
             tally.drop(record.where, "too-deep", "nested too deeply")
+
+
+def _others(fields: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON values
+    """Return the columns that rewards and scorers may look at: plain cells, no turns, no books."""
+    return {key: value for key, value in fields.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:  # Any: a JSON value
+    if isinstance(value, str):
+        return 0 < len(value) <= _LONG_CELL
+    if isinstance(value, list):
+        return len(value) <= _LONG_LIST and all(isinstance(v, str | int | float) for v in value)
+    return isinstance(value, int | float)
 
 
 def source_hash(section: DataSection) -> str:

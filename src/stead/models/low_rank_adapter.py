@@ -79,6 +79,21 @@ class LowRankConfig(AdapterConfig):
             raise ValueError(f"rank_pattern={self.rank_pattern!r} has a rank below 1")
         return self
 
+    def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
+        """Return how many numbers are trained: rank × (in + out) of each target, and what is whole."""
+        count = 0
+        for module, shape in peft_files.matrices(model, self.target_modules):
+            number = _LAYER.search(f".{module}.")
+            if self.layers is None or (number and int(number.group(1)) in self.layers):
+                count += self.rank(module) * sum(shape) + (shape[0] if self.dora else 0)
+        wholes = tuple(f".{w}." for w in self.modules_to_save)
+        saved = sum(
+            math.prod(shape)
+            for name, (_, shape) in model.tensors.items()
+            if any(w in f".{name}" for w in wholes)
+        )
+        return count + int(saved)
+
     def rank(self, name: str) -> int:
         """Return the rank of the layer `name`."""
         return peft_files.pattern(self.rank_pattern, name, self.r)
@@ -245,12 +260,17 @@ class LowRankAdapter(Adapter):
             "dropout": min(data.get("lora_dropout", 0.0), 0.5),
             "rslora": bool(data.get("use_rslora", False)),
             "dora": bool(data.get("use_dora", False)),
-            "rank_pattern": data.get("rank_pattern") or {},
-            "alpha_pattern": data.get("alpha_pattern") or {},
-            "bias": data.get("bias") or "none",
-            "modules_to_save": tuple(data.get("modules_to_save") or ()),
+            "rank_pattern": _given(data, "rank_pattern", {}),
+            "alpha_pattern": _given(data, "alpha_pattern", {}),
+            "bias": _given(data, "bias", "none"),
+            "modules_to_save": tuple(_given(data, "modules_to_save", ())),
             "init": "pissa" if init == "pissa" else "true",
         }
+
+
+def _given(data: dict[str, Any], key: str, default: Any) -> Any:  # Any: JSON values
+    value = data.get(key)
+    return default if value is None else value
 
 
 def _to_peft(name: str, adapted: Collection[str]) -> str:

@@ -24,6 +24,8 @@ CONFIG = "adapter_config.json"
 QUANTIZATION = "quantization.json"  # ours, beside PEFT's files: how the frozen base was rounded
 PREFIX = "base_model.model."  # PEFT wraps the model twice; its keys keep both names
 _WRAPPERS = re.compile(r"\.(base_layer|original_module|modules_to_save|default)(?=\.|$)")
+# The attention's own layers under the names architectures give them; what "auto" means in a forecast.
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "c_attn", "query", "key", "value", "Wqkv")
 T = TypeVar("T")
 
 
@@ -57,6 +59,25 @@ def pattern(patterns: Mapping[str, T] | None, module: str, usual: T) -> T:
         if re.match(rf"(.*\.)?({key})$", module):
             return value
     return usual
+
+
+def matrices(
+    facts: Any, wanted: str | tuple[str, ...]
+) -> list[tuple[str, tuple[int, ...]]]:  # Any: planning's ModelFacts
+    """Return the modules, with their weights' shapes, that targets mean, by names alone."""
+    names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
+    found = []
+    for tensor, (_, shape) in facts.tensors.items():
+        module = tensor.removesuffix(".weight")
+        inside = any(part in tensor for part in (".layers.", ".h.", ".blocks."))
+        last = module.rpartition(".")[2]
+        meant = {
+            "all-linear": inside,
+            "auto": inside and last in ATTENTION,
+        }.get(names[0], any(f".{module}".endswith(f".{n}") for n in names))
+        if len(shape) == 2 and meant:
+            found.append((module, tuple(shape)))
+    return found
 
 
 def number(value: float) -> float | int:

@@ -73,7 +73,7 @@ def test_a_sample_of_typos_is_refused_with_place_and_suggestion(tmp_path: Path) 
 
 
 def test_a_key_in_the_wrong_section_is_suggested_where_it_belongs() -> None:
-    assert problem(learning=3)["suggestion"] is None
+    assert problem(zebra=3)["suggestion"] is None
     assert problem(epochs=3)["suggestion"] == "trainer.epochs"
     assert problem(r=3)["suggestion"] == "adapter.r"
 

@@ -10,6 +10,7 @@ from tests.fakes import training
 
 from stead.core.errors import ConfigError, DataError, TrainingError
 from stead.core.events import AnyEvent, Progress
+from stead.hub.inspect import inspect
 
 
 @pytest.fixture(autouse=True)
@@ -125,4 +126,7 @@ def test_a_fully_trained_model_is_a_folder_that_loads(tiny_model: Path, tmp_path
     final = tmp_path / "run" / "final"
     loaded = load_model(final, dtype="fp32", device="cpu")
     assert loaded.tokenizer.chat_template is not None
-    assert json.loads((final / "stead.json").read_text())["base_hash"] == "tiny"
+    assert (
+        json.loads((final / "stead.json").read_text())["base_hash"]
+        == inspect(tiny_model, tokenizer=False).hash
+    )

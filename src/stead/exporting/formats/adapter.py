@@ -1,4 +1,4 @@
-"""A LoRA adapter as a folder of its own, in PEFT's format, verified before it is passed on.
+"""An adapter as a folder of its own, in PEFT's format, verified before it is passed on.
 
 Knows nothing about training. What leaves here loads in PEFT and names its base.
 """
@@ -12,7 +12,9 @@ from stead.core.events import Emit, Saved, ignore
 from stead.exporting import card, space
 from stead.exporting.exporter import Exporter
 from stead.exporting.source import Source
-from stead.models import merge
+from stead.models import lineage, merge
+from stead.models.deltas import MERGEABLE
+from stead.models.peft_files import QUANTIZATION
 from stead.values import Artifact
 
 
@@ -30,7 +32,7 @@ class AdapterFolder(Exporter):
         if quant is not None:
             raise ConfigError("unknown-quant", f"an adapter is copied as it is, not as {quant!r}")
         paths = _files(source)
-        merge.Merged.open(source.base, source.folder)  # fits its base, or is not passed on
+        _check(source)  # fits its base, or is not passed on
         space.check(out, self.estimate(source, quant))
 
         def fill(folder: Path) -> None:
@@ -47,5 +49,14 @@ class AdapterFolder(Exporter):
 def _files(source: Source) -> list[Path]:
     if source.adapter is None:
         raise ExportError("no-adapter", f"{str(source.folder)!r} is a whole model, no adapter")
-    kept = {merge.CONFIG, merge.TENSORS, "stead.json", *merge.COMPANIONS}
+    kept = {merge.CONFIG, merge.TENSORS, QUANTIZATION, lineage.RECORD, *merge.COMPANIONS}
     return [p for p in sorted(source.adapter.iterdir()) if p.is_file() and p.name in kept]
+
+
+def _check(source: Source) -> None:
+    """Refuse an adapter that does not fit its base; one of no weights by its record alone."""
+    config = files.read_json(source.folder / merge.CONFIG)
+    if config.get("peft_type") in MERGEABLE:
+        merge.Merged.open(source.base, source.folder)
+    else:
+        lineage.check_base(source.base, source.folder, config)

@@ -61,6 +61,11 @@ class AdaLoraConfig(AdapterConfig):
             )
         return self
 
+    def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
+        """Return how many numbers are trained at the start."""
+        found = peft_files.matrices(model, self.target_modules)
+        return sum(self.init_r * (sum(shape) + 1) for _, shape in found)
+
 
 class AdaLora(Adapter):
     """Importance of a direction: its singular value's and the means of its vectors'."""
@@ -107,7 +112,8 @@ class AdaLora(Adapter):
         names = sorted(n.rsplit(".", 1)[0] for n in step.weights if n.endswith("lora_E"))
         if step.step > last and self._kept:
             return self._cut(step)
-        self._weigh(step)
+        if step.step < last:
+            self._weigh(step)
         if step.step <= first or (step.step != last and step.step % self.config.delta_t):
             return False
         kept = self._choose(names, self._budget(step.step, first, last, len(names)))

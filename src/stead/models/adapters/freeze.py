@@ -5,8 +5,9 @@ Knows nothing about optimizers or losses. What is saved is a whole model folder.
 
 import re
 from fnmatch import fnmatchcase
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,6 +39,36 @@ class FreezeConfig(AdapterConfig):
             raise ValueError("layers=0 and names=() leave nothing to train")
         return self
 
+    def chosen(self, names: list[str]) -> set[str]:
+        """Return the parameters that are trained.
+
+        Raises: ModelError("unknown-target") for a name that no parameter has, or too many layers.
+        """
+        found = self._of_layers(names)
+        for pattern in self.names:
+            matched = {n for n in names if fnmatchcase(n, pattern)}
+            if not matched:
+                raise ModelError("unknown-target", f"the model has no parameter {pattern!r}")
+            found |= matched
+        return found
+
+    def _of_layers(self, names: list[str]) -> set[str]:
+        """Return the parameters of the last (negative: first) layers."""
+        numbers = {n: int(m.group(1)) for n in names if (m := _LAYER.search(n))}
+        present = sorted(set(numbers.values()))
+        count = abs(self.layers)
+        if count > len(present):
+            raise ModelError(
+                "unknown-target",
+                f"the model has {len(present)} layers, layers={self.layers} asks for more",
+            )
+        taken = present[:count] if self.layers < 0 else present[len(present) - count :]
+        return {n for n, number in numbers.items() if number in taken}
+
+    def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
+        """Return how many numbers are trained."""
+        return sum(prod(model.tensors[n][1]) for n in self.chosen(list(model.tensors)))
+
 
 class Freeze(Adapter):
     """Trains a part of the model's own weights."""
@@ -48,30 +79,12 @@ class Freeze(Adapter):
     def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
         """Let the chosen parameters be trained; `seed` is not needed.
 
-        Raises: ModelError("unknown-target") for a name that no parameter has, or too many layers.
+        Raises: ModelError("unknown-target").
         """
         parameters = dict(model.named_parameters())
-        chosen = self._layers(list(parameters))
-        for pattern in self.config.names:
-            matched = {n for n in parameters if fnmatchcase(n, pattern)}
-            if not matched:
-                raise ModelError("unknown-target", f"the model has no parameter {pattern!r}")
-            chosen |= matched
+        chosen = self.config.chosen(list(parameters))
         for name, parameter in parameters.items():
             parameter.requires_grad_(name in chosen and parameter.is_floating_point())
-
-    def _layers(self, names: list[str]) -> set[str]:
-        """Return the parameters of the last (negative: first) layers."""
-        numbers = {n: int(m.group(1)) for n in names if (m := _LAYER.search(n))}
-        present = sorted(set(numbers.values()))
-        count = abs(self.config.layers)
-        if count > len(present):
-            raise ModelError(
-                "unknown-target",
-                f"the model has {len(present)} layers, layers={self.config.layers} asks for more",
-            )
-        taken = present[:count] if self.config.layers < 0 else present[len(present) - count :]
-        return {n for n, number in numbers.items() if number in taken}
 
     def save(self, model: "torch.nn.Module", layers: Layers, folder: Path, origin: Origin) -> None:
         """Write the model, its config and the base's tokenizer files."""

@@ -32,6 +32,13 @@ class IA3Config(AdapterConfig):
         description="those of them whose inputs are scaled, not the outputs; none: by name",
     )
 
+    def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
+        """Return how many numbers are trained: a layer's inputs or outputs each."""
+        wanted = self.target_modules if self.target_modules else (*_KEYS, *_VALUES, *_INNER)
+        inner = self.feedforward_modules if self.feedforward_modules else _INNER
+        found = peft_files.matrices(model, wanted)
+        return sum(shape[1] if _ends(name, inner) else shape[0] for name, shape in found)
+
 
 class IA3(Adapter):
     """Vectors that begin at one: the model begins as it was."""
@@ -44,9 +51,10 @@ class IA3(Adapter):
     def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
         """Freeze the model and put a vector of ones on each target; `seed` is not needed."""
         peft_files.freeze(model)
-        wanted = self.config.target_modules or self._usual(model, layers)
+        given = self.config.target_modules
+        wanted = given if given else self._usual(model, layers)
         names = layers.detect_targets(model, wanted)
-        inner = self.config.feedforward_modules or _INNER
+        inner = self.config.feedforward_modules if self.config.feedforward_modules else _INNER
         layers.add_scales(model, names, of_input=[n for n in names if _ends(n, inner)])
 
     def _usual(self, model: "torch.nn.Module", layers: Layers) -> tuple[str, ...]:

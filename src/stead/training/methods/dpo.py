@@ -8,7 +8,7 @@ eq. 1.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -87,6 +87,7 @@ class DPO(Method):
     config: DPOConfig
     kinds = ("preference",)
     columns = COLUMNS
+    default_lr: ClassVar[dict[str, float]] = {"lora": 5e-6, "full": 5e-7}  # arXiv:2310.16944 §4.2
     unit = "pairs"
     forward_passes = 2.0
     reference = "table"

@@ -44,7 +44,11 @@ class RLAIF(RolloutMethod):
 
     config: RLAIFConfig
     default_lr: ClassVar[dict[str, float]] = {"full": 5e-7, "lora": 5e-6}
-    needs_reference = True
+
+    @property
+    def needs_reference(self) -> bool:
+        """Both kinds of labels are held back by the starting model."""
+        return True
 
     @property
     def together(self) -> int:

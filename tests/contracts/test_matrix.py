@@ -1,0 +1,153 @@
+"""Every method with every adapter: trained, stopped, resumed and loaded again, or refused with a reason.
+
+The names come from the registries, so a new file is in the matrix before its author writes a test.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pytest
+import torch
+from tests.fakes import matrix
+
+from stead.config import pairing
+from stead.config.kinds import registry
+from stead.config.run import RunConfig
+from stead.core.errors import ConfigError, Interrupted
+from stead.core.events import AnyEvent, Progress
+from stead.core.process import stop_requested
+from stead.hub.inspect import inspect
+from stead.models.adapters.full import Full, FullConfig
+from stead.models.likelihood import score
+from stead.models.load import attach, load_model
+from stead.training.methods.sft import SFT, SFTConfig
+from stead.values import LoadedModel, PreparedData
+
+CELLS = [(m, a) for m in registry("method").names() for a in registry("adapter").names()]
+PROBE = [[5, 9, 30, 7, 12, 41], [8, 8, 100, 3]]
+
+
+@pytest.fixture(scope="module")
+def base(tiny_model: Path) -> LoadedModel:
+    torch.set_num_threads(1)
+    return load_model(tiny_model, dtype="fp32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def base_hash(tiny_model: Path) -> str:
+    return inspect(tiny_model, tokenizer=False).hash
+
+
+@pytest.fixture(scope="module")
+def rows(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("rows")
+    made: dict[str, PreparedData] = {}
+
+    def of(kind: str) -> PreparedData:
+        if kind not in made:
+            made[kind] = matrix.data(kind, tiny_model, folder)
+        return made[kind]
+
+    return of
+
+
+def stop_after_two(event: AnyEvent) -> None:
+    if isinstance(event, Progress) and event.stage == "train" and event.done == 2:
+        stop_requested.set()
+
+
+def again(base: LoadedModel, final: Path, kind: str) -> LoadedModel:
+    """Load what a run left behind, as a fresh process would."""
+    if kind == "model":
+        return load_model(final, dtype="fp32", device="cpu")
+    fresh = replace(base, model=copy.deepcopy(base.model), meta={})
+    attach(fresh, final)
+    return fresh
+
+
+def flat(loaded: LoadedModel) -> list[float]:
+    return [value for row in score(loaded, PROBE) for value in row]
+
+
+@pytest.mark.spec("001-071", "002-035")
+@pytest.mark.parametrize(("method", "adapter"), CELLS)
+def test_a_cell_trains_resumes_and_loads_again_or_says_why_not(
+    method: str, adapter: str, base: LoadedModel, base_hash: str, rows: Any, tmp_path: Path
+) -> None:
+    stop_requested.clear()
+    prepared = rows(registry("method").get(method).kinds[0])
+    cell = {"method": method, "adapter": adapter, "base_hash": base_hash}
+    reason = pairing.refusal(method, adapter)
+    if reason is not None:
+        with pytest.raises(ConfigError) as caught:
+            matrix.train(base, prepared, tmp_path / "refused", **cell)
+        assert caught.value.message == reason
+        return
+
+    trained, whole = matrix.train(base, prepared, tmp_path / "whole", **cell)
+    with pytest.raises(Interrupted):
+        matrix.train(base, prepared, tmp_path / "cut", emit=stop_after_two, **cell)
+    stop_requested.clear()
+    _, resumed = matrix.train(base, prepared, tmp_path / "cut", resume=True, **cell)
+
+    assert whole["steps"] == 4
+    assert resumed["weights_sha256"] == whole["weights_sha256"]
+    assert resumed["resume_level"] == "exact"
+    logs = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "cut")]
+    assert logs[0] == logs[1]
+    expected = flat(trained)
+    loaded = again(base, Path(whole["final"]), whole["kind"])
+    assert flat(loaded) == pytest.approx(expected, abs=1e-5)  # float32, other order of sums
+    assert flat(base) != pytest.approx(expected, abs=1e-4)  # four steps did change it
+
+
+class PickyConfig(SFTConfig):
+    """Its settings."""
+
+    type: Literal["picky"] = "picky"
+
+
+class Picky(SFT):
+    """Needs what no adapter of the house lacks."""
+
+    config: PickyConfig
+    needs: ClassVar[tuple[str, ...]] = ("fresh air",)
+
+
+class StuffyConfig(FullConfig):
+    """Its settings."""
+
+    type: Literal["stuffy"] = "stuffy"
+
+
+class Stuffy(Full):
+    """Lacks it, and says why."""
+
+    config: StuffyConfig
+    cannot: ClassVar[Mapping[str, str]] = {"fresh air": "the windows are painted shut"}
+
+
+def test_a_pair_that_makes_no_sense_is_refused_with_the_adapters_reason(
+    monkeypatch: pytest.MonkeyPatch, base: LoadedModel, rows: Any, tmp_path: Path
+) -> None:
+    for kind, name, extension in (("method", "picky", Picky), ("adapter", "stuffy", Stuffy)):
+        monkeypatch.setitem(registry(kind)._added, name, ("here", lambda e=extension: e))
+
+    assert pairing.refusal("picky", "lora") is None
+    assert pairing.refusal("sft", "stuffy") is None
+    with pytest.raises(ConfigError, match="windows are painted shut") as caught:
+        matrix.train(base, rows("messages"), tmp_path, method="picky", adapter="stuffy", base_hash="")  # fmt: skip
+    assert caught.value.code == "bad-pair"
+    with pytest.raises(ValueError, match="windows are painted shut"):
+        RunConfig(method={"type": "picky"}, adapter={"type": "stuffy"})
+
+
+@pytest.mark.parametrize(
+    ("method", "adapter", "lr"),
+    [("sft", "lora", 2e-4), ("sft", "qlora", 2e-4), ("dpo", "full", 5e-7), ("sft", "freeze", 2e-5)],
+)
+def test_the_classes_say_how_fast_to_learn(method: str, adapter: str, lr: float) -> None:
+    assert pairing.default_lr(method, adapter) == pytest.approx(lr)

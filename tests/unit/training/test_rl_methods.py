@@ -1,0 +1,236 @@
+"""Methods that learn from their own answers: exact resume, cutting, bad input, first-pass ratios."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.fakes import rl
+
+from stead.core.errors import ConfigError, Interrupted, TrainingError
+from stead.core.events import AnyEvent, Note
+from stead.core.process import stop_requested
+from stead.values import PreparedData
+
+DROPOUT = {"adapter_config": {"dropout": 0.1}}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "grpo": ("grpo", {"beta": 0.04}),
+    "grpo-twice": ("grpo", {"beta": 0.04, "num_iterations": 2}),
+    "dapo": ("grpo", {"dynamic_sampling": 1, "epsilon_high": 0.28, "steps_per_generation": 2}),
+    "rloo": ("rloo", {}),
+    "rloo-twice": ("rloo", {"num_iterations": 2}),
+    "ppo": ("ppo", {"num_iterations": 1, "num_generations": 2}),
+    "ppo-twice": ("ppo", {"num_iterations": 2, "num_generations": 2}),
+}
+STEPS = 5
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+    stop_requested.clear()
+
+
+@pytest.fixture(scope="module")
+def data(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    return rl.rows(tmp_path_factory.mktemp("rl"), tiny_model)
+
+
+def log(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def stop_after(step: int) -> Any:
+    def watch(event: AnyEvent) -> None:
+        if getattr(event, "done", None) == step:
+            stop_requested.set()
+
+    return watch
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_stopped_after_every_step_ends_with_the_same_bytes(
+    case: str, tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    name, more = CASES[case]
+    settings = {"method_config": rl.config(**more), "max_steps": STEPS, **DROPOUT}
+    whole = rl.run(tiny_model, data, tmp_path / "whole", name, **settings)
+    out = tmp_path / "stopped"
+
+    for step in range(1, STEPS):
+        with pytest.raises(Interrupted):
+            rl.run(tiny_model, data, out, name, resume=step > 1, emit=stop_after(step), **settings)
+        stop_requested.clear()
+    last = rl.run(tiny_model, data, out, name, resume=True, **settings)
+
+    assert last["weights_sha256"] == whole["weights_sha256"]
+    assert (out / "metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+    assert last["resume_level"] == "exact"
+
+
+def test_what_is_written_depends_on_the_seed(
+    tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    """The equality above would be empty otherwise."""
+    found = {
+        rl.run(tiny_model, data, tmp_path / str(s), "grpo", seed=s, max_steps=1)["weights_sha256"]
+        for s in (1, 2)
+    }
+
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ratios_of_the_first_pass_are_exactly_1(
+    case: str, tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    name, more = CASES[case]
+    if more.get("steps_per_generation"):
+        pytest.skip("later parts of a generation meet weights that have moved")
+    rl.run(
+        tiny_model, data, tmp_path, name, method_config=rl.config(**more), max_steps=3, **DROPOUT
+    )
+    repeat = more.get("num_iterations", 1)
+
+    for line in log(tmp_path):
+        first = (line["step"] - 1) % repeat == 0
+        assert (line["ratio"] == 1.0 and line["clip_fraction"] == 0.0) == first
+
+
+@pytest.mark.parametrize("name", ["grpo", "rloo", "ppo"])
+def test_the_sampler_agrees_with_the_trainer(
+    name: str, tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    """Without dropout the first pass has the very log-probabilities that were drawn from."""
+    more = {"num_iterations": 1, "num_generations": 2}
+    rl.run(tiny_model, data, tmp_path, name, method_config=rl.config(**more),
+           adapter_config={"dropout": 0.0})  # fmt: skip
+
+    gaps = [line["sampler_gap"] for line in log(tmp_path)]
+
+    assert len(gaps) == 4
+    assert max(gaps) < 1e-5
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "dapo", "bnpo"])
+def test_small_micro_batches_give_the_same_run(
+    loss_type: str, tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    found = []
+    for budget in (4096, 30):
+        more = {"loss_type": loss_type, "beta": 0.1, "micro_batch_tokens": budget}
+        out = tmp_path / str(budget)
+        rl.run(tiny_model, data, out, "grpo", method_config=rl.config(**more), max_steps=2,
+               adapter_config={"dropout": 0.0})  # fmt: skip
+        found.append([(x["loss"], x["grad_norm"], x["kl"], x["entropy"]) for x in log(out)])
+
+    for one, other in zip(*found, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)  # float32 sums in another order
+
+
+def test_answers_cut_at_the_limit_can_be_left_out(
+    tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    """All answers of the tiny model are cut at 6 tokens, so nothing is left to learn from."""
+    more = {"mask_truncated_completions": True}
+
+    rl.run(tiny_model, data, tmp_path, "grpo", method_config=rl.config(**more), max_steps=2)
+
+    assert [line["grad_norm"] for line in log(tmp_path)] == [0.0, 0.0]
+
+
+def test_groups_without_a_difference_are_replaced(
+    tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    """A reward that knows only one prompt is flat for the others, until that one is drawn."""
+    notes: list[AnyEvent] = []
+    settings = rl.config(rewards=[{"function": "tests.fakes.rl:only_level_0"}], dynamic_sampling=3)
+
+    rl.run(
+        tiny_model, data, tmp_path, "grpo", method_config=settings, max_steps=6, emit=notes.append
+    )
+
+    flat = [line["flat_groups"] for line in log(tmp_path)]
+    assert min(flat) < 1
+    told = [n for n in notes if isinstance(n, Note) and n.code == "flat-rewards"]
+    assert len(told) == flat.count(1.0)
+
+
+def test_the_log_has_what_a_person_watches(
+    tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    rewards = [{"function": "tests.fakes.rl:vowels"}, {"scorer": "contains", "weight": 0.5}]
+    more = rl.config(rewards=rewards, beta=0.1)
+
+    rl.run(tiny_model, data, tmp_path, "grpo", method_config=more, max_steps=1)
+
+    line = log(tmp_path)[0]
+    for key in (
+        "reward",
+        "reward_std",
+        "kl",
+        "entropy",
+        "clip_fraction",
+        "completion_length",
+        "truncated",
+    ):
+        assert key in line
+    assert line["reward"] == pytest.approx(line["rewards/vowels"] + 0.5 * line["rewards/contains"])
+    assert line["truncated"] == 1.0
+    assert line["completion_length"] == 6.0
+
+
+def test_long_prompts_lose_their_beginning_and_that_is_told_once(
+    tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    notes: list[AnyEvent] = []
+
+    rl.run(tiny_model, data, tmp_path, "grpo", method_config=rl.config(max_prompt_length=5),
+           max_steps=2, emit=notes.append)  # fmt: skip
+
+    told = [n for n in notes if isinstance(n, Note) and n.code == "prompt-cut"]
+    assert len(told) == 1
+    assert "5 tokens" in told[0].message
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"rewards": []}, "no-rewards"),
+        ({"rewards": ["exact_match", "exact_match"]}, "same-reward"),
+        ({"rewards": [{"function": "tests.fakes.rl"}]}, "bad-function-name"),
+        ({"rewards": [{"function": "tests.fakes.rl:nowhere"}]}, "unknown-function"),
+        ({"rewards": ["no_such_scorer"]}, "unknown-scorer"),
+        ({"rewards": ["perplexity"]}, "reward-scorer"),
+        ({"max_completion_length": 256}, "no-room-for-prompt"),
+    ],
+)
+def test_bad_settings_are_refused_before_a_step(
+    settings: dict[str, Any], code: str, tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as found:
+        rl.run(tiny_model, data, tmp_path, "grpo", method_config=rl.config(**settings))
+
+    assert found.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "words"),
+    [
+        ("raises", "reward-raised", "ZeroDivisionError"),
+        ("not_a_number", "reward-not-finite", "rows.jsonl"),
+        ("too_few", "reward-length", "2 numbers for 8"),
+        ("wants_a_column", "reward-column", "nowhere"),
+    ],
+)
+def test_a_reward_that_fails_stops_the_run_and_is_named(
+    function: str, code: str, words: str, tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    settings = rl.config(rewards=[{"function": f"tests.fakes.rl:{function}"}])
+
+    with pytest.raises(TrainingError, match=words) as found:
+        rl.run(tiny_model, data, tmp_path, "grpo", method_config=settings)
+
+    assert found.value.code == code
+    assert repr(function) in found.value.message

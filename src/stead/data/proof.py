@@ -8,7 +8,7 @@ prompts, doubled BOS, silent cuts) are each a finding.
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,16 @@ else:
     np = lazy("numpy", extra="data")
 
 _THINK = re.compile(r"<think>.*</think>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What one check found. `state`: passed, failed, allowed, switched or not-run."""
+
+    name: str
+    state: str
+    message: str
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +156,9 @@ class Judge:
             return
         before = run.text[: max(at, 0)]
         header = self._header(turns, i)
-        if (before and header and (header.endswith(before) or header in before)) or (before and not header and not message.reasoning and not before.startswith("<think>")):
+        if (before and header and (header.endswith(before) or header in before)) or (
+            before and not header and not message.reasoning and not before.startswith("<think>")
+        ):
             yield Finding("prompt-trained", f"{before[:60]!r} before {message.text[:40]!r}")
         if not is_cut and run.ids[-1] not in self._stops:
             last = self._tokenizer.token(run.ids[-1])

@@ -64,6 +64,18 @@ def _values(values: dict[str, float]) -> str:
     return "  ".join(f"{k} {v:.4g}" if abs(v) < 1e5 else f"{k} {v:,.0f}" for k, v in values.items())
 
 
+def _training(values: dict[str, float]) -> str:
+    """Show what a person watches while a model learns; the others are in the logs."""
+    shown = [f"loss {values['loss']:.4f}"] if "loss" in values else []
+    shown += [f"held out {values['eval_loss']:.4f}"] if "eval_loss" in values else []
+    shown += [f"lr {values['lr']:.2e}"] if "lr" in values else []
+    shown += [f"grad {values['grad_norm']:.3g}"] if "grad_norm" in values else []
+    shown += [f"{values['tokens_per_s']:,.0f} tok/s"] if "tokens_per_s" in values else []
+    shown += [f"({values['ceiling_share']:.0%} of ceiling)"] if "ceiling_share" in values else []
+    shown += [f"{values['peak_rss_mib']:,.0f} MiB"] if "peak_rss_mib" in values else []
+    return "  ".join(shown)
+
+
 class _Plain:
     """Progress for pipes and logs: one line per event worth a line."""
 
@@ -112,7 +124,7 @@ class _Bars:
         if isinstance(event, Started):
             self._tasks[event.stage] = self.bars.add_task(event.stage, total=event.total, values="")
         elif isinstance(event, Progress) and event.stage in self._tasks:
-            text = _values(event.values)
+            text = _training(event.values) if event.stage == "train" else _values(event.values)
             self.bars.update(self._tasks[event.stage], completed=event.done, values=text)
         elif isinstance(event, Note):
             self.bars.console.print(f"{event.stage}: {event.level}: {event.message}", markup=False)

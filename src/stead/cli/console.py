@@ -119,12 +119,13 @@ class _Bars:
             console=stderr(),
         )
         self._tasks: dict[str, Any] = {}  # Any: Rich's task ids
+        self._held_out: dict[str, float] = {}  # shown until there is a newer one
 
     def __call__(self, event: AnyEvent) -> None:
         if isinstance(event, Started):
             self._tasks[event.stage] = self.bars.add_task(event.stage, total=event.total, values="")
         elif isinstance(event, Progress) and event.stage in self._tasks:
-            text = _training(event.values) if event.stage == "train" else _values(event.values)
+            text = self._shown(event)
             self.bars.update(self._tasks[event.stage], completed=event.done, values=text)
         elif isinstance(event, Note):
             self.bars.console.print(f"{event.stage}: {event.level}: {event.message}", markup=False)
@@ -132,6 +133,12 @@ class _Bars:
             task = self._tasks[event.stage]
             total = self.bars.tasks[task].total
             self.bars.update(task, completed=total if total else 1, total=total if total else 1)
+
+    def _shown(self, event: Progress) -> str:
+        if event.stage != "train":
+            return _values(event.values)
+        self._held_out |= {k: v for k, v in event.values.items() if k == "eval_loss"}
+        return _training(self._held_out | event.values)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from stead.evaluation.page import Chart, Kpi, Kpis, Section, Table, html
 from stead.planning.plan import Plan
 
 NAME = "report.html"
-_CURVES = {"lr": "learning rate", "grad_norm": "gradient norm"}
+_CURVES = {"lr": "Learning rate", "grad_norm": "Gradient norm"}
 _LOGGED = ("step", "loss", "tokens", "epoch", "skipped", *_CURVES)
 
 
@@ -22,7 +22,12 @@ def write_page(run_dir: Path, plan: Plan, result: Mapping[str, Any]) -> Path:  #
     name = plan.config.name if plan.config.name is not None else run_dir.name
     config = plan.config
     under = f"{config.method.type} with {config.adapter.type} on {plan.model['path']}"
-    sections = [Kpis(_kpis(result)), *_charts(run_dir), _forecast(plan, result), _settings(plan)]
+    sections = [
+        Kpis(_kpis(result)),
+        *_charts(run_dir, result),
+        _forecast(plan, result),
+        _settings(plan),
+    ]
     path = run_dir / NAME
     files.write_text(path, html(f"Training {name}", sections, subtitle=under, footer=f"plan {plan.hash}"))  # fmt: skip
     return path
@@ -43,21 +48,27 @@ def _kpis(result: Mapping[str, Any]) -> list[Kpi]:
     return shown
 
 
-def _charts(run_dir: Path) -> list[Section]:
+def _charts(run_dir: Path, result: Mapping[str, Any]) -> list[Section]:
     steps = curves.metrics(run_dir / "metrics.jsonl")
     told = curves.told(run_dir / "events.jsonl")
     losses = {"training loss": steps["loss"]} if "loss" in steps else {}
-    losses |= {"held-out loss": told["eval_loss"]} if "eval_loss" in told else {}
-    found: list[Section] = [_chart("Loss", losses, "loss")] if losses else []
-    found += [_chart(title.capitalize(), {title: steps[n]}, title) for n, title in _CURVES.items() if n in steps]  # fmt: skip
+    held_out = told.get("eval_loss", [])
+    if result.get("eval_loss") is not None and "best_step" not in result:
+        held_out = [*held_out, (result["steps"], result["eval_loss"])]  # measured after the end
+    losses |= {"held-out loss": held_out} if held_out else {}
+    found: list[Section] = [_chart("Loss", losses, from_zero=False)] if losses else []
+    found += [_chart(title, {title: steps[n]}) for n, title in _CURVES.items() if n in steps]
     if "tokens_per_s" in told:
-        found.append(_chart("Speed", {"tokens per second": told["tokens_per_s"]}, "tokens/s"))
+        found.append(_chart("Tokens per second", {"speed": told["tokens_per_s"]}))
     more = [n for n in steps if n not in _LOGGED]  # what the method or adapter measures
-    return found + [_chart(name, {name: steps[name]}, name) for name in more]
+    return found + [_chart(name, {name: steps[name]}, from_zero=False) for name in more]
 
 
-def _chart(title: str, lines: Mapping[str, list[tuple[float, float]]], y: str) -> Chart:
-    return Chart(title, chart.lines(lines, title=f"{title} by step", x="step", y=y))
+def _chart(
+    title: str, lines: Mapping[str, list[tuple[float, float]]], *, from_zero: bool = True
+) -> Chart:
+    svg = chart.lines(lines, title=f"{title} by step", x="step", y="", from_zero=from_zero)
+    return Chart(title, svg)
 
 
 def _forecast(plan: Plan, result: Mapping[str, Any]) -> Table:

@@ -146,7 +146,9 @@ class Judge:
             return
         before = run.text[: max(at, 0)]
         header = self._header(turns, i)
-        if (before and header and (header.endswith(before) or header in before)) or (before and not header and not message.reasoning and not before.startswith("<think>")):
+        if (before and header and (header.endswith(before) or header in before)) or (
+            before and not header and not message.reasoning and not before.startswith("<think>")
+        ):
             yield Finding("prompt-trained", f"{before[:60]!r} before {message.text[:40]!r}")
         if not is_cut and run.ids[-1] not in self._stops:
             last = self._tokenizer.token(run.ids[-1])

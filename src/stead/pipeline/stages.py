@@ -20,6 +20,7 @@ from stead.exporting.run import run_export
 from stead.hub import lease
 from stead.models.load import load_model
 from stead.pipeline.evaluate import Question, evaluate
+from stead.pipeline.training_page import write_page
 from stead.planning import history
 from stead.planning.plan import Plan
 from stead.store import run_index
@@ -45,6 +46,7 @@ def run(plan: Plan, *, resume: Resume = False, emit: Emit = ignore) -> Checkpoin
         checkpoint.meta["scores"] = report.scores
     if artifacts:
         checkpoint.meta["artifacts"] = [str(a.path) for a in artifacts]
+    checkpoint.meta["report"] = str(write_page(Path(str(plan.config.out)), plan, checkpoint.meta))
     return checkpoint
 
 

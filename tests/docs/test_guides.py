@@ -25,3 +25,7 @@ def run_blocks(guide: str, folder: Path) -> int:
 def test_getting_started_and_python_run(tmp_path: Path) -> None:
     assert run_blocks("getting-started.md", tmp_path) >= 5
     assert run_blocks("python.md", tmp_path) == 2
+
+
+def test_preferences_run(tmp_path: Path) -> None:
+    assert run_blocks("preference.md", tmp_path) == 7

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from stead.core.errors import ModelError
 from stead.core.events import Emit
 from stead.hub.inspect import inspect, locate
 from stead.messages import Sampling

@@ -4,7 +4,7 @@ The names come from the registries, so a new file is in the matrix before its au
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -54,6 +54,12 @@ def rows(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return of
 
 
+@pytest.fixture(scope="module")
+def judge() -> Iterator[str]:
+    with matrix.judge() as url:
+        yield url
+
+
 def stop_after_two(event: AnyEvent) -> None:
     if isinstance(event, Progress) and event.stage == "train" and event.done == 2:
         stop_requested.set()
@@ -75,11 +81,12 @@ def flat(loaded: LoadedModel) -> list[float]:
 @pytest.mark.spec("001-071", "002-035")
 @pytest.mark.parametrize(("method", "adapter"), CELLS)
 def test_a_cell_trains_resumes_and_loads_again_or_says_why_not(
-    method: str, adapter: str, base: LoadedModel, base_hash: str, rows: Any, tmp_path: Path
-) -> None:
+    method: str, adapter: str, base: LoadedModel, base_hash: str, rows: Any, judge: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
     stop_requested.clear()
     prepared = rows(registry("method").get(method).kinds[0])
-    cell = {"method": method, "adapter": adapter, "base_hash": base_hash}
+    cell = {"method": method, "adapter": adapter, "base_hash": base_hash, "url": judge}
     reason = pairing.refusal(method, adapter)
     if reason is not None:
         with pytest.raises(ConfigError) as caught:

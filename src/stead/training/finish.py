@@ -45,6 +45,7 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         "peak_rss_mib": peak_rss_mib(),
         "resume_level": _lowest(parts.resumes),
         "processes": parts.world.size,
+        **parts.adapter.report(),
     }
     final = parts.run_dir / "final"
     manifest.commit(final, parts.adapter.kind, lambda folder: _fill(parts, model, folder, result))

@@ -111,6 +111,7 @@ class Stepper:
         total, gradients, values = self._together(total, gradients, values)
         self._add_penalty(gradients, values)
         norm, skipped = self._change(step, gradients, lr, total / weight)
+        values |= self.adapter.report()
         tokens = sum(int(c.starts[-1]) for p in parts for c in p.values())
         seconds = self._clock() - began
         return StepOutcome(total / weight, norm, lr, tokens, seconds, skipped, values)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stead.core.errors import ModelError
-from stead.models import attention, fused, virtual
+from stead.models import attention, fused, observed, virtual
 from stead.models.divergence import Distance, chunked_sum
 from stead.models.features import captured
 from stead.models.loss import Head, cross_entropy_sum, token_log_probs
@@ -99,6 +99,7 @@ class Learner:
             if self.options.fuse and not virtual.has_keys(self.model)
             else []
         )
+        self._filling = self.loaded.device.type == "cpu" and not observed.counts(self.model)
         if self.options.checkpointing:
             _checkpointing(self.model, "enable")
 
@@ -137,7 +138,7 @@ class Learner:
         segments = Segments.of(batch)
         if self.rows_apart is None:
             total = tokens.shape[0]
-            more = -total % _STEP if self.loaded.device.type == "cpu" else 0
+            more = -total % _STEP if self._filling else 0
             if more:
                 tokens = torch.cat((tokens, tokens.new_zeros(more)))
                 positions = torch.cat((positions, torch.arange(more, dtype=positions.dtype)))

@@ -45,6 +45,7 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         "peak_rss_mib": peak_rss_mib(),
         "resume_level": _lowest(parts.resumes),
         "processes": parts.world.size,
+        **parts.adapter.report(),
     }
     full_speed = getattr(parts.callbacks["progress"], "full_speed", None)
     if full_speed is not None:

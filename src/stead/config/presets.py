@@ -41,9 +41,9 @@ PRESETS: dict[str, Preset] = {
     "self_distillation": Preset("distillation", None, {"kind": "self"}),
     "qat_int8": Preset("sft", "qat", {}, {"bits": 8}),
     "qat_int4": Preset("sft", "qat", {}, {"bits": 4}),
-    "magnitude_pruning": Preset("sft", "pruning", {}, {"kind": "magnitude"}),
-    "structured_pruning": Preset("sft", "pruning", {}, {"kind": "structured"}),
-    "wanda": Preset("sft", "pruning", {}, {"kind": "wanda"}),
+    "magnitude_pruning": Preset("sft", "pruning", {}, {"method": "magnitude"}),
+    "structured_pruning": Preset("sft", "pruning", {}, {"method": "structured"}),
+    "wanda": Preset("sft", "pruning", {}, {"method": "wanda"}),
 }
 
 

@@ -118,14 +118,19 @@ def settings(kind: str, name: str, model: Path, url: str = "") -> dict[str, Any]
 
 def train(
     base: LoadedModel, prepared: PreparedData, out: Path, *, method: str, adapter: str,
-    base_hash: str, resume: bool = False, emit: Any = ignore, url: str = "",
+    base_hash: str, resume: bool = False, emit: Any = ignore, url: str = "", **more: Any,
 ) -> tuple[LoadedModel, dict[str, Any]]:  # fmt: skip
-    """Train four steps on a copy of the base; return the model in memory and fit's result."""
+    """Train four steps on a copy of the base; return the model in memory and fit's result.
+
+    `more`: attributes of the trainer's section.
+    """
     from stead.training.fit import fit
 
     loaded = replace(base, model=copy.deepcopy(base.model), meta=dict(base.meta))
     result = fit(
-        trainer=replace(Settings(), max_steps=4, epochs=9.0, batch_rows=2, lr=5e-3),
+        trainer=replace(
+            Settings(), **{"max_steps": 4, "epochs": 9.0, "batch_rows": 2, "lr": 5e-3, **more}
+        ),
         method_name=method,
         method_config=settings("method", method, base.folder, url),
         adapter_name=adapter,

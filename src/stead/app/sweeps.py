@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stead.app import runs, samplers, search_space
+from stead.app import samplers, search_space, supervise
 from stead.app.plans import make_plan
 from stead.app.samplers import SAMPLERS, Question, Trial
 from stead.app.search_space import Param, Values
@@ -131,7 +131,9 @@ def train_trial(
     values = {k: Given(v, f"sweep trial {number}") for k, v in params.items()}
     given = {"name": Given(f"{folder.parents[1].name}-{number}", "sweep")}
     plan = make_plan(request.recipe, request.overrides | given | values).placed(folder)
-    return runs.train({"plan": plan.to_json(), "resume": True}, folder, emit, plan.config.launch)
+    return supervise.train(
+        {"plan": plan.to_json(), "resume": True}, folder, emit, plan.config.launch
+    )
 
 
 def run_sweep(

@@ -4,7 +4,7 @@ Knows nothing about how it was made.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stead.cli import console
 
@@ -18,6 +18,21 @@ def show_plan(plan: "Plan", *, as_json: bool = False, quiet: bool = False) -> No
         console.out_json(plan.to_json())
     else:
         console.out(plan.hash if quiet else render(plan))
+
+
+def show_proofs(
+    plan: "Plan", proofs: list[dict[str, Any]], *, as_json: bool = False, quiet: bool = False
+) -> None:
+    """Print a plan and its proofs; one that failed ends the command with status 1."""
+    if as_json:
+        console.out_json(plan.to_json() | {"proofs": proofs})
+    else:
+        show_plan(plan, quiet=quiet)
+        width = max(len(one["name"]) for one in proofs)
+        for one in proofs:
+            console.out(f"{one['name']:<{width}}  {one['state']:<8}  {one['message']}")
+    if any(one["state"] == "failed" for one in proofs):
+        raise SystemExit(1)
 
 
 def render(plan: "Plan") -> str:

@@ -8,7 +8,7 @@ prompts, doubled BOS, silent cuts) are each a finding.
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,16 @@ else:
     np = lazy("numpy", extra="data")
 
 _THINK = re.compile(r"<think>.*</think>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What one check found. `state`: passed, failed, allowed, switched or not-run."""
+
+    name: str
+    state: str
+    message: str
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ Knows nothing about surfaces, databases or how a Plan is made. Importable from a
 """
 
 from pathlib import Path
+from typing import Any
 
 from stead.config import load as config_files
 from stead.config.kinds import registry
@@ -24,8 +25,10 @@ from stead.pipeline.training_page import write_page
 from stead.planning import history
 from stead.planning.plan import Plan
 from stead.store import run_index
+from stead.training.build import plain
 from stead.training.fit import fit
-from stead.training.parts import Resume
+from stead.training.parts import Learning, Resume
+from stead.training.proofs import rehearse
 from stead.training.world import World
 from stead.values import Artifact, Checkpoint, LoadedModel, PreparedData, Report
 
@@ -111,6 +114,16 @@ def train(
     return Checkpoint(
         Path(result["final"]), int(result["steps"]), str(result["weights_sha256"]), result
     )
+
+
+def prove(plan: Plan, *, emit: Emit = ignore) -> list[dict[str, Any]]:  # Any: JSON values
+    """Check mask, labels, packing and accumulation of the run a plan describes; nothing is trained."""
+    config = plan.config
+    learning = Learning(
+        config.method.type, plain(config.method), config.adapter.type, plain(config.adapter)
+    )
+    prepared = prepare(plan, emit=emit)
+    return rehearse(config.trainer, learning, prepared, load(plan), emit)
 
 
 def measure(plan: Plan, checkpoint: Checkpoint, *, emit: Emit = ignore) -> Report | None:

@@ -23,6 +23,11 @@ def train(plan: dict[str, Any], resume: Resume, emit: Emit) -> dict[str, Any]:  
     return stages.run(Plan.from_json(plan), resume=resume, emit=emit).meta
 
 
+def prove(plan: dict[str, Any], emit: Emit) -> dict[str, Any]:  # Any: JSON values
+    """Check what a plan would train on and how, before it is trained."""
+    return {"proofs": stages.prove(Plan.from_json(plan), emit=emit)}
+
+
 def measure(  # noqa: PLR0913 - the verb's JSON arguments, as the command line names them
     model: str,
     data: str,
@@ -55,6 +60,7 @@ def measure(  # noqa: PLR0913 - the verb's JSON arguments, as the command line n
 VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     "new": new_model,
     "train": train,
+    "prove": prove,
     "evaluate": measure,
     "export": run_export,
     "parity": run_parity,

@@ -78,6 +78,7 @@ def test_a_sound_run_passes_every_proof(
         assert figures(tmp_path / "run", "packing")["max_difference"] <= 1e-6
         assert figures(tmp_path / "run", "accumulation")["max_difference"] <= 1e-6
         assert figures(tmp_path / "run", "packing")["max_gradient"] > 1e-3
+        assert figures(tmp_path / "run", "packing")["loss_difference"] <= 1e-6
 
 
 def test_proofs_change_no_bit_of_the_run(tiny_model: Path, tmp_path: Path) -> None:

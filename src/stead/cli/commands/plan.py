@@ -1,14 +1,37 @@
 """Show every decision about a training run, its cost and its hash, without running it."""
 
+from typing import Annotated
+
+import typer
+
 from stead.cli import console
 from stead.cli.recipe_options import Request, recipe_command
 
+Proofs = Annotated[
+    bool,
+    typer.Option(
+        "--proofs", help="Also check mask, packing and accumulation on the model and rows."
+    ),
+]
+
 
 @recipe_command
-def command(request: Request, as_json: console.Json = False, quiet: console.Quiet = False) -> None:
+def command(
+    request: Request,
+    proofs: Proofs = False,
+    as_json: console.Json = False,
+    quiet: console.Quiet = False,
+) -> None:
     """Show every decision about a training run, its cost and its hash, without running it."""
     from stead.app.plans import make_plan
-    from stead.cli.plan_view import show_plan
+    from stead.cli.plan_view import show_plan, show_proofs
 
     made = make_plan(request.recipe, request.overrides, allow=request.allow)
-    show_plan(made, as_json=as_json, quiet=quiet)
+    if not proofs:
+        show_plan(made, as_json=as_json, quiet=quiet)
+        return
+    from stead.app.proofs import prove
+
+    with console.progress(quiet=quiet) as emit:
+        found = prove(made, emit)
+    show_proofs(made, found, as_json=as_json, quiet=quiet)

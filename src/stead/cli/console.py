@@ -110,13 +110,15 @@ class _Bars:
         )
         from rich.text import Text
 
+        screen = stderr()
+
         class Lines(Bars):
             """Bars, and under them what the last stage measures: beside them it would not fit."""
 
             def get_renderables(self) -> Iterator[Any]:  # Any: what Rich can render
                 yield self.make_tasks_table(self.tasks)
                 measured = self.tasks[-1].fields["values"] if self.tasks else ""
-                for line in textwrap.wrap(measured, self.console.width - 4):
+                for line in textwrap.wrap(measured, screen.width - 4):
                     yield Text("  " + line)
 
         self.bars = Lines(
@@ -126,7 +128,7 @@ class _Bars:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=stderr(),
+            console=screen,
         )
         self._tasks: dict[str, Any] = {}  # Any: Rich's task ids
         self._held_out: dict[str, float] = {}  # shown until there is a newer one

@@ -35,7 +35,7 @@ def rows(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.spec("001-011", "001-014", "001-046")
+@pytest.mark.spec("001-011")
 def test_a_run_is_followed_cancelled_and_resumed(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:

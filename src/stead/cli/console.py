@@ -6,6 +6,7 @@ on a terminal; with `--json` the last line of stdout is one JSON object.
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,16 +108,27 @@ class _Bars:
         from rich.progress import (
             Progress as Bars,
         )
+        from rich.text import Text
 
-        self.bars = Bars(
+        screen = stderr()
+
+        class Lines(Bars):
+            """Bars, and under them what the last stage measures: beside them it would not fit."""
+
+            def get_renderables(self) -> Iterator[Any]:  # Any: what Rich can render
+                yield self.make_tasks_table(self.tasks)
+                measured = self.tasks[-1].fields["values"] if self.tasks else ""
+                for line in textwrap.wrap(measured, screen.width - 4):
+                    yield Text("  " + line)
+
+        self.bars = Lines(
             TextColumn("{task.description:<10}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}"),
-            console=stderr(),
+            console=screen,
         )
         self._tasks: dict[str, Any] = {}  # Any: Rich's task ids
         self._held_out: dict[str, float] = {}  # shown until there is a newer one

@@ -16,6 +16,7 @@ import torch
 from stead.core import seeds
 from stead.core.errors import ModelError
 from stead.messages import Sampling
+from stead.models import virtual
 from stead.models.attention import attend
 from stead.models.fused import FusedLayer, rms_norm, rotate_, signed_sin, split_heads
 from stead.models.learner import head_of
@@ -40,6 +41,8 @@ def fits(loaded: LoadedModel) -> bool:
     decoder = loaded.model.get_decoder()
     layers = getattr(decoder, "layers", None)
     if layers is None or loaded.device.type != "cpu" or not head_of(loaded.model).is_plain:
+        return False
+    if virtual.length(loaded.model):
         return False
     rope = getattr(loaded.model.config, "rope_parameters", None)
     kind = rope.get("rope_type", "default") if isinstance(rope, dict) else "default"

@@ -14,6 +14,7 @@ from stead.exporting.run import run_export
 from stead.models.new import new_model
 from stead.pipeline import stages
 from stead.pipeline.evaluate import Placement, Question, evaluate
+from stead.pipeline.prune import prune
 from stead.planning.plan import Plan
 from stead.training.parts import Resume
 
@@ -58,4 +59,5 @@ VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluate": measure,
     "export": run_export,
     "parity": run_parity,
+    "prune": prune,
 }

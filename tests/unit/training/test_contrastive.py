@@ -127,7 +127,7 @@ def test_equal_texts_do_not_compete(tiny_model: Path, tmp_path: Path) -> None:
 def test_a_trained_model_gives_vectors_that_find_their_pairs(
     adapter: str, pooling: str, tiny_model: Path, rows: Any, tmp_path: Path
 ) -> None:
-    more = {"lr": 0.02} if adapter == "lora" else {"lr": 3e-3, "adapter_config": {}}
+    more = {"lr": 3e-3} if adapter == "lora" else {"lr": 3e-3, "adapter_config": {}}
     run(tiny_model, rows("preference"), tmp_path / "run", {"pooling": pooling}, adapter=adapter,
         epochs=25.0, **more)  # fmt: skip
     final = tmp_path / "run" / "final"

@@ -20,7 +20,7 @@ def prune(
     rows: int = 128,
     emit: Emit = ignore,
 ) -> dict[str, Any]:  # Any: JSON values
-    """Prune a model in a worker; result and errors as `pipeline.prune.prune`."""
+    """Prune a model in a worker; result and errors as `training.prune.prune`."""
     shown = None if data is None else {"data": str(Path(data).absolute()), "rows": rows}
     path = Path(model).expanduser()
     spec = {

@@ -14,9 +14,9 @@ from stead.exporting.run import run_export
 from stead.models.new import new_model
 from stead.pipeline import stages
 from stead.pipeline.evaluate import Placement, Question, evaluate
-from stead.pipeline.prune import prune
 from stead.planning.plan import Plan
 from stead.training.parts import Resume
+from stead.training.prune import prune
 
 
 def train(plan: dict[str, Any], resume: Resume, emit: Emit) -> dict[str, Any]:  # Any: JSON values

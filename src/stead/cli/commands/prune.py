@@ -18,7 +18,7 @@ Importance = Annotated[
 ]
 
 
-def command(
+def command(  # noqa: PLR0913, PLR0917 - the options of the command line
     model: pruning.Model,
     out: pruning.Out,
     method: Method = "magnitude",

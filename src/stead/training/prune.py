@@ -101,9 +101,10 @@ def _show(loaded: LoadedModel, shown: Calibration, emit: Emit) -> dict[str, torc
     for number, batch in enumerate(batches):
         with learner.draw(0, number):
             total, _ = learner.label_loss(batch)
-        for into, more in zip(sums, torch.autograd.grad(total, parameters, allow_unused=True), strict=True):  # fmt: skip
+        found = torch.autograd.grad(total, parameters, allow_unused=True)
+        for whole, more in zip(sums, found, strict=True):
             if more is not None:
-                into += more
+                whole.add_(more)
         emit(Progress(stage="prune", done=number + 1))
     learner.close()
     return dict(zip(names, sums, strict=True))

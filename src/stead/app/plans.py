@@ -67,8 +67,9 @@ def auto_trackers(
 
 def survey_rows(config: RunConfig, model: ModelFacts, longest: int) -> DataFacts:
     """Count the rows as the method will get them, cut at `longest` tokens."""
-    kinds = registry("method").get(config.method.type).kinds
-    found = survey(config.data, model.path, longest, kind_wanted=kinds[0])
+    method = registry("method").get(config.method.type)
+    wanted = None if method.takes_as_is else method.kinds[0]
+    found = survey(config.data, model.path, longest, kind_wanted=wanted)
     share = found.train_rows / max(1, found.rows)
     return DataFacts(
         rows=found.train_rows,

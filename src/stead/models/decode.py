@@ -40,6 +40,8 @@ def fits(loaded: LoadedModel) -> bool:
     """Say whether every layer of the model is fused, without a window, and its head is plain."""
     decoder = loaded.model.get_decoder()
     layers = getattr(decoder, "layers", None)
+    if virtual.length(loaded.model):  # `generate` puts virtual tokens into the cache
+        return False
     if layers is None or loaded.device.type != "cpu" or not head_of(loaded.model).is_plain:
         return False
     if virtual.length(loaded.model):

@@ -82,7 +82,9 @@ class GridLinear(nn.Linear):  # type: ignore[misc]  # torch is untyped here
         with _lock:
             kept = self.grid.cached
             if kept is None or kept[0] != version:
-                found = snap(self.weight, self.grid.bits, self.grid.group).to(self.weight.dtype)
+                with torch.inference_mode(mode=False):  # training uses what generation computed
+                    found = snap(self.weight, self.grid.bits, self.grid.group)
+                    found = found.to(self.weight.dtype)
                 kept = self.grid.cached = (version, found)
         return kept[1]
 

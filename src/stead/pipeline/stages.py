@@ -56,11 +56,12 @@ def run(plan: Plan, *, resume: Resume = False, emit: Emit = ignore) -> Checkpoin
 def prepare(plan: Plan, *, emit: Emit = ignore) -> PreparedData:
     """Turn the plan's rows into token sequences, once: the same inputs give the same folder."""
     data = plan.config.data
-    kinds = registry("method").get(plan.config.method.type).kinds
+    method = registry("method").get(plan.config.method.type)
+    wanted = None if method.takes_as_is else method.kinds[0]
     folder = Home.find().ensure().datasets
     length = data.max_length if isinstance(data.max_length, int) else None
     return preparing.prepare(
-        data, Path(plan.model["path"]), folder, kind_wanted=kinds[0], max_length=length, emit=emit
+        data, Path(plan.model["path"]), folder, kind_wanted=wanted, max_length=length, emit=emit
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from stead.data.pack import TokenStore, make_batch, plan_batches
-from stead.models import lowrank
+from stead.models import layers
 from stead.models.adapters.lora import Lora, LoraConfig
 from stead.models.learner import Learner
 from stead.models.load import load_model
@@ -30,7 +30,7 @@ def train(model_folder: Path, prepared_folder: Path, steps: int) -> list[float]:
     """Train a LoRA adapter for some steps of one epoch; return the loss of each step."""
     # 1. A frozen model, with small trainable matrices beside its linear layers.
     loaded = load_model(model_folder, dtype="fp32", device="cpu")
-    Lora(LoraConfig(dropout=0.1)).wrap(loaded.model, lowrank, SEED)
+    Lora(LoraConfig(dropout=0.1)).wrap(loaded.model, layers, SEED)
     learner = Learner(loaded)
     loaded.model.train()
 

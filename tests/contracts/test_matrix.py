@@ -4,7 +4,8 @@ The names come from the registries, so a new file is in the matrix before its au
 """
 
 import copy
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,9 +21,11 @@ from stead.core.errors import ConfigError, Interrupted
 from stead.core.events import AnyEvent, Progress
 from stead.core.process import stop_requested
 from stead.hub.inspect import inspect
+from stead.models.adapters.freeze import Freeze, FreezeConfig
 from stead.models.adapters.full import Full, FullConfig
 from stead.models.likelihood import score
 from stead.models.load import attach, load_model
+from stead.training.method import Columns, Loss, Model
 from stead.training.methods.sft import SFT, SFTConfig
 from stead.values import LoadedModel, PreparedData
 
@@ -54,6 +57,12 @@ def rows(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return of
 
 
+@pytest.fixture(scope="module")
+def judge() -> Iterator[str]:
+    with matrix.judge() as url:
+        yield url
+
+
 def stop_after_two(event: AnyEvent) -> None:
     if isinstance(event, Progress) and event.stage == "train" and event.done == 2:
         stop_requested.set()
@@ -72,14 +81,14 @@ def flat(loaded: LoadedModel) -> list[float]:
     return [value for row in score(loaded, PROBE) for value in row]
 
 
-@pytest.mark.spec("001-071", "002-035")
 @pytest.mark.parametrize(("method", "adapter"), CELLS)
 def test_a_cell_trains_resumes_and_loads_again_or_says_why_not(
-    method: str, adapter: str, base: LoadedModel, base_hash: str, rows: Any, tmp_path: Path
-) -> None:
+    method: str, adapter: str, base: LoadedModel, base_hash: str, rows: Any, judge: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
     stop_requested.clear()
     prepared = rows(registry("method").get(method).kinds[0])
-    cell = {"method": method, "adapter": adapter, "base_hash": base_hash}
+    cell = {"method": method, "adapter": adapter, "base_hash": base_hash, "url": judge}
     reason = pairing.refusal(method, adapter)
     if reason is not None:
         with pytest.raises(ConfigError) as caught:
@@ -103,6 +112,58 @@ def test_a_cell_trains_resumes_and_loads_again_or_says_why_not(
     loaded = again(base, Path(whole["final"]), whole["kind"])
     assert flat(loaded) == pytest.approx(expected, abs=1e-5)  # float32, other order of sums
     assert flat(base) != pytest.approx(expected, abs=1e-4)  # four steps did change it
+
+
+class TopConfig(FreezeConfig):
+    """Trains the last layer by default."""
+
+    type: Literal["top"] = "top"
+    layers: int = 1
+
+
+class Top(Freeze):
+    """An adapter of somebody else's."""
+
+    config: TopConfig
+
+
+class CalmConfig(SFTConfig):
+    """How calm."""
+
+    type: Literal["calm"] = "calm"
+    factor: float = 0.5
+
+
+class Calm(SFT):
+    """A method of somebody else's: learns from half the loss."""
+
+    config: CalmConfig
+
+    def loss(self, model: Model, batch: Columns) -> Loss:
+        return Loss(super().loss(model, batch).total * self.config.factor)
+
+
+@pytest.mark.spec("001-071", "002-035", "003-002")
+def test_a_class_and_its_registration_are_all_a_new_method_or_adapter_needs(
+    monkeypatch: pytest.MonkeyPatch, base: LoadedModel, base_hash: str, rows: Any, tmp_path: Path
+) -> None:
+    for kind in ("method", "adapter"):
+        for held in ("_added", "_loaded"):
+            monkeypatch.setattr(registry(kind), held, dict(getattr(registry(kind), held)))
+    registry("method").register("calm", Calm)
+    registry("adapter").register("top", Top)
+    cell = {"base_hash": base_hash, "adapter": "top"}
+
+    _, calm = matrix.train(base, rows("messages"), tmp_path / "calm", method="calm", **cell)
+    _, plain = matrix.train(base, rows("messages"), tmp_path / "sft", method="sft", **cell)
+
+    assert RunConfig(method="calm", adapter="top").adapter.layers == 1
+    firsts = [
+        json.loads((tmp_path / n / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+        for n in ("calm", "sft")
+    ]
+    assert firsts[0] == pytest.approx(firsts[1] / 2)
+    assert calm["kind"] == plain["kind"] == "model"
 
 
 class PickyConfig(SFTConfig):

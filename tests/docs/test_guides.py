@@ -22,6 +22,11 @@ def run_blocks(guide: str, folder: Path) -> int:
     return len(blocks)
 
 
-def test_getting_started_and_python_run(tmp_path: Path) -> None:
+def test_getting_started_and_what_follows_run(tmp_path: Path) -> None:
     assert run_blocks("getting-started.md", tmp_path) >= 5
     assert run_blocks("python.md", tmp_path) == 2
+    assert run_blocks("runs-and-sweeps.md", tmp_path) == 3
+
+
+def test_preferences_run(tmp_path: Path) -> None:
+    assert run_blocks("preference.md", tmp_path) == 7

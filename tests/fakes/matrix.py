@@ -6,8 +6,12 @@ has a field of a new kind without a usable default.
 
 import copy
 import json
-from collections.abc import Sequence
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +58,45 @@ def vowels(completions: Sequence[str], **_: Any) -> list[float]:
     return [sum(c in "aeiou" for c in t) / max(1, len(t)) for t in completions]
 
 
-def settings(kind: str, name: str, model: Path) -> dict[str, Any]:
-    """Return small values for the fields that this method or adapter has."""
+class _Judge(BaseHTTPRequestHandler):
+    """Says A or B by the question's checksum: no taste, but the same one every time."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        letter = "AB"[zlib.crc32(body["messages"][-1]["content"].encode()) % 2]
+        message = {"role": "assistant", "content": letter}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        reply = {"id": "j", "object": "chat.completion", "created": 0, "model": "judge", "choices": [choice],
+                 "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}  # fmt: skip
+        data = json.dumps(reply).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def judge() -> Iterator[str]:
+    """Run a judge on loopback; yield its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Judge)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def settings(kind: str, name: str, model: Path, url: str = "") -> dict[str, Any]:
+    """Return small values for the fields that this method or adapter has; `url` is a judge's."""
     small = {
+        "judge": {"url": url, "model": "judge"},
         "rewards": [{"function": "tests.fakes.matrix:vowels"}],
         "num_generations": 2,
         "max_completion_length": 4,
@@ -78,7 +118,7 @@ def settings(kind: str, name: str, model: Path) -> dict[str, Any]:
 
 def train(
     base: LoadedModel, prepared: PreparedData, out: Path, *, method: str, adapter: str,
-    base_hash: str, resume: bool = False, emit: Any = ignore, **more: Any,
+    base_hash: str, resume: bool = False, emit: Any = ignore, url: str = "", **more: Any,
 ) -> tuple[LoadedModel, dict[str, Any]]:  # fmt: skip
     """Train four steps on a copy of the base; return the model in memory and fit's result.
 
@@ -92,7 +132,7 @@ def train(
             Settings(), **{"max_steps": 4, "epochs": 9.0, "batch_rows": 2, "lr": 5e-3, **more}
         ),
         method_name=method,
-        method_config=settings("method", method, base.folder),
+        method_config=settings("method", method, base.folder, url),
         adapter_name=adapter,
         adapter_config=settings("adapter", adapter, base.folder),
         prepared=prepared,

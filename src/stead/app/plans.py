@@ -3,7 +3,8 @@
 Knows nothing about how a plan is shown or carried out. Light: reads headers and rows, no weights.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def make_plan(
     `planning.resolve.plan`, `hub.inspect` and `data.survey` raise.
     """
     home = Home.find() if home is None else home
-    return resolve.plan(
+    found = resolve.plan(
         source,
         overrides=overrides,
         origin=origin,
@@ -44,22 +45,31 @@ def make_plan(
         allow=allow,
         trackers=auto_trackers(home),
     )
+    if found.origins["trainer.trackers"] == _NOT_INSTALLED:
+        found = replace(found, notes=(*found.notes, _NOT_INSTALLED))
+    return found
 
 
-def auto_trackers(home: Home) -> tuple[tuple[str, ...], str]:
+_NOT_INSTALLED = "TensorBoard is off: it is not installed (pip install 'stead[train]')"
+
+
+def auto_trackers(
+    home: Home, installed: Callable[[str], bool] = lazy.installed
+) -> tuple[tuple[str, ...], str]:
     """Return the trackers of a recipe that names none, and why: TensorBoard when it is installed."""
     settings = read_settings(home)
     if settings.value.disable_tensorboard:
         return (), f"TensorBoard is off ({settings.origins['disable_tensorboard']})"
-    if not lazy.installed("tensorboard"):
-        return (), "TensorBoard is off: it is not installed (pip install 'stead[train]')"
+    if not installed("tensorboard"):
+        return (), _NOT_INSTALLED
     return ("tensorboard",), "TensorBoard is installed"
 
 
 def survey_rows(config: RunConfig, model: ModelFacts, longest: int) -> DataFacts:
     """Count the rows as the method will get them, cut at `longest` tokens."""
-    kinds = registry("method").get(config.method.type).kinds
-    found = survey(config.data, model.path, longest, kind_wanted=kinds[0])
+    method = registry("method").get(config.method.type)
+    wanted = None if method.takes_as_is else method.kinds[0]
+    found = survey(config.data, model.path, longest, kind_wanted=wanted)
     share = found.train_rows / max(1, found.rows)
     return DataFacts(
         rows=found.train_rows,

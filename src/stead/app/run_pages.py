@@ -18,7 +18,9 @@ def write_comparison(found: Comparison, path: Path) -> None:
     sections: list[Section] = []
     lines = {n: line for n, line in zip(names, found.losses, strict=True) if line}
     if lines:
-        sections.append(Chart("Loss", chart.lines(lines, title="loss by step", x="step", y="loss")))
+        sections.append(
+            Chart("Loss", chart.lines(lines, title="loss by step", x="step", y="", from_zero=False))
+        )
     numbers = range(1, len(names) + 1)
     for title, rows in (("Results", found.results), ("Settings that differ", found.settings)):
         cells = [(k, *map(_cell, v)) for k, v in rows.items() if any(x is not None for x in v)]

@@ -6,6 +6,7 @@ on a terminal; with `--json` the last line of stdout is one JSON object.
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,6 +65,18 @@ def _values(values: dict[str, float]) -> str:
     return "  ".join(f"{k} {v:.4g}" if abs(v) < 1e5 else f"{k} {v:,.0f}" for k, v in values.items())
 
 
+def _training(values: dict[str, float]) -> str:
+    """Show what a person watches while a model learns; the others are in the logs."""
+    shown = [f"loss {values['loss']:.4f}"] if "loss" in values else []
+    shown += [f"held out {values['eval_loss']:.4f}"] if "eval_loss" in values else []
+    shown += [f"lr {values['lr']:.2e}"] if "lr" in values else []
+    shown += [f"grad {values['grad_norm']:.3g}"] if "grad_norm" in values else []
+    shown += [f"{values['tokens_per_s']:,.0f} tok/s"] if "tokens_per_s" in values else []
+    shown += [f"({values['ceiling_share']:.0%} of ceiling)"] if "ceiling_share" in values else []
+    shown += [f"{values['peak_rss_mib']:,.0f} MiB"] if "peak_rss_mib" in values else []
+    return "  ".join(shown)
+
+
 class _Plain:
     """Progress for pipes and logs: one line per event worth a line."""
 
@@ -95,24 +108,36 @@ class _Bars:
         from rich.progress import (
             Progress as Bars,
         )
+        from rich.text import Text
 
-        self.bars = Bars(
+        screen = stderr()
+
+        class Lines(Bars):
+            """Bars, and under them what the last stage measures: beside them it would not fit."""
+
+            def get_renderables(self) -> Iterator[Any]:  # Any: what Rich can render
+                yield self.make_tasks_table(self.tasks)
+                measured = self.tasks[-1].fields["values"] if self.tasks else ""
+                for line in textwrap.wrap(measured, screen.width - 4):
+                    yield Text("  " + line)
+
+        self.bars = Lines(
             TextColumn("{task.description:<10}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}"),
-            console=stderr(),
+            console=screen,
         )
         self._tasks: dict[str, Any] = {}  # Any: Rich's task ids
+        self._held_out: dict[str, float] = {}  # shown until there is a newer one
 
     def __call__(self, event: AnyEvent) -> None:
         if isinstance(event, Started):
             self._tasks[event.stage] = self.bars.add_task(event.stage, total=event.total, values="")
         elif isinstance(event, Progress) and event.stage in self._tasks:
-            text = _values(event.values)
+            text = self._shown(event)
             self.bars.update(self._tasks[event.stage], completed=event.done, values=text)
         elif isinstance(event, Note):
             self.bars.console.print(f"{event.stage}: {event.level}: {event.message}", markup=False)
@@ -120,6 +145,12 @@ class _Bars:
             task = self._tasks[event.stage]
             total = self.bars.tasks[task].total
             self.bars.update(task, completed=total if total else 1, total=total if total else 1)
+
+    def _shown(self, event: Progress) -> str:
+        if event.stage != "train":
+            return _values(event.values)
+        self._held_out |= {k: v for k, v in event.values.items() if k == "eval_loss"}
+        return _training(self._held_out | event.values)
 
 
 @contextmanager

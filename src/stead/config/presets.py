@@ -34,16 +34,16 @@ PRESETS: dict[str, Preset] = {
     "instruction_tuning": Preset("sft"),
     "rm": Preset("reward"),
     "rlhf": Preset("ppo"),
-    "simcse": Preset("contrastive", None, {"kind": "simcse"}),
-    "contrastive_alignment": Preset("contrastive", None, {"kind": "pairs"}),
+    "simcse": Preset("contrastive"),
+    "contrastive_alignment": Preset("contrastive"),
     "vanilla_distillation": Preset("distillation", None, {"kind": "logits"}),
     "feature_distillation": Preset("distillation", None, {"kind": "feature"}),
     "self_distillation": Preset("distillation", None, {"kind": "self"}),
     "qat_int8": Preset("sft", "qat", {}, {"bits": 8}),
     "qat_int4": Preset("sft", "qat", {}, {"bits": 4}),
-    "magnitude_pruning": Preset("sft", "pruning", {}, {"kind": "magnitude"}),
-    "structured_pruning": Preset("sft", "pruning", {}, {"kind": "structured"}),
-    "wanda": Preset("sft", "pruning", {}, {"kind": "wanda"}),
+    "magnitude_pruning": Preset("sft", "pruning", {}, {"method": "magnitude"}),
+    "structured_pruning": Preset("sft", "pruning", {}, {"method": "structured"}),
+    "wanda": Preset("sft", "pruning", {}, {"method": "wanda"}),
 }
 
 

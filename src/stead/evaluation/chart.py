@@ -76,12 +76,14 @@ def histogram(values: Sequence[float], *, title: str, label: str, count: int = 2
 
 
 def lines(
-    series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, x: str, y: str
-) -> str:
+    series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, x: str, y: str,
+    from_zero: bool = True,
+) -> str:  # fmt: skip
     """Draw curves over a common axis, e.g. training and evaluation loss by step."""
     points = [p for line in series.values() for p in line if math.isfinite(p[1])]
     xs, ys = [p[0] for p in points], [p[1] for p in points]
-    frame = _Frame(min(xs), max(xs), min(0.0, *ys), max(ys), height=260)
+    low = min([0.0, *ys] if from_zero else ys)
+    frame = _Frame(min(xs), max(xs), low, max(ys), height=260)
     marks = []
     for i, (name, line) in enumerate(series.items()):
         shown = [p for p in line if math.isfinite(p[1])]
@@ -94,8 +96,9 @@ def lines(
             f"<title>{escape(name)}: {b:.4g} at {a:g}</title></circle>"
             for a, b in (shown if len(shown) <= 40 else shown[-1:])
         ]
-        marks.append(_rect(440, 12 + i * 18, 10, 10, f"c{(i + 1) % 4}", name))
-        marks.append(_text(456, 17 + i * 18, name, "start"))
+        if len(series) > 1:
+            marks.append(_rect(440, 12 + i * 18, 10, 10, f"c{(i + 1) % 4}", name))
+            marks.append(_text(456, 17 + i * 18, name, "start"))
     return _svg(frame.height, title, [*frame.axes(x, y), *marks])
 
 

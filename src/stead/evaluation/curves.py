@@ -14,12 +14,19 @@ _POINTS = 400  # more than a page is wide
 
 def losses(events: Path) -> dict[str, list[tuple[float, float]]]:
     """Return the curves of a run folder's events.jsonl, thinned to what can be seen; {} without."""
-    curves: dict[str, list[tuple[float, float]]] = {}
+    found = told(events)
+    named = {title: found[name] for name, title in _NAMES.items() if name in found}
+    return {title: named[title] for title in sorted(named, reverse=True)}
+
+
+def told(events: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return every curve of a run's events by name, steps that were done again once; {} without."""
+    curves: dict[str, dict[float, float]] = {}
     for _, event in follow(events):
         if isinstance(event, Progress) and event.stage == "train":
-            for name in _NAMES.keys() & event.values.keys():
-                curves.setdefault(_NAMES[name], []).append((event.done, event.values[name]))
-    return {name: _thin(curves[name]) for name in sorted(curves, reverse=True)}
+            for name, value in event.values.items():
+                curves.setdefault(name, {})[event.done] = value
+    return {name: _thin(sorted(points.items())) for name, points in curves.items()}
 
 
 def metrics(log: Path) -> dict[str, list[tuple[float, float]]]:

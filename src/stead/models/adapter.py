@@ -81,6 +81,21 @@ class Layers(Protocol):
     def prompt_dims(self, model: "torch.nn.Module", *, keys: bool) -> Any:  # Any: prompts.Dims
         """Return the sizes that belong beside saved virtual tokens."""
 
+    def add_grid(
+        self, model: "torch.nn.Module", names: list[str], *, bits: int, group: int,
+        activations: bool,
+    ) -> None:  # fmt: skip
+        """Let each named linear layer compute as if its weight were rounded to a grid."""
+
+    def grid_weights(self, model: "torch.nn.Module") -> "dict[str, torch.Tensor]":
+        """Return the rounded weights of those layers by parameter name."""
+
+    def observe(self, model: "torch.nn.Module", names: list[str]) -> None:
+        """Let each named linear layer add up the squares of its inputs."""
+
+    def take_squares(self, model: "torch.nn.Module") -> "dict[str, torch.Tensor]":
+        """Return those sums since the last call, by layer."""
+
     def read_tensors(self, path: Path) -> "dict[str, torch.Tensor]":
         """Read a safetensors file."""
 
@@ -91,6 +106,12 @@ class Layers(Protocol):
 
     def write_model(self, model: "torch.nn.Module", folder: Path, base: Path) -> None:
         """Write a whole model folder: weights, config, tokenizer."""
+
+    def write_changed(
+        self, model: "torch.nn.Module", folder: Path, base: Path,
+        tensors: "Mapping[str, torch.Tensor]", fields: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        """Write a model folder with other tensors and config fields than the model has."""
 
 
 class Adapter(ABC):
@@ -130,6 +151,10 @@ class Adapter(ABC):
     def after_step(self, step: Step) -> bool:
         """Change `step.weights` in place after an optimizer step; say whether any was changed."""
         return False
+
+    def report(self) -> dict[str, float]:
+        """Return numbers for the step log and the result, beside the loss."""
+        return {}
 
     def state(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":  # Any: JSON values
         """Return tensors and values that must survive a kill beyond the trained weights."""

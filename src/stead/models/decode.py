@@ -16,6 +16,7 @@ import torch
 from stead.core import seeds
 from stead.core.errors import ModelError
 from stead.messages import Sampling
+from stead.models import virtual
 from stead.models.attention import attend
 from stead.models.fused import FusedLayer, rms_norm, rotate_, signed_sin, split_heads
 from stead.models.learner import head_of
@@ -39,7 +40,11 @@ def fits(loaded: LoadedModel) -> bool:
     """Say whether every layer of the model is fused, without a window, and its head is plain."""
     decoder = loaded.model.get_decoder()
     layers = getattr(decoder, "layers", None)
+    if virtual.length(loaded.model):  # `generate` puts virtual tokens into the cache
+        return False
     if layers is None or loaded.device.type != "cpu" or not head_of(loaded.model).is_plain:
+        return False
+    if virtual.length(loaded.model):
         return False
     rope = getattr(loaded.model.config, "rope_parameters", None)
     kind = rope.get("rope_type", "default") if isinstance(rope, dict) else "default"

@@ -122,6 +122,7 @@ class Distance:
     teacher_hidden: Tensor  # [N, E']
     teacher_head: Head
     vocabulary: int
+    smoothing: float = 0.0  # of the labels
     cross_entropy: float = 0.0
     divergence: float = 0.0
 
@@ -134,7 +135,9 @@ class Distance:
         self.divergence += float(apart.detach())
         total = (1 - m.alpha) * m.temperature**2 * apart
         if m.alpha:
-            ce = torch.nn.functional.cross_entropy(logits, self.labels[rows], reduction="sum")
+            ce = torch.nn.functional.cross_entropy(
+                logits, self.labels[rows], reduction="sum", label_smoothing=self.smoothing
+            )
             self.cross_entropy += float(ce.detach())
             total = total + m.alpha * ce
         return total

@@ -3,10 +3,13 @@
 Knows nothing about training. The tokenizer's files are copied byte for byte, never rewritten.
 """
 
+import copy
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 COPIED = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
@@ -21,6 +24,21 @@ def copy_tokenizer(base: Path, folder: Path) -> list[str]:
     for name in found:
         shutil.copyfile(base / name, folder / name)
     return found
+
+
+def write_changed(
+    model: Any, folder: Path, base: Path, tensors: Mapping[str, Tensor], fields: Mapping[str, int]
+) -> None:  # fmt: skip
+    """Write `model` with other tensors (by parameter name) and config fields; it stays as it is."""
+    config = model.config
+    model.config = copy.deepcopy(config)
+    for name, value in fields.items():
+        setattr(model.config.get_text_config(), name, value)
+    try:
+        model.save_pretrained(folder, state_dict=dict(model.state_dict()) | dict(tensors))
+    finally:
+        model.config = config
+    copy_tokenizer(base, folder)
 
 
 def write_model(model: nn.Module, folder: Path, base: Path) -> None:

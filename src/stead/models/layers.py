@@ -8,6 +8,8 @@ from torch import nn
 
 from stead.models import lowrank
 from stead.models.dora import DoraLinear
+from stead.models.folder import write_changed
+from stead.models.grid import add_grid, grid_weights
 from stead.models.lowrank import (
     LowRankLinear,
     detect_targets,
@@ -15,14 +17,16 @@ from stead.models.lowrank import (
     write_model,
     write_tensors,
 )
+from stead.models.observed import observe, take_squares
 from stead.models.prompts import add_prompt, prompt_dims, prompt_vectors, set_prompt
 from stead.models.quantized import QuantizedDora, QuantizedLowRank, QuantizedWeight, quantize
 from stead.models.ranked import RankedLinear
 from stead.models.scaled import add_scales
 
 __all__ = [
-    "add_low_rank", "add_prompt", "add_scales", "detect_targets", "prompt_dims", "prompt_vectors",
-    "quantize", "read_tensors", "set_prompt", "write_model", "write_tensors",
+    "add_grid", "add_low_rank", "add_prompt", "add_scales", "detect_targets", "grid_weights",
+    "observe", "prompt_dims", "prompt_vectors", "quantize", "read_tensors", "set_prompt",
+    "take_squares", "write_changed", "write_model", "write_tensors",
 ]  # fmt: skip
 
 _KINDS: dict[str, type[LowRankLinear]] = {

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stead.core.errors import ModelError
-from stead.models import attention, fused, virtual
+from stead.models import attention, fused, observed, virtual
 from stead.models.divergence import Distance, chunked_sum
 from stead.models.features import captured
 from stead.models.loss import Head, cross_entropy_sum, token_log_probs
@@ -99,6 +99,7 @@ class Learner:
             if self.options.fuse and not virtual.has_keys(self.model)
             else []
         )
+        self._filling = self.loaded.device.type == "cpu" and not observed.counts(self.model)
         if self.options.checkpointing:
             _checkpointing(self.model, "enable")
 
@@ -137,7 +138,7 @@ class Learner:
         segments = Segments.of(batch)
         if self.rows_apart is None:
             total = tokens.shape[0]
-            more = -total % _STEP if self.loaded.device.type == "cpu" else 0
+            more = -total % _STEP if self._filling else 0
             if more:
                 tokens = torch.cat((tokens, tokens.new_zeros(more)))
                 positions = torch.cat((positions, torch.arange(more, dtype=positions.dtype)))
@@ -158,10 +159,7 @@ class Learner:
         place = (labels != IGNORED).nonzero().squeeze(1)
         hidden = self.hidden(batch).index_select(0, place)
         count = place.shape[0]
-        smoothing = self.options.label_smoothing if self.model.training else 0.0
-        return cross_entropy_sum(
-            hidden, self.head, labels.index_select(0, place), self.options.chunk, smoothing
-        ), count
+        return self.token_loss(hidden, labels.index_select(0, place)), count
 
     def label_log_probs(self, batch: FlatBatch) -> tuple[Tensor, Tensor]:
         """Return log-probabilities of the labels and their places in the batch. Shapes: [N], [N]."""
@@ -185,7 +183,11 @@ class Learner:
 
     def token_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Return the summed cross-entropy of labels. Shapes: hidden [N, E], labels [N]. Units: nats."""
-        return cross_entropy_sum(hidden, self.head, labels, self.options.chunk)
+        return cross_entropy_sum(hidden, self.head, labels, self.options.chunk, self._smoothing)
+
+    @property
+    def _smoothing(self) -> float:
+        return self.options.label_smoothing if self.model.training else 0.0
 
     def distill(
         self, batch: FlatBatch, teacher: Asked, measure: Measure
@@ -200,7 +202,8 @@ class Learner:
             taught = teacher.hidden(batch).index_select(0, place)
         head = teacher.head
         known = min(self.head.weight.shape[0], head.weight.shape[0])
-        distance = Distance(measure, labels.index_select(0, place), taught, head, known)
+        chosen = labels.index_select(0, place)
+        distance = Distance(measure, chosen, taught, head, known, self._smoothing)
         hidden = self.hidden(batch).index_select(0, place)
         total = chunked_sum(hidden, self.head, distance, self.options.chunk)
         values = {"divergence": distance.divergence, "cross_entropy": distance.cross_entropy}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from stead.core import files
 from stead.core.errors import ModelError
 from stead.core.events import Emit, Finished, Progress, Started, ignore
 from stead.models.batch import inference
@@ -57,8 +58,10 @@ def embed(
 ) -> list[list[float]]:
     """Return one unit vector per row: the mean of the last layer over its tokens, L2-normalized.
 
-    Raises: as `score`.
+    A model that was trained for vectors says beside its weights (`embedding.json`) whether it is the
+    last token's instead. Raises: as `score`.
     """
+    last = _pooling(loaded) == "last"
     starts = [1] * len(sequences)
     _check(loaded, sequences, starts)
     results: list[list[float]] = [[] for _ in sequences]
@@ -68,9 +71,17 @@ def embed(
             tokens_BT, lengths = _padded(loaded, [sequences[i] for i in batch])
             out = loaded.model(input_ids=tokens_BT, output_hidden_states=True, logits_to_keep=1)
             for i, row_TD, n in zip(batch, out.hidden_states[-1], lengths, strict=True):
-                mean_D = row_TD[:n].float().mean(0)
-                results[i] = torch.nn.functional.normalize(mean_D, dim=0).tolist()
+                pooled_D = row_TD[n - 1].float() if last else row_TD[:n].float().mean(0)
+                results[i] = torch.nn.functional.normalize(pooled_D, dim=0).tolist()
     return results
+
+
+def _pooling(loaded: LoadedModel) -> str:
+    """Return how the method `contrastive` made vectors; the mean where nothing says."""
+    for folder in (loaded.adapter, loaded.folder):
+        if folder is not None and (folder / "embedding.json").is_file():
+            return str(files.read_json(folder / "embedding.json").get("pooling", "mean"))
+    return "mean"
 
 
 def _check(loaded: LoadedModel, sequences: Sequence[Sequence[int]], starts: Sequence[int]) -> None:

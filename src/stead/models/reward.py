@@ -53,11 +53,13 @@ class RewardModel:
     ) -> "RewardModel":
         """Open a reward model by folder, run or name.
 
-        Raises: ModelError("no-reward-head") for a model that was not trained by the method `reward`,
-        and what `hub.inspect` and `load_model` raise.
+        Raises: ModelError("no-reward-head" | "adapter-mismatch" | "no-base") for a folder that the
+        method `reward` did not make or that lacks its base, and what `load_model` raises.
         """
         found = inspect(folder, tokenizer=False)
         head = _head(found.path)
+        if found.kind == "adapter" and found.base is None:
+            raise ModelError("no-base", f"the base of the adapter {str(folder)!r} is not here")
         adapter = found.path if found.kind == "adapter" else None
         base = found.path if found.base is None else found.base
         loaded = load_model(base, dtype=dtype, device=device, adapter=adapter)

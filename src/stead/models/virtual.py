@@ -72,7 +72,9 @@ class VirtualPrompt(nn.Module):  # type: ignore[misc]  # torch is untyped here
 
     def _packed(self, decoder: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Give the batch a first row, the vectors, which all other rows continue."""
-        embedded = decoder.get_input_embeddings()(kwargs["input_ids"])
+        embedded = kwargs.get("inputs_embeds")  # given when noise was added to them
+        if embedded is None:
+            embedded = decoder.get_input_embeddings()(kwargs["input_ids"])
         first = self.vectors().to(embedded.dtype)[None]
         positions = kwargs["position_ids"]
         counted = torch.arange(self.tokens, device=positions.device, dtype=positions.dtype)[None]

@@ -21,6 +21,7 @@ from stead.exporting.run import run_export
 from stead.hub import lease
 from stead.models.load import load_model
 from stead.pipeline.evaluate import Question, evaluate
+from stead.pipeline.training_page import write_page
 from stead.planning import history
 from stead.planning.plan import Plan
 from stead.store import run_index
@@ -48,17 +49,19 @@ def run(plan: Plan, *, resume: Resume = False, emit: Emit = ignore) -> Checkpoin
         checkpoint.meta["scores"] = report.scores
     if artifacts:
         checkpoint.meta["artifacts"] = [str(a.path) for a in artifacts]
+    checkpoint.meta["report"] = str(write_page(Path(str(plan.config.out)), plan, checkpoint.meta))
     return checkpoint
 
 
 def prepare(plan: Plan, *, emit: Emit = ignore) -> PreparedData:
     """Turn the plan's rows into token sequences, once: the same inputs give the same folder."""
     data = plan.config.data
-    kinds = registry("method").get(plan.config.method.type).kinds
+    method = registry("method").get(plan.config.method.type)
+    wanted = None if method.takes_as_is else method.kinds[0]
     folder = Home.find().ensure().datasets
     length = data.max_length if isinstance(data.max_length, int) else None
     return preparing.prepare(
-        data, Path(plan.model["path"]), folder, kind_wanted=kinds[0], max_length=length, emit=emit
+        data, Path(plan.model["path"]), folder, kind_wanted=wanted, max_length=length, emit=emit
     )
 
 

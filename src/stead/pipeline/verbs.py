@@ -16,6 +16,7 @@ from stead.pipeline import stages
 from stead.pipeline.evaluate import Placement, Question, evaluate
 from stead.planning.plan import Plan
 from stead.training.parts import Resume
+from stead.training.prune import prune
 
 
 def train(plan: dict[str, Any], resume: Resume, emit: Emit) -> dict[str, Any]:  # Any: JSON values
@@ -64,4 +65,5 @@ VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluate": measure,
     "export": run_export,
     "parity": run_parity,
+    "prune": prune,
 }

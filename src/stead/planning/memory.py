@@ -79,7 +79,8 @@ def parts(config: RunConfig, model: ModelFacts, batch_tokens: int, chunk: int) -
 
 def _state_bytes(config: RunConfig) -> float:
     """Return the bytes that the optimizer keeps per trained weight."""
-    return float(registry("optimizer").get(config.trainer.optimizer).state_bytes)
+    own = float(registry("optimizer").get(config.trainer.optimizer).state_bytes)
+    return own + (_MASTER if config.trainer.ema is not None else 0)
 
 
 def _per_token(model: ModelFacts, width: int, *, again: bool) -> float:

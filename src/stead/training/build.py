@@ -72,8 +72,9 @@ def build(
             fuse=not world.sharded,
         ),
     )
-    train = Columns(prepared, "train", method.columns)
-    held_out = Columns(prepared, "eval", method.columns) if prepared.splits.get("eval") else None
+    columns = method.columns_of(prepared.kind)
+    train = Columns(prepared, "train", columns)
+    held_out = Columns(prepared, "eval", columns) if prepared.splits.get("eval") else None
     tools = Tools(learner, loaded, adapter, train, held_out, 1 if world.sharded else _lanes(loaded),
                   trainer.seed, run_dir / "method", emit)  # fmt: skip
     with world.first():  # what it computes and keeps on disk, the others read

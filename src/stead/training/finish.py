@@ -45,7 +45,11 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         "peak_rss_mib": peak_rss_mib(),
         "resume_level": _lowest(parts.resumes),
         "processes": parts.world.size,
+        **parts.adapter.report(),
     }
+    full_speed = getattr(parts.callbacks["progress"], "full_speed", None)
+    if full_speed is not None:
+        result["ceiling_share"] = round(result["tokens_per_s"] / full_speed, 4)
     final = parts.run_dir / "final"
     manifest.commit(final, parts.adapter.kind, lambda folder: _fill(parts, model, folder, result))
     result["weights_sha256"] = _weights_hash(final)

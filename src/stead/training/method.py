@@ -56,6 +56,10 @@ Columns = Mapping[str, Flat]
 class Model(Protocol):
     """What a method may ask of the model; `models/learner` is the real one."""
 
+    @property
+    def options(self) -> Any:  # Any: models/learner.LearnerOptions
+        """How its forward pass is run."""
+
     def hidden(self, batch: Flat) -> "torch.Tensor":
         """Return the last hidden states. Shapes: [T, E]."""
 
@@ -228,6 +232,7 @@ class Method(ABC):
     kinds: ClassVar[tuple[str, ...]]
     columns: ClassVar[tuple[str, ...]]
     unit: ClassVar[str] = "label tokens"  # what `weight` counts
+    takes_as_is: ClassVar[bool] = False  # rows of any of its kinds, none turned into the first
     requires: ClassVar[tuple[str, ...]] = ()
     # What a forecast must know: passes over each token, and what is in memory besides the model.
     forward_passes: ClassVar[float] = 1.0
@@ -262,6 +267,10 @@ class Method(ABC):
     def rate(self, name: str) -> float:
         """Return the factor of the learning rate for one of `parameters`."""
         return 1.0
+
+    def columns_of(self, kind: str) -> tuple[str, ...]:
+        """Return the columns that are opened for rows of this kind."""
+        return self.columns
 
     def lengths(self, store: Store) -> Any:  # Any: int array
         """Return what each row costs in tokens; micro-batches are cut by it."""

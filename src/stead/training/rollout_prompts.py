@@ -7,23 +7,15 @@ grow with their texts.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import Any
 
 from stead.core.errors import DataError
-from stead.core.lazy import lazy
 from stead.data.mask import chat_needs_bos
-from stead.data.row import Row
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.messages import Message
+from stead.training.row_file import RowFile
 from stead.values import PreparedData
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = lazy("numpy", extra="data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +40,15 @@ class Prompts:
         self.tokenizer = TextTokenizer.open(model_folder)
         self._template = ChatTemplate.open(model_folder)
         self._bos = chat_needs_bos(self.tokenizer, is_default_template=self._template.is_default)
-        self._path = prepared.path / f"{split}.rows.jsonl"
-        if not self._path.is_file():
-            raise DataError("no-split", f"the prepared data has no {self._path.name!r}")
-        self._places = _places(self._path)
-        self._decoder = msgspec.json.Decoder(Row)
+        self._rows = RowFile(prepared, split)
         self._limit, self._on_cut = limit, on_cut
 
     def __len__(self) -> int:
-        return len(self._places) - 1
+        return len(self._rows)
 
     def __getitem__(self, row: int) -> Prompt:
         """Return one row's prompt. Raises: DataError("no-prompt") for a row without a question."""
-        with open(self._path, "rb") as file:
-            file.seek(int(self._places[row]))
-            found = self._decoder.decode(file.readline())
+        found = self._rows[row]
         messages, reference = found.messages, ""
         if messages and messages[-1].role == "assistant":
             messages, reference = messages[:-1], messages[-1].text
@@ -77,13 +63,3 @@ class Prompts:
             self._on_cut(found.where, len(ids))
             ids = ids[-self._limit :]
         return Prompt(row, ids, found.where, messages, reference, dict(found.meta))
-
-
-def _places(path: Path) -> Any:  # Any: int64 [rows + 1]
-    """Return where each line begins, and the end."""
-    ends, total = [0], 0
-    with open(path, "rb") as file:
-        for line in file:
-            total += len(line)
-            ends.append(total)
-    return np.array(ends, dtype=np.int64)

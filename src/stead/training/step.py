@@ -122,6 +122,7 @@ class Stepper:
         with oom.typed(f"the change of the weights in step {step + 1}", final=True):
             self._add_penalty(found.gradients, found.values)
             norm, overflow = self._change(step, found, lr, allow)
+        found.values.update(self.adapter.report())
         tokens = sum(int(c.starts[-1]) for p in parts for c in p.values())
         seconds = self._clock() - began
         skipped = not math.isfinite(norm)

@@ -102,8 +102,7 @@ class Tools:
             raise ModelError("no-base", f"the base of the adapter {ref!r} is not on this machine")
         adapter = found.path if found.kind == "adapter" else None
         folder = found.path if found.base is None else found.base
-        names: tuple[Dtype, ...] = ("fp32", "bf16", "fp16")
-        name = next(n for n in names if DTYPES[n] == self.loaded.dtype)
+        name = next(n for n in _NAMES if DTYPES[n] == self.loaded.dtype)
         loaded = load_model(folder, dtype=name, device=self.loaded.device.type, adapter=adapter)
         loaded.model.requires_grad_(False)
         return Learner(loaded, replace(self.model.options, checkpointing=False))

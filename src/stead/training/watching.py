@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from stead.config.kinds import registry
+from stead.core.paths import Home
 from stead.core.registry import Registry
+from stead.training import ceiling
 from stead.training.best_weights import BestWeights
 from stead.training.callback import Callback
 from stead.training.parts import Parts, TrainerSettings
@@ -43,7 +45,8 @@ def callbacks(parts: Parts) -> dict[str, Callback]:
         found[name] = TRACKERS.create(name, tracked=_tracked(parts))
     for name, arguments in parts.method.callbacks().items():
         found[name] = CALLBACKS.create(name, **arguments)
-    found["progress"] = CALLBACKS.create("progress", every=trainer.log_every)
+    full_speed = ceiling.full_speed(parts.loaded, parts.steps.total, Home.find())
+    found["progress"] = CALLBACKS.create("progress", every=trainer.log_every, full_speed=full_speed)
     found["checkpoint"] = CALLBACKS.create("checkpoint", every=parts.every)
     return found
 

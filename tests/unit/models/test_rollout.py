@@ -10,7 +10,7 @@ import torch
 from stead.config.kinds import registry
 from stead.core.errors import Interrupted, ModelError
 from stead.messages import Sampling
-from stead.models import decode, lowrank, rollout
+from stead.models import decode, layers, rollout
 from stead.models.learner import Learner
 from stead.models.load import load_model
 from stead.values import LoadedModel
@@ -30,7 +30,7 @@ def adapted(tiny_model: Path) -> tuple[LoadedModel, Learner]:
     """The tiny model with a LoRA whose second matrix is not zero, open for training."""
     loaded = load_model(tiny_model, dtype="fp32", device="cpu")
     found = registry("adapter")
-    found.create("lora", config=found.config_of("lora")()).wrap(loaded.model, lowrank, 3)
+    found.create("lora", config=found.config_of("lora")()).wrap(loaded.model, layers, 3)
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in loaded.model.named_parameters():

@@ -12,7 +12,7 @@ from tests.conftest import make_tiny_model
 from tests.fakes import training
 
 from stead.config.kinds import registry
-from stead.core.errors import Interrupted, ModelError
+from stead.core.errors import ConfigError, Interrupted, ModelError
 from stead.core.events import AnyEvent
 from stead.core.process import stop_requested
 from stead.models.load import load_model
@@ -194,6 +194,13 @@ def test_a_teacher_of_another_vocabulary_is_refused_with_both_sizes(
             {"teacher": str(teacher), "kind": "feature", "layers": ((1, 9),)})  # fmt: skip
 
 
+def test_without_a_teacher_nothing_begins(
+    tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="needs a teacher"):
+        run(tiny_model, data, tmp_path / "run", {})
+
+
 def test_an_adapter_on_a_base_can_teach(
     tiny_model: Path, data: PreparedData, tmp_path: Path
 ) -> None:
@@ -208,7 +215,6 @@ def test_an_adapter_on_a_base_can_teach(
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
         {"kind": "self", "teacher": "x"},
         {"teacher": "x", "ema": 0.9},
         {"teacher": "x", "layers": ((1, 1),)},

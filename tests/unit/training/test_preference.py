@@ -15,7 +15,7 @@ from stead.core.errors import ConfigError, Interrupted
 from stead.core.events import AnyEvent, Note, Progress, ignore
 from stead.core.process import stop_requested
 from stead.core.seeds import stream
-from stead.models import lowrank
+from stead.models import layers, lowrank
 from stead.models.learner import Learner
 from stead.models.load import load_model
 from stead.training.batches import Columns
@@ -49,7 +49,7 @@ def tools_for(
 ) -> Tools:  # fmt: skip
     loaded = load_model(tiny_model, dtype="fp32", device="cpu")
     made = registry("adapter").create(adapter, config=registry("adapter").config_of(adapter)())
-    made.wrap(loaded.model, lowrank, 42)
+    made.wrap(loaded.model, layers, 42)
     train = Columns(data, "train", columns)
     return Tools(Learner(loaded), loaded, made, train, None, 1, 42, run / "method", emit)
 

@@ -160,13 +160,15 @@ def test_tensorboard_is_on_unless_it_is_turned_off(
     pytest.importorskip("tensorboard")
 
     usual = auto_trackers(Home(home))
+    absent, told = auto_trackers(Home(home), installed=lambda name: False)
     monkeypatch.setenv("MODELFORGE_DISABLE_TENSORBOARD", "1")
     off, why = auto_trackers(Home(home))
     monkeypatch.setenv("MODELFORGE_DISABLE_TENSORBOARD", "0")
     on_again = auto_trackers(Home(home))
 
     assert usual == on_again == (("tensorboard",), "TensorBoard is installed")
-    assert off == ()
+    assert off == absent == ()
+    assert "not installed" in told
     assert "MODELFORGE_DISABLE_TENSORBOARD" in why
 
 

@@ -43,6 +43,9 @@ def _train(
         show_plan(plan, as_json=json_, quiet=quiet)
         return
     level: bool | str = resume if resume_level is None else _known(resume_level)
+    if not quiet:
+        for text in plan.notes:
+            console.note(f"note: {text}")
     folder = _folder(plan)
     plan = plan.placed(folder)
     with console.progress(quiet=quiet) as emit:

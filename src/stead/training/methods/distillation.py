@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from stead.core.errors import ConfigError
 from stead.core.lazy import lazy
 from stead.models.measure import Divergence, Measure
 from stead.training.method import Columns, Kept, Loss, Method, MethodConfig, Model, Tools
@@ -67,9 +68,8 @@ class DistillationConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _agree(self) -> "DistillationConfig":
-        if (self.teacher is None) != (self.kind == "self"):
-            wrong = "needs method.teacher" if self.teacher is None else "has no other teacher"
-            raise ValueError(f"method.kind={self.kind!r} {wrong} (method.teacher={self.teacher!r})")
+        if self.teacher is not None and self.kind == "self":
+            raise ValueError(f"method.kind='self' has no other teacher ({self.teacher!r})")
         if self.ema is not None and self.kind != "self":
             raise ValueError(f"method.ema={self.ema} belongs to method.kind='self'")
         if self.layers and self.kind != "feature":
@@ -86,6 +86,7 @@ class Distillation(Method):
     config: DistillationConfig
     kinds = ("messages", "text")
     columns = ("tokens",)
+    default_lr: ClassVar[dict[str, float]] = {"lora": 2e-4, "full": 2e-5}  # as for sft
     forward_passes: ClassVar[float] = 2.0
     reference: ClassVar[Literal["none", "table", "live"]] = "live"
 
@@ -95,7 +96,10 @@ class Distillation(Method):
     _answers: Answers | None = None
 
     def setup(self, tools: Tools) -> None:
-        """Load or copy the teacher. Raises: ModelError("teacher-vocabulary"), and as loading does."""
+        """Load or copy the teacher.
+
+        Raises: ConfigError("no-teacher"); ModelError("teacher-vocabulary"), and as loading does.
+        """
         c = self.config
         if c.teacher is not None:
             teacher = tools.open_model(c.teacher)
@@ -105,6 +109,11 @@ class Distillation(Method):
                 models = (tools.loaded.model, teacher.model)
                 pairs = c.layers if c.layers else default_pairs(*models)
                 self._projections = Projections.make(*models, pairs, tools.seed)
+        elif c.kind != "self":
+            raise ConfigError(
+                "no-teacher", f"method.kind={c.kind!r} needs a teacher, and method.teacher is not set",
+                hint="stead train recipe.yaml --set method.teacher=MODEL",
+            )  # fmt: skip
         elif c.ema is not None:
             twin = tools.twin()
             self._teacher = quiet(twin)

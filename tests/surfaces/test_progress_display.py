@@ -1,0 +1,75 @@
+"""What a terminal shows of a download, a training, an evaluation and a conversion."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.fakes import training
+
+from stead.cli import console
+from stead.core.events import AnyEvent, Emit, Progress, Started
+from stead.hub.bars import bars
+
+Work = Callable[[Path, Path, Emit], object]
+
+
+def download(model: Path, folder: Path, emit: Emit) -> None:
+    """Feed the bar that Hugging Face's library is given, as it feeds it."""
+    with bars(emit, 100, "model.safetensors")(unit="B", total=100) as bar:
+        for _ in range(4):
+            bar.update(25)
+
+
+def train(model: Path, folder: Path, emit: Emit) -> None:
+    data = training.prepared(folder / "data", training.rows(8), training.rows(2, seed=9))
+    training.run(model, data, folder / "run", emit=emit, eval_every=2)
+
+
+def evaluate(model: Path, folder: Path, emit: Emit) -> None:
+    from stead.models.likelihood import score
+    from stead.models.load import load_model
+
+    score(load_model(model, dtype="fp32", device="cpu"), [[5, 6, 7], [8, 9, 10]], emit=emit)
+
+
+def convert(model: Path, folder: Path, emit: Emit) -> None:
+    from stead.exporting.formats.gguf import GGUF
+    from stead.exporting.source import Source
+
+    GGUF().export(Source.open(model), folder / "x.gguf", quant="f32", emit=emit)
+
+
+@pytest.mark.spec("001-014")
+@pytest.mark.parametrize(
+    ("work", "stage"),
+    [(download, "download"), (train, "train"), (evaluate, "score"), (convert, "gguf")],
+)
+def test_every_long_work_shows_how_far_it_is(
+    work: Work, stage: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[AnyEvent] = []
+    shown = console._Bars()  # what a terminal gets; a captured stream shows its last picture
+
+    with shown.bars:
+        work(tiny_model, tmp_path, lambda event: (told.append(event), shown(event))[0])
+
+    total = next(e.total for e in told if isinstance(e, Started) and e.stage == stage)
+    done = [e.done for e in told if isinstance(e, Progress) and e.stage == stage]
+    screen = capsys.readouterr().err
+    assert done == sorted(done)
+    assert done[-1] == total
+    assert stage in screen
+    assert f"{total}/{total}" in screen
+
+
+def test_a_training_shows_what_a_person_watches(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = console._Bars()
+
+    with shown.bars:
+        train(tiny_model, tmp_path, shown)
+
+    screen = capsys.readouterr().err
+    for word in ("loss", "held out", "lr", "grad", "tok/s", "MiB", "left"):
+        assert word in screen

@@ -89,6 +89,11 @@ def disk_free(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+def processor(proc: Path = Path("/proc")) -> str:
+    """Return the processor's name."""
+    return _processor(proc / "cpuinfo")[0]
+
+
 def _cores() -> int:
     """Count the physical cores this process may use; threads of one core share its multiplier."""
     allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()

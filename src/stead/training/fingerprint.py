@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 import stead
-from stead.core import files
+from stead.core import files, hardware
 from stead.core.errors import CheckpointError
 
 LEVELS = ("exact", "same-order", "best-effort")
 _CONTENT = ("model", "data", "config")  # a change here is another run, not another machine
-_ROOMS = ("models", "training", "data/pack.py")
+_ROOMS = ("models", "training", "scoring", "data/pack.py", "data/tree.py", "core/seeds.py")
 
 
 def fingerprint(
@@ -39,6 +39,7 @@ def fingerprint(
         "torch": torch.__version__,
         "transformers": library,
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "processor": _processor(device),
         "machine": platform.machine(),
         "device": device.type,
         "dtype": str(dtype).removeprefix("torch."),
@@ -46,6 +47,12 @@ def fingerprint(
         "lanes": lanes,
         "world": world,
     }
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return hardware.processor()
 
 
 def _code_hash() -> str:

@@ -31,21 +31,26 @@ _NO_MATTER = (
 
 def print_of(parts: Parts) -> dict[str, Any]:
     """Return the fingerprint: everything that must be equal for the same bits."""
-    names = [n for n in dir(TrainerSettings) if n[0] != "_" and n not in _NO_MATTER]
-    config = {n: getattr(parts.trainer, n) for n in names} | {
-        "method": dict(parts.learning.method_config, type=parts.learning.method),
-        "adapter": dict(parts.learning.adapter_config, type=parts.learning.adapter),
-    }
     return fingerprint.fingerprint(
         model=str(parts.lineage.get("base_hash") or parts.loaded.meta.get("hash", "")),
         data=parts.prepared.hash,
-        config=files.hash_value(config),
+        config=settings_hash(parts),
         library=str(parts.loaded.meta.get("transformers", "")),
         device=parts.loaded.device,
         dtype=parts.loaded.dtype,
         lanes=parts.lanes,
         world=parts.world.size,
     )
+
+
+def settings_hash(parts: Parts) -> str:
+    """Return the SHA-256 of every setting that decides the result."""
+    names = [n for n in dir(TrainerSettings) if n[0] != "_" and n not in _NO_MATTER]
+    config = {n: getattr(parts.trainer, n) for n in names} | {
+        "method": dict(parts.learning.method_config, type=parts.learning.method),
+        "adapter": dict(parts.learning.adapter_config, type=parts.learning.adapter),
+    }
+    return files.hash_value(config)
 
 
 def resume_run(parts: Parts, resume: Resume) -> None:

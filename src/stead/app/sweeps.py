@@ -207,12 +207,12 @@ def _conclude(sweep: Sweep, done: list[Trial], out: Path, emit: Emit) -> dict[st
     }  # fmt: skip
 
 
-class _Pruned(Exception):  # noqa: N818 - no error: it ends one trial
-    """The trial is worse than most were at the same step."""
+class _Pruned(BaseException):
+    """The trial is worse than most were at the same step. No Exception: its worker has not failed."""
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: it ends all trials
-    """Somebody pressed Ctrl-C."""
+class _Stopped(BaseException):
+    """Somebody pressed Ctrl-C. No Exception, as KeyboardInterrupt is none."""
 
 
 class _Running:
@@ -283,7 +283,7 @@ class _Running:
             state, error = ("complete", None) if value is not None else ("failed", "the metric is no number")  # fmt: skip
         except _Pruned:
             state, error, value = "pruned", None, None
-        except (Interrupted, _Stopped):
+        except Interrupted:
             raise
         except SteadError as failure:
             state, error, value = "failed", failure.message, None

@@ -1,7 +1,7 @@
 """Trackers: what they are told, a resume without double points, and failures that stop nothing."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,14 @@ class Memory(Tracker):
 
 
 @pytest.fixture(autouse=True)
-def memory() -> type[Memory]:
+def memory() -> Iterator[type[Memory]]:
     torch.set_num_threads(1)
     stop_requested.clear()
     fresh = type("Memory", (Memory,), {"told": [], "fails_in": ""})
-    TRACKERS.register("memory", fresh, override=True)
-    return fresh
+    TRACKERS.register("memory", fresh)
+    yield fresh
+    TRACKERS._added.clear()  # other tests list what ships
+    TRACKERS._loaded.pop("memory", None)
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +200,7 @@ def test_wandb_works_without_network(
 ) -> None:
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # nobody is logged in there
     events: list[AnyEvent] = []
 
     run(tiny_model, data, tmp_path, "wandb", emit=events.append)

@@ -1,6 +1,7 @@
 """Preference losses against formulas over slow log-probabilities: transformers alone, row by row."""
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -336,6 +337,7 @@ def test_a_table_is_computed_once_and_read_back_when_whole(
     quiet = [e for e in events if isinstance(e, Progress)]
     parts = sorted((folder / "method").iterdir())
     (parts[1] / "table.f32.bin").write_bytes(b"torn")
+    shutil.copytree(parts[0], folder / "method" / ".partial-killed")
     mended = table()
 
     assert [e.done for e in computed] == [3, 6, 7]
@@ -345,6 +347,7 @@ def test_a_table_is_computed_once_and_read_back_when_whole(
     assert [e.code for e in events if isinstance(e, Note)] == ["reference-damaged"]
     assert np.array_equal(first, again)
     assert np.array_equal(first, mended)
+    assert sorted((folder / "method").iterdir()) == parts
     assert all(manifest.verify(p, "reference-table") for p in parts)
 
 
@@ -441,3 +444,20 @@ def test_the_first_loss_of_dpo_is_the_logarithm_of_two(tiny_model: Path, folder:
     training.run(tiny_model, pair_data(folder), folder / "run", method="dpo", adapter_config={"dropout": 0.0})  # fmt: skip
 
     assert training_losses(folder / "run")[0] == pytest.approx(math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "config"), [("lora", {"init": "pissa"}), ("full", {}), ("qlora", {}), ("ia3", {})]
+)
+def test_every_adapter_starts_as_its_own_reference(
+    adapter: str, config: dict[str, Any], tiny_model: Path, folder: Path
+) -> None:
+    """PiSSA moves a part of the weights into the adapter; switching it off is another model."""
+    more = {"dropout": 0.0} if adapter in ("lora", "qlora") else {}
+
+    training.run(
+        tiny_model, pair_data(folder), folder / "run", method="dpo", adapter=adapter,
+        adapter_config=config | more, max_steps=1,
+    )  # fmt: skip
+
+    assert training_losses(folder / "run")[0] == pytest.approx(math.log(2), abs=1e-5)

@@ -126,7 +126,9 @@ class Store(Protocol):
     def batch(self, rows: Sequence[int]) -> Columns:
         """Flatten the same rows of every column."""
 
-    def deal(self, rows: Sequence[int], lanes: int) -> list[list[int]]:
+    def deal(
+        self, rows: Sequence[int], lanes: int, lengths: Any = None
+    ) -> list[list[int]]:  # Any: int array, what rows cost; None: their tokens
         """Share rows among at most `lanes` parts of about equal length."""
 
 
@@ -282,10 +284,11 @@ class Method(ABC):
 
     def gather(self, tools: Tools, step: int, rows: Sequence[Sequence[int]]) -> list[Columns]:
         """Return the micro-batches of 0-based `step`, cut for the lanes; `rows`: one list each."""
+        cost = self.lengths(tools.train)
         return [
             self.flatten(tools.train, part)
             for micro in rows
-            for part in tools.train.deal(micro, tools.lanes)
+            for part in tools.train.deal(micro, tools.lanes, cost)
         ]
 
     @abstractmethod

@@ -30,3 +30,7 @@ def test_getting_started_and_what_follows_run(tmp_path: Path) -> None:
 
 def test_preferences_run(tmp_path: Path) -> None:
     assert run_blocks("preference.md", tmp_path) == 7
+
+
+def test_rewards_run(tmp_path: Path) -> None:
+    assert run_blocks("rl.md", tmp_path) == 1

@@ -16,7 +16,7 @@ from stead.messages import Sampling
 from stead.models import layers, virtual
 from stead.models.adapter import Adapter, Origin
 from stead.models.generate import generate
-from stead.models.learner import Learner
+from stead.models.learner import Learner, LearnerOptions
 from stead.models.likelihood import embed, score
 from stead.models.load import load_model
 from stead.values import LoadedModel
@@ -273,3 +273,19 @@ def test_answers_are_those_of_whole_forward_passes_with_sliding_windows_too(
         for _ in range(6):
             ids.append(int(logits(model, torch.tensor([ids]))[0, -1].argmax()))
         assert list(answer.ids) == ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("name", ["prompt", "prefix"])
+def test_recomputation_gives_the_same_gradients(name: str) -> None:
+    found = []
+    for checkpointing in (False, True):
+        model = build("llama").train()
+        known = registry("adapter")
+        known.create(name, config=known.config_of(name)(tokens=3)).wrap(model, layers, 1)
+        stir(model)
+        loaded = LoadedModel(model, None, None, torch.device("cpu"), torch.float32)
+        learning = Learner(loaded, LearnerOptions(checkpointing=checkpointing))
+        total, _ = learning.label_loss(flat((7, 12, 3), vocabulary=90))
+        found.append(torch.autograd.grad(total, [p for _, p in learning.trained()])[0])
+
+    torch.testing.assert_close(found[1], found[0])

@@ -171,7 +171,9 @@ def digits(completions: list[str]) -> list[float]:
 
 def marks(completions: list[str]) -> list[float]:
     """Pay for punctuation, as a format reward that counts marks does."""
-    return [sum(not c.isalnum() and not c.isspace() for c in t) / max(1, len(t)) for t in completions]
+    return [
+        sum(not c.isalnum() and not c.isspace() for c in t) / max(1, len(t)) for t in completions
+    ]
 
 
 def echoes(prompts: list[str], completions: list[str]) -> list[float]:
@@ -180,7 +182,8 @@ def echoes(prompts: list[str], completions: list[str]) -> list[float]:
     def longest(text: str, prompt: str) -> int:
         sizes = range(len(text), 0, -1)
         return next(
-            (n for n in sizes if any(text[i : i + n] in prompt for i in range(len(text) - n + 1))), 0
+            (n for n in sizes if any(text[i : i + n] in prompt for i in range(len(text) - n + 1))),
+            0,
         )
 
     return [longest(t, p) / len(p) for p, t in zip(prompts, completions, strict=True)]
@@ -250,7 +253,12 @@ def planted(model: Path, folder: Path, sign: str, **more: Any) -> list[str]:
     chatty = talkative(folder / "model", model)
     alone = {"batch_rows": 1, "method": {"num_generations": 32}} if sign == "copy" else {}
     data = rows(folder / "rows", chatty, 1 if alone else len(QUESTIONS))
-    settings = {"lr": 5e-3, "max_steps": 30 if sign in ("empty", "digits") else 100, **alone, **more}
+    settings = {
+        "lr": 5e-3,
+        "max_steps": 30 if sign in ("empty", "digits") else 100,
+        **alone,
+        **more,
+    }
     return warnings_of(chatty, data, folder / "run", HACKS[sign], **settings)
 
 

@@ -136,6 +136,10 @@ class Adapter(ABC):
         """Say whether these settings leave the starting model reachable by `Draw.plain`."""
         return self.can_switch_off
 
+    def is_rough(self) -> bool:
+        """Say whether these settings round inputs of layers, so that rounding errors can grow."""
+        return False
+
     @abstractmethod
     def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
         """Make the model trainable; new weights come from `seed`."""

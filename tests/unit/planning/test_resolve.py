@@ -376,3 +376,44 @@ def test_many_runs_give_an_interval_of_their_own_spread(home: Path) -> None:
     found = make(home=where).forecast.seconds
 
     assert found.high / found.low < 1.2
+
+
+def test_other_models_that_a_method_names_are_found_and_hashed() -> None:
+    asked = ASKED | {"method": {"type": "distillation", "teacher": "big"}}
+    facts = {
+        "models/m": Model(),
+        "big": Model(path=Path("somewhere/big"), hash="b" * 64),
+        "large": Model(path=Path("elsewhere/large"), hash="b" * 64),
+    }
+
+    def made(teacher: str) -> Plan:
+        return plan(
+            asked, overrides={"method.teacher": teacher}, inspect=lambda path: facts[path],
+            survey=lambda config, found, longest: DATA, hardware=CPU,
+        )  # fmt: skip
+
+    found = made("big")
+    assert found.config.method.teacher == "somewhere/big"  # type: ignore[attr-defined]
+    assert "'big'" in found.origins["method.teacher"]
+    assert found.decisions["method"]["teacher"] == "b" * 64
+    assert found.hash == made("large").hash  # the same content in another place
+    assert Plan.from_json(found.to_json()).hash == found.hash
+
+
+@pytest.mark.parametrize(
+    ("adapter", "count"),
+    [
+        ({"type": "prompt", "tokens": 10}, 10 * 512),
+        ({"type": "prefix", "tokens": 10}, 10 * 2 * 8 * 512),
+        ({"type": "p_tuning", "tokens": 10, "hidden": 64}, 10 * 512 + 64 * (2 * 512 + 64)),
+        ({"type": "qat"}, Model().parameters),
+        ({"type": "pruning"}, Model().parameters),
+    ],
+)
+def test_a_forecast_counts_what_an_adapter_trains(adapter: dict[str, Any], count: int) -> None:
+    from stead.planning.memory import trainable
+
+    made = make(ASKED | {"adapter": adapter})
+
+    assert trainable(Model(), made.config.adapter) == count
+    assert made.config.trainer.lr == (1e-2 if count < Model().parameters else 2e-5)

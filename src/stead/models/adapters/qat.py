@@ -37,6 +37,10 @@ class Qat(Adapter):
     config: QatConfig
     kind: ClassVar[str] = "model"
 
+    def is_rough(self) -> bool:
+        """Say whether inputs are rounded: a last bit may then decide a whole step of the grid."""
+        return self.config.activations
+
     def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
         """Let every parameter be trained; put linear layers on their grid."""
         for parameter in model.parameters():

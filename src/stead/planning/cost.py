@@ -51,9 +51,19 @@ def steps(config: RunConfig, model: ModelFacts, work: Work, machine: Machine) ->
         "dropout": found.dropped * found.layers * work.lane_tokens * 16 / bandwidth,
         "optimizer": _optimizer(config, found, work) / bandwidth,
         "calls": work.parts * work.lane_share * found.layers * table()["call_s"][config.model.device],
+        "answers": _answers(model, found, work, width, machine),
         "first calls": _first(config, found, work),
     }  # fmt: skip
     return counted
+
+
+def _answers(model: ModelFacts, found: Shape, work: Work, width: float, machine: Machine) -> float:
+    """Seconds of writing answers: each position reads all weights once, each token multiplies them."""
+    if work.written == 0:
+        return 0.0
+    positions = work.written / max(1, work.together) * work.longest
+    read = positions * model.parameters * width / machine.bytes_per_s
+    return read + work.written * 2 * model.parameters / machine.rate(found.hidden)
 
 
 def _optimizer(config: RunConfig, found: Shape, work: Work) -> float:

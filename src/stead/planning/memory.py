@@ -52,7 +52,8 @@ def parts(
         "held": _activations(config, found, work, width) if _waiting(work) else 0.0,
         "attention": _attention(found, work, width),
         "logits": at_once * work.lanes * found.vocab * width,
-        "other models": _others(config, model, width),
+        "answers": work.together * found.cached * width,
+        "other models": _others(config, model, found, width),
     }
     return {name: int(value) for name, value in counted.items()}
 
@@ -135,12 +136,17 @@ def _attention(found: Shape, work: Work, width: float) -> float:
     return scores + (masks if found.fused else 0.0)
 
 
-def _others(config: RunConfig, model: ModelFacts, width: float) -> float:
-    """A reference that is trained beside the model is a copy; an adapter's is the base itself."""
+def _others(config: RunConfig, model: ModelFacts, found: Shape, width: float) -> float:
+    """Other models beside the trained one: named by the method, or a reference that is a copy.
+
+    With an adapter the reference is the base itself; a table of it is made before training.
+    """
     method = registry("method").get(config.method.type)
-    whole = getattr(config.adapter, "r", None) is None
-    live = getattr(method, "reference", "none") == "live"
-    return model.parameters * width if live and whole else 0.0
+    live = getattr(method, "reference", "none") == "live" and found.whole
+    named = [n for n in getattr(type(config.method), "models", ()) if getattr(config.method, n)]
+    if named:
+        return float(getattr(model, "others", model.parameters * len(named))) * width
+    return model.parameters * width if live else 0.0
 
 
 def logits_chunk(model: ModelFacts, budget_bytes: int = 128 << 20) -> int:

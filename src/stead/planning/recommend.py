@@ -120,16 +120,21 @@ def refuse_impossible(plan: Plan, allow: Collection[str]) -> None:
     Raises: ResourceError("not-enough-memory" | "not-enough-disk").
     """
     for item in plan.verdicts:
-        name = item["allow"]
-        if item["sure"] and name not in allow:
-            code = {"memory": "not-enough-memory", "disk": "not-enough-disk"}[name]
-            where = f" on {item['where']}" if name == "memory" else ""
-            raise ResourceError(
-                code,
-                f"the run needs about {_size(item['expected_bytes'])} of {name}, and "
-                f"{_size(item['have_bytes'])} are free{where}; --allow {name} tries anyway",
-                hint=item["hint"],
-            )
+        if item["sure"] and item["allow"] not in allow:
+            raise _refusal(item)
+
+
+def _refusal(item: dict[str, Any]) -> ResourceError:  # Any: JSON values
+    """Return the error for a verdict that is sure."""
+    needs, have, name = _size(item["expected_bytes"]), _size(item["have_bytes"]), item["allow"]
+    where = f" on {item['where']}" if name == "memory" else ""
+    message = (
+        f"the run needs about {needs} of {name}, and {have} are free{where}; "
+        f"--allow {name} tries anyway"
+    )
+    if name == "memory":
+        return ResourceError("not-enough-memory", message, hint=item["hint"])
+    return ResourceError("not-enough-disk", message, hint=item["hint"])
 
 
 def busy(load: float, cores: int) -> Iterator[str]:

@@ -22,7 +22,8 @@ class Shape:
     """Sizes of a model and its adapter. `kept`: numbers per token and layer for the backward pass.
 
     `dropped`: numbers per token and layer of dropout masks, part of `kept`. `trained`: parameters
-    that change; `whole`: all do. `packed`: parameters that the fast layers hold in one matrix.
+    that change; `whole`: all do. `packed`: parameters that the fast layers hold in one matrix. `cached`: numbers per token that
+    writing keeps, keys and values.
     """
 
     hidden: int
@@ -39,12 +40,14 @@ class Shape:
     dropped: float
     low: int
     packed: int
+    cached: float
 
 
 def shape(model: ModelFacts, adapter: Any, device: str) -> Shape:  # Any: an adapter's own config
     """Read the sizes off the facts."""
     trained = trainable(model, adapter)
-    fused = device == "cpu" and model.family in table()["fused_families"]
+    plain = not getattr(adapter, "dora", False) and getattr(adapter, "type", "") in table()["fused_adapters"]  # fmt: skip
+    fused = device == "cpu" and plain and model.family in table()["fused_families"]
     embedding = model.vocab_size * model.hidden_size
     body = max(0, model.parameters - embedding * (1 if model.tied else 2))
     targets = adapted(model, adapter)
@@ -63,7 +66,7 @@ def shape(model: ModelFacts, adapter: Any, device: str) -> Shape:  # Any: an ada
     return Shape(
         E, F, model.layers, model.vocab_size, getattr(model, "heads", max(1, E // 64)), body,
         embedding, trained, trained == model.parameters, fused, kept + dropped, dropped, low,
-        linear if fused else 0,
+        linear if fused else 0, 2 * k * model.layers,
     )  # fmt: skip
 
 

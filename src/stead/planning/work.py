@@ -8,8 +8,9 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from stead.config.kinds import registry
 from stead.config.run import RunConfig
 from stead.core.hardware import Hardware
 from stead.planning.facts import DataFacts, ModelFacts
@@ -29,6 +30,7 @@ class Work:
 
     `largest`: the most tokens that the lanes hold at once, filled. `lane_tokens` and `lane_squares`: what the
     busiest lane processes, tokens and squared lengths; between a `lanes`-th and all of the totals.
+    `written`: tokens that the model itself writes; `together`: those written side by side.
     `shapes`: filled sizes of parts that are met, each once; `lengths`: those of rows.
     """
 
@@ -47,6 +49,8 @@ class Work:
     lengths: tuple[int, ...]
     lanes: int
     eval_tokens: float
+    written: float = 0.0
+    together: int = 0
 
     @property
     def lane_share(self) -> float:
@@ -73,6 +77,7 @@ def lanes(config: RunConfig, model: ModelFacts, hardware: Hardware) -> int:
 def work(config: RunConfig, data: DataFacts, lane_count: int) -> Work:
     """Count what the run processes."""
     rows = _rows(config, data)
+    rolled = rollout(config)
     step = FILL if config.model.device == "cpu" else 1
     dealt = [_deal(batch, lane_count, step) for batch in _micro_batches(config, rows.sizes)]
     group = config.trainer.accumulation
@@ -80,19 +85,24 @@ def work(config: RunConfig, data: DataFacts, lane_count: int) -> Work:
         [p for parts in dealt[i : i + group] for p in parts] for i in range(0, len(dealt), group)
     ]
     each = max(1, math.ceil(len(dealt) * rows.scale / group))
-    planned = max(1, math.ceil(each * config.trainer.epochs))
+    planned = max(1, math.ceil(each * config.trainer.epochs * rolled.repeat))
     limit = config.trainer.max_steps
     steps = planned if limit is None else min(planned, limit)
     times = rows.scale * steps / each
+    prompts = len(rows.sizes) * rows.scale * steps / each / rolled.repeat
     busiest = [_busiest(g, lane_count) for g in groups]
     tokens, parts = sum(rows.sizes), sum(map(len, dealt))
     largest = _nth(sorted(_at_once(g, lane_count) for g in groups), steps)
+    together = largest if rolled.answers else 0
+    if rolled.answers:
+        largest = min(largest, rolled.micro_tokens * lane_count)
     count = len(rows.pieces) / max(1, tokens) * tokens * times * (tokens / max(1, sum(rows.pieces)))
     spread = sum(n * n for n in rows.pieces) / max(1, sum(rows.pieces))  # mean length a token is in
     lane_tokens = sum(p.tokens for p in busiest) * times
     return Work(
         steps=steps, micro=len(dealt) * times, tokens=tokens * times,
-        labels=data.label_tokens * steps / each, squares=tokens * times * spread,
+        labels=prompts * rolled.tokens if rolled.answers else data.label_tokens * steps / each,
+        written=prompts * rolled.tokens, together=together, squares=tokens * times * spread,
         lane_tokens=lane_tokens, lane_squares=lane_tokens * spread, parts=parts * times,
         largest=largest,
         labels_at_once=math.ceil(largest * min(1.0, data.label_tokens / max(1, data.tokens))),
@@ -101,6 +111,30 @@ def work(config: RunConfig, data: DataFacts, lane_count: int) -> Work:
         lengths=_seen({-(-n // _ROUND) * _ROUND for n in rows.pieces}, count),
         lanes=lane_count, eval_tokens=tokens * rows.scale * data.eval_rows / max(1, data.rows),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What a method writes for each row: answers of so many tokens, learnt from `repeat` times."""
+
+    answers: int = 0
+    length: int = 0
+    repeat: int = 1
+    micro_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens written for one row, at most."""
+        return self.answers * self.length
+
+
+def rollout(config: RunConfig) -> Rollout:
+    """Read the settings of a method that generates; other methods write nothing."""
+    if not getattr(registry("method").get(config.method.type), "rollout", False):
+        return Rollout()
+    c: Any = config.method  # Any: the method's own config class, training/rollout
+    repeat = getattr(c, "num_iterations", 1) * getattr(c, "steps_per_generation", 1)
+    return Rollout(c.num_generations, c.max_completion_length, repeat, c.micro_batch_tokens)
 
 
 def _nth(ordered: Sequence[int], draws: int) -> int:
@@ -143,7 +177,7 @@ def _rows(config: RunConfig, data: DataFacts) -> _Rows:
             for m in [length] * (n // length) + ([n % length] if n % length else [])
         ]
         return _Rows([*tail, *[length] * (count - len(tail))], pieces, blocks / count)
-    found = _with_sum(found, data.tokens * kept / rows)
+    found = [n + rollout(config).tokens for n in _with_sum(found, data.tokens * kept / rows)]
     return _Rows(found, found, rows / kept)
 
 

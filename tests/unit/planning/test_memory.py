@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stead.config.kinds import registry
 from stead.config.run import RunConfig
 from stead.hub.inspect import inspect
 from stead.planning import memory
@@ -60,15 +61,14 @@ def parts(model: Path, chosen: RunConfig) -> dict[str, int]:
 @contextmanager
 def learner(model: Path, adapter: dict[str, Any], dtype: str) -> Iterator[Any]:
     """Open a real model with its adapter, as training does."""
-    from stead.config.kinds import registry
-    from stead.models import lowrank
+    from stead.models import layers
     from stead.models.learner import Learner
     from stead.models.load import load_model
 
     loaded = load_model(model, dtype=dtype, device="cpu")  # type: ignore[arg-type] # a parameter
     kind = registry("adapter")
     settings = kind.config_of(adapter["type"])(**adapter)
-    kind.create(adapter["type"], config=settings).wrap(loaded.model, lowrank, 0)
+    kind.create(adapter["type"], config=settings).wrap(loaded.model, layers, 0)
     found = Learner(loaded)
     try:
         yield found
@@ -139,17 +139,21 @@ def test_kept_activations_are_what_the_layers_save(
     assert TOKENS * numbers * width == pytest.approx(total, rel=0.03)  # scales, cosines: below 2 %
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", registry("optimizer").names())
 def test_optimizer_bytes_are_those_of_the_real_state(name: str) -> None:
-    from stead.training.optim import Optimizer, OptimOptions
+    weight = torch.nn.Parameter(torch.ones(512, 512))
+    optimizer = registry("optimizer").create(name, named=[("w", weight)])
 
-    weight = torch.nn.Parameter(torch.ones(64, 32))
-    optimizer = Optimizer([("w", weight)], OptimOptions(name=name))
-    optimizer.step({"w": torch.ones(64, 32)}, 0.1)
+    state = sum(t.numel() * t.element_size() for t in optimizer.slots["w"].values())
 
-    state = sum(t.numel() * t.element_size() for t in optimizer.state().values() if t.numel() > 1)
+    counted = memory.state_bytes(config("full", "fp32", optimizer=name)) * weight.numel()
+    assert counted == pytest.approx(state, rel=0.05, abs=0.1 * weight.numel())
 
-    assert memory.optimizer_bytes(name) == state / weight.numel()
+
+def test_an_average_of_weights_is_counted() -> None:
+    usual, averaged = (config("full", "fp32", **e) for e in ({}, {"ema": 0.99}))
+
+    assert memory.state_bytes(averaged) == memory.state_bytes(usual) + 4
 
 
 def test_the_fused_families_are_those_that_are_fused() -> None:

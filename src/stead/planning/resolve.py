@@ -5,7 +5,7 @@ loaded, trained or written.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from stead.core import lazy
 from stead.core.errors import ConfigError
 from stead.core.hardware import Hardware
 from stead.core.paths import Home
-from stead.planning import cost, memory, recommend
+from stead.planning import memory, recommend
 from stead.planning.facts import DataFacts, ModelFacts, model_dict
-from stead.planning.forecast import forecast
+from stead.planning.forecast import Foresight
+from stead.planning.machine import table
 from stead.planning.plan import Plan
+from stead.planning.work import work
 
 Inspect = Callable[[str], ModelFacts]
 Survey = Callable[[RunConfig, ModelFacts, int], DataFacts]
@@ -34,7 +36,7 @@ class _Draft:
 
     recipe: Recipe
     model: ModelFacts
-    hardware: Hardware
+    seer: Foresight
     config: RunConfig
     reasons: dict[str, str] = field(default_factory=dict)
 
@@ -71,7 +73,8 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     recipe = read_recipe(source, overrides, origin)
     _require(recipe)
     model = inspect(recipe.config.model.path)
-    draft = _Draft(recipe, model, hardware, recipe.config)
+    seer = Foresight(hardware, home)
+    draft = _Draft(recipe, model, seer, recipe.config)
     others = _others(draft, inspect)
     _place(draft)
     longest = _longest(draft, allow)
@@ -85,10 +88,11 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
         model=model_dict(model) | ({"others": others} if others else {}),
         data=data.to_dict(),
         hardware=hardware.to_dict(),
-        forecast=forecast(config, model, data, hardware, home),
+        forecast=seer.forecast(config, model, data),
         notes=recommend.notes(config, model, data),
     )
-    recommend.refuse_impossible(made, model, hardware, allow)
+    made = replace(made, verdicts=recommend.verdicts(made, model, data, seer))
+    recommend.refuse_impossible(made, allow)
     return made
 
 
@@ -120,7 +124,7 @@ def _others(draft: _Draft, inspect: Inspect) -> dict[str, str]:
 
 def _place(draft: _Draft) -> None:
     """Settle device, dtype and attention from the hardware."""
-    hardware = draft.hardware
+    hardware = draft.seer.hardware
     found = hardware.gpus[0].name if hardware.gpus else "no GPU found"
     draft.settle("model.device", hardware.device, f"hardware ({found})")
     device = draft.config.model.device
@@ -140,7 +144,7 @@ def _longest(draft: _Draft, allow: Collection[str]) -> int:
     """Return the length at which rows are surveyed: as asked, else what device and model allow."""
     asked, context = draft.config.data.max_length, draft.model.context_length
     if asked == "auto":
-        profile = int(cost.table()["profiles"][draft.config.model.device]["max_length"])
+        profile = int(table()["profiles"][draft.config.model.device]["max_length"])
         tokens = draft.config.trainer.batch_tokens
         caps = [profile, *([context] if context else []), *([tokens] if tokens != "auto" else [])]
         return min(c for c in caps if isinstance(c, int))
@@ -169,7 +173,7 @@ def _fit_data(draft: _Draft, data: DataFacts, longest: int) -> None:
     draft.settle("trainer.logits_chunk", chunk, f"memory (vocabulary of {draft.model.vocab_size})")
     draft.settle("trainer.batch_tokens", *_budget(draft, data))
     draft.settle("trainer.lr", *_rate(draft.config))
-    steps = cost.steps(draft.config, data)
+    steps = work(draft.config, data, 1).steps
     every = max(1, -(-steps // _CHECKPOINTS))
     draft.settle("trainer.checkpoint_every", every, f"about {_CHECKPOINTS} in {steps} steps")
 
@@ -178,15 +182,15 @@ def _budget(draft: _Draft, data: DataFacts) -> tuple[int, str]:
     """Return the token budget of a micro-batch: the device's profile, less for few rows or memory."""
     config = draft.config
     least = config.data.max_length if isinstance(config.data.max_length, int) else 8
-    budget = int(cost.table()["profiles"][config.model.device]["batch_tokens"])
+    budget = int(table()["profiles"][config.model.device]["batch_tokens"])
     reason = f"profile for {config.model.device}"
     small = data.tokens // (_STEPS_PER_EPOCH * config.trainer.accumulation)
     if small < budget:
         budget = max(512, small // 64 * 64)
         reason = f"data (about {_STEPS_PER_EPOCH} steps per epoch from {data.tokens} tokens)"
-    fits = recommend.tokens_that_fit(config, draft.model, draft.hardware)
+    fits = recommend.tokens_that_fit(config, draft.model, data, draft.seer, budget)
     if fits < budget:
-        budget, reason = max(64, fits // 64 * 64), "memory (what the activations leave)"
+        budget, reason = max(64, fits), "memory (the forecast of the largest batch that fits)"
     if budget < least:
         budget, reason = least, f"data (one row of {least} tokens)"
     return budget, reason

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stead.cli.main import run
+from stead.core.errors import ConfigError
 
 Stead = Callable[..., tuple[int, str, str]]
 
@@ -63,3 +64,10 @@ def test_a_dry_run_trains_nothing_and_bad_input_is_told(
     assert "there is no key 'adapter.rr'; did you mean 'adapter.r'?" in wrong[2]
     assert "a sweep needs a folder" in nowhere[2]
     assert not (tmp_path / "x").exists()
+
+
+def test_python_checks_a_sweep_the_same_way(tiny_model: Path, tmp_path: Path) -> None:
+    import stead
+
+    with pytest.raises(ConfigError, match=r"did you mean 'adapter\.r'"):
+        stead.sweep(model=str(tiny_model), data="rows.jsonl", params=["adapter.rr=4"], out=tmp_path)

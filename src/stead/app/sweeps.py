@@ -18,6 +18,7 @@ from stead.app.samplers import SAMPLERS, Question, Trial
 from stead.app.search_space import Param, Values
 from stead.config import load
 from stead.config.recipe import Given, read_recipe
+from stead.config.run import RunConfig
 from stead.core import files
 from stead.core.errors import ConfigError, Interrupted, SteadError
 from stead.core.events import AnyEvent, Emit, Finished, Note, Progress, Saved, Started, ignore
@@ -33,7 +34,7 @@ Train = Callable[["SweepRequest", int, Values, Path, Emit], Mapping[str, Any]]
 class SweepRequest:
     """What to try. `overrides` are those of every trial; `trials` None: the whole grid, else 20."""
 
-    recipe: Path | None
+    recipe: RunConfig | Mapping[str, Any] | Path | None
     params: tuple[str, ...]
     overrides: dict[str, Any] = field(default_factory=dict)  # Any: JSON values or Given
     sampler: str = "tpe"

@@ -235,6 +235,7 @@ class Method(ABC):
     columns: ClassVar[tuple[str, ...]]
     unit: ClassVar[str] = "label tokens"  # what `weight` counts
     takes_as_is: ClassVar[bool] = False  # rows of any of its kinds, none turned into the first
+    smooths_labels: ClassVar[bool] = False  # its loss is `Model.label_loss`: label smoothing works
     requires: ClassVar[tuple[str, ...]] = ()
     # What a forecast must know: passes over each token, and what is in memory besides the model.
     forward_passes: ClassVar[float] = 1.0

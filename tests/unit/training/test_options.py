@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from tests.fakes import training
 from torch.nn import functional
 
 from stead.config.kinds import registry
+from stead.config.run import RunConfig
 from stead.core.errors import Interrupted
 from stead.core.events import AnyEvent, Note, Progress
 from stead.core.process import stop_requested
@@ -275,3 +277,18 @@ def test_the_mean_of_the_weights_is_evaluated_and_written(
     assert result["weights_sha256"] != plain["weights_sha256"]
     loss = json.loads((tmp_path / "mean" / "metrics.jsonl").read_text().splitlines()[-1])["loss"]
     assert loss == plain["final_loss"]  # the weights that learn are the same
+
+
+def test_label_smoothing_is_refused_where_it_would_be_left_out() -> None:
+    trainer = {"label_smoothing": 0.1}
+
+    with pytest.raises(ValidationError, match="method='dpo' would leave it out"):
+        RunConfig.model_validate({"method": "dpo", "trainer": trainer})
+
+    assert RunConfig.model_validate({"method": "sft", "trainer": trainer}).trainer.label_smoothing == 0.1  # fmt: skip
+
+
+def test_what_looks_at_losses_needs_losses_to_look_at() -> None:
+    for asked in ({"patience": 2}, {"keep_best": True}):
+        with pytest.raises(ValidationError, match=r"trainer.eval_every is not set"):
+            RunConfig.model_validate({"trainer": asked})

@@ -163,7 +163,9 @@ def _stop_politely(rng: random.Random) -> Callable[[Any, Path], str]:
         status = process.wait()
         slow = time.monotonic() - begun > 30
         if status not in (130, 0) or slow:
-            raise SystemExit(f"{number!r} ended with {status} after {time.monotonic() - begun:.1f} s")
+            raise SystemExit(
+                f"{number!r} ended with {status} after {time.monotonic() - begun:.1f} s"
+            )
         return number.name
 
     return hurt
@@ -249,7 +251,9 @@ def stopped_everywhere(order: Order) -> Result:
             failed.append(out.name)
         shutil.rmtree(out)
     facts = {"cells": len(cells) - len(skipped), "stops_per_cell": steps - 1, "failed": failed}
-    return Result("TR2", (len(cells) - len(skipped)) * (steps - 1), failures, facts=facts, not_run=skipped)
+    return Result(
+        "TR2", (len(cells) - len(skipped)) * (steps - 1), failures, facts=facts, not_run=skipped
+    )
 
 
 def _stop_after_each(
@@ -353,9 +357,11 @@ def written_under_kills(order: Order) -> Result:
         traced(folder, "-e", f"inject={call}:{how}:when={number}")
         rejected: list[str] = []
         found = manifest.newest(folder, "step-", "checkpoint", lambda f, e: rejected.append(f.name))
-        torn = found is not None and b"".join(
-            (found / n).read_bytes() for n in ("model", "optimizer", "state")
-        ) != str(int(found.name[5:])).encode() * 15000
+        torn = (
+            found is not None
+            and b"".join((found / n).read_bytes() for n in ("model", "optimizer", "state"))
+            != str(int(found.name[5:])).encode() * 15000
+        )
         if torn or rejected:
             failures += 1
             failed.append(folder.name)
@@ -372,7 +378,9 @@ def damaged(order: Order) -> Result:
     parent, rng = order.work / "ck2", random.Random(order.seed)
     for step in (2, 4):
         draw = torch.Generator().manual_seed(step)
-        tensors = {g: {"w": torch.randn(64, 64, generator=draw)} for g in ("model", "optimizer", "extra")}
+        tensors = {
+            g: {"w": torch.randn(64, 64, generator=draw)} for g in ("model", "optimizer", "extra")
+        }
         checkpoint.save(parent, step, checkpoint.State(tensors, {"step": step}), lambda event: None)
     good = parent / "step-00000004"
     names = sorted(p.name for p in good.iterdir())

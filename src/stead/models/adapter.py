@@ -56,7 +56,7 @@ class Layers(Protocol):
     ) -> None:  # fmt: skip
         """Put a trainable product B·A beside each named linear layer.
 
-        `init`: true, gaussian or pissa; `kind`: lora, dora or adalora.
+        `init`: true, gaussian, pissa or loftq; `kind`: lora, dora or adalora.
         """
 
     def add_scales(
@@ -65,9 +65,13 @@ class Layers(Protocol):
         """Put a trainable vector on the outputs, or inputs, of each named linear layer."""
 
     def quantize(
-        self, model: "torch.nn.Module", names: list[str], *, kind: str, double: bool
-    ) -> None:
-        """Keep the weights of the named layers as codes: nf4, fp4 or int8."""
+        self, model: "torch.nn.Module", names: list[str], *, kind: str, double: bool,
+        errors: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        """Keep the weights of the named layers as codes: nf4, fp4 or int8.
+
+        `errors`: layer → rank of the rounding error that `add_low_rank` begins with, for "loftq".
+        """
 
     def add_prompt(self, model: "torch.nn.Module", prompt: Any) -> None:
         """Put trainable virtual tokens (`models/prompt_adapter.Prompt`) before every row."""

@@ -242,12 +242,10 @@ class Method(ABC):
     backward_passes: ClassVar[float] = 1.0
     reference: ClassVar[Literal["none", "table", "live"]] = "none"
     rollout: ClassVar[bool] = False
-    separable: ClassVar[bool] = (
-        True  # a row's loss does not depend on the others of its micro-batch
-    )
-    needs: ClassVar[
-        tuple[str, ...]
-    ] = ()  # words that an adapter's `cannot` may refuse, with reason
+    # A row's loss does not depend on the others of its micro-batch.
+    separable: ClassVar[bool] = True
+    # Words that an adapter's `cannot` may refuse, with its reason: see config/pairing.
+    needs: ClassVar[tuple[str, ...]] = ()
     # Peak learning rates for small added weights ("lora") and for the model's own ("full").
     default_lr: ClassVar[Mapping[str, float]] = {"lora": 1e-4, "full": 1e-5}
 

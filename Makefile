@@ -41,8 +41,8 @@ bench: setup ## measurements beside the peers (PEER_PYTHON=... for the peers' en
 spec: setup ## run the tests that show a promise; list promises with and without one
 	$(BIN)/python tools/spec.py
 
-campaign: setup ## longer proofs: kills at random times, results append to evidence/
-	$(BIN)/python tools/campaign.py --size $(SIZE)
+campaign: setup ## longer proofs (PART=training kills at random times, PART=plan forecasts), kept in evidence/
+	$(BIN)/python tools/campaign.py --size $(SIZE) $(if $(PART),--part $(PART))
 
 docs: setup ## generate the reference, run the guides' code blocks, check links
 	COLUMNS=100 $(BIN)/python tools/reference.py

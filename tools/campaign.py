@@ -1,4 +1,4 @@
-"""The longer proofs: `python tools/campaign.py [--size smoke|full|long] [--n N] [--seed S]`.
+"""The longer proofs: `python tools/campaign.py [--part training|plan] [--size smoke|full|long] [--n N] [--seed S]`.
 
 TR1: `stead train` and its worker are killed (SIGKILL, the whole group) at random times and resumed until they
 finish; the SHA-256 of the weights and the per-step loss log must equal those of a run nobody touched. One line is
@@ -111,10 +111,15 @@ def prepare(work: Path, env: dict[str, str]) -> None:
 def main() -> None:
     """Run every cell and append the evidence."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=("training", "plan"), default="training")
     parser.add_argument("--size", choices=KILLS, default="full")
-    parser.add_argument("--n", type=int, help="kills per cell instead of the size's own")
+    parser.add_argument("--n", type=int, help="kills per cell, or cases, instead of the size's own")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
+    if arguments.part == "plan":
+        from campaigns import plan  # its imports are not needed for the other part
+
+        raise SystemExit(plan.run(arguments.size, arguments.n, arguments.seed))
     kills = arguments.n if arguments.n is not None else KILLS[arguments.size]
     work = Path(tempfile.mkdtemp(prefix="campaign-"))
     env = dict(os.environ, STEAD_HOME=str(work / "home"))

@@ -22,11 +22,13 @@ Counted = dict[str, dict[str, float]]
 class Foresight:
     """Forecasts for this machine and what was recorded on it; files are read once.
 
-    `home` None: nothing was measured or recorded.
+    `home` None: nothing was measured or recorded. `others`: parameters of the models that the
+    method names, a teacher for instance.
     """
 
-    def __init__(self, hardware: Hardware, home: Home | None) -> None:
+    def __init__(self, hardware: Hardware, home: Home | None, others: int = 0) -> None:
         self.hardware = hardware
+        self._others = others
         self._home = home
         self._records = history.read(home) if home is not None else []
         self._fits: dict[str, Fit] = {}
@@ -34,7 +36,7 @@ class Foresight:
     def memory(self, config: RunConfig, model: ModelFacts, data: DataFacts) -> Interval:
         """Return the peak's forecast alone."""
         done, found = self._work(config, model, data)
-        parts = memory.parts(config, model, data, done, found)
+        parts = memory.parts(config, model, data, done, found, self._others)
         return self._peak(config, found, parts, memory.load_peak(config, model, found))
 
     def largest(self, config: RunConfig, model: ModelFacts, data: DataFacts) -> int:
@@ -48,7 +50,7 @@ class Foresight:
         """
         name = machine.device_name(config, self.hardware)
         done, found = self._work(config, model, data)
-        counted = count(config, model, data, done, found)
+        counted = count(config, model, data, done, found, self._others)
         fits = {q: self._fit(config, q, found) for q in ("memory", "steps", "around")}
         kind = history.key(config, name)
         word = lessons.kind_name(kind)
@@ -102,13 +104,14 @@ class Foresight:
 
 
 def count(
-    config: RunConfig, model: ModelFacts, data: DataFacts, done: Work, found: Machine
-) -> Counted:
+    config: RunConfig, model: ModelFacts, data: DataFacts, done: Work, found: Machine,
+    others: int = 0,
+) -> Counted:  # fmt: skip
     """Return the counted parts of every quantity, before anything that runs taught."""
     steps = cost.steps(config, model, done, found)
     means = {n: f * lessons.prior_of("steps").factors[n][0] for n, f in steps.items()}
     around = cost.around(config, model, data, done, found, sum(means.values()))
-    parts = memory.parts(config, model, data, done, found)
+    parts = memory.parts(config, model, data, done, found, others)
     return {
         "memory": {name: float(value) for name, value in parts.items()},
         "load": {"peak": float(memory.load_peak(config, model, found))},

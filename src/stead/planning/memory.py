@@ -28,9 +28,10 @@ def state_bytes(config: RunConfig) -> float:
 
 
 def parts(
-    config: RunConfig, model: ModelFacts, data: DataFacts, work: Work, machine: Machine
-) -> dict[str, int]:
-    """Return the peak's parts in bytes; `load` is no part of the sum but a peak of its own."""
+    config: RunConfig, model: ModelFacts, data: DataFacts, work: Work, machine: Machine,
+    others: int = 0,
+) -> dict[str, int]:  # fmt: skip
+    """Return the peak's parts in bytes. `others`: parameters of the models that the method names."""
     found = shape(model, config.adapter, config.model.device)
     width, chunk = BYTES[config.model.dtype], config.trainer.logits_chunk
     state = state_bytes(config)
@@ -53,7 +54,7 @@ def parts(
         "attention": _attention(found, work, width),
         "logits": at_once * work.lanes * found.vocab * width,
         "answers": work.together * found.cached * width,
-        "other models": _others(config, model, found, width),
+        "other models": (others + _copied(config, model, found)) * width,
     }
     return {name: int(value) for name, value in counted.items()}
 
@@ -136,17 +137,15 @@ def _attention(found: Shape, work: Work, width: float) -> float:
     return scores + (masks if found.fused else 0.0)
 
 
-def _others(config: RunConfig, model: ModelFacts, found: Shape, width: float) -> float:
-    """Other models beside the trained one: named by the method, or a reference that is a copy.
+def _copied(config: RunConfig, model: ModelFacts, found: Shape) -> int:
+    """Parameters of a live reference beside a model that is trained whole.
 
     With an adapter the reference is the base itself; a table of it is made before training.
     """
     method = registry("method").get(config.method.type)
-    live = getattr(method, "reference", "none") == "live" and found.whole
-    named = [n for n in getattr(type(config.method), "models", ()) if getattr(config.method, n)]
-    if named:
-        return float(getattr(model, "others", model.parameters * len(named))) * width
-    return model.parameters * width if live else 0.0
+    named = any(getattr(config.method, n) for n in getattr(type(config.method), "models", ()))
+    live = getattr(method, "reference", "none") == "live" and found.whole and not named
+    return model.parameters if live else 0
 
 
 def logits_chunk(model: ModelFacts, budget_bytes: int = 128 << 20) -> int:

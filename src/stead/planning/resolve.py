@@ -73,9 +73,9 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     recipe = read_recipe(source, overrides, origin)
     _require(recipe)
     model = inspect(recipe.config.model.path)
-    seer = Foresight(hardware, home)
-    draft = _Draft(recipe, model, seer, recipe.config)
-    others = _others(draft, inspect)
+    draft = _Draft(recipe, model, Foresight(hardware, home), recipe.config)
+    others, parameters = _others(draft, inspect)
+    draft.seer = seer = Foresight(hardware, home, parameters)
     _place(draft)
     longest = _longest(draft, allow)
     data = survey(draft.config, model, longest)
@@ -103,12 +103,13 @@ def _require(recipe: Recipe) -> None:
             raise ConfigError("missing-key", f"{key} is missing; give it in the recipe or {option}")
 
 
-def _others(draft: _Draft, inspect: Inspect) -> dict[str, str]:
-    """Find the other models that the method names; return their hashes by dotted key.
+def _others(draft: _Draft, inspect: Inspect) -> tuple[dict[str, str], int]:
+    """Find the other models that the method names; return their hashes by key, and their size.
 
     Which fields name models, the method's config says (`MethodConfig.models`).
     """
     found: dict[str, str] = {}
+    parameters = 0
     method = draft.config.method
     for name in getattr(type(method), "models", ()):
         ref = getattr(method, name)
@@ -116,10 +117,11 @@ def _others(draft: _Draft, inspect: Inspect) -> dict[str, str]:
             continue
         facts = inspect(ref)
         found[f"method.{name}"] = facts.hash
+        parameters += facts.parameters
         changed = draft.config.method.model_copy(update={name: str(facts.path)})
         draft.config = draft.config.model_copy(update={"method": changed})
         draft.reasons[f"method.{name}"] = f"the model {ref!r}, found"
-    return found
+    return found, parameters
 
 
 def _place(draft: _Draft) -> None:

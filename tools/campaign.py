@@ -75,7 +75,7 @@ def machine() -> dict[str, Any]:
     from stead.core import hardware
 
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False,  # noqa: S607
     ).stdout.strip()  # fmt: skip
     return {
         "cpu": hardware.processor(),

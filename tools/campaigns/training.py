@@ -240,7 +240,7 @@ def stopped_everywhere(order: Order) -> Result:
         out = work / f"{method}-{adapter}-{accumulation}"
         try:
             whole = matrix.train(base, rows[kind], out / "whole", **cell, **more)[1]
-        except Exception as error:  # noqa: BLE001 - a cell that needs more than a matrix can give
+        except Exception as error:  # a cell that needs more than a matrix can give
             skipped.append(f"{method} × {adapter}: {error}")
             continue
         last = _stop_after_each(matrix, base, rows[kind], out / "cut", steps, cell | more)
@@ -355,8 +355,10 @@ def written_under_kills(order: Order) -> Result:
     for call, number, how in tries:
         folder = order.work / f"ck1-{call}-{number}-{how[:3]}"
         traced(folder, "-e", f"inject={call}:{how}:when={number}")
-        rejected: list[str] = []
-        found = manifest.newest(folder, "step-", "checkpoint", lambda f, e: rejected.append(f.name))
+        rejected: list[Any] = []
+        found = manifest.newest(
+            folder, "step-", "checkpoint", lambda *why, all=rejected: all.append(why)
+        )
         torn = (
             found is not None
             and b"".join((found / n).read_bytes() for n in ("model", "optimizer", "state"))

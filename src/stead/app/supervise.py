@@ -44,7 +44,7 @@ def train(
         try:
             return runs.train(spec, folder, gain, where)
         except ProcessError as error:
-            if error.code != "worker-died" or error.details["status"] >= 0:
+            if error.code != "worker-died" or not _was_killed(error.details["status"], where):
                 raise
             lost = 1 if gain.moved else lost + 1
             gain.moved = False
@@ -55,11 +55,18 @@ def train(
                     hint=error.hint,
                     **error.details,
                 ) from error
-            signal = -error.details["status"]
-        emit(Note(stage="train", level="warning", code="restarted", message=_told(signal)))
+            status = error.details["status"]
+        emit(Note(stage="train", level="warning", code="restarted", message=_told(status)))
         spec = spec | {"resume": spec["resume"] if isinstance(spec["resume"], str) else True}
 
 
-def _told(signal: int) -> str:
-    why = " (by the system, perhaps: memory ran out)" if signal == 9 else ""
-    return f"the worker was killed by signal {signal}{why}; it is started again and resumes"
+def _was_killed(status: int, where: LaunchSettings | None) -> bool:
+    """Say whether a worker ended without having its say; one of several ends its launcher with 1."""
+    return status < 0 or (where is not None and where.processes > 1 and status == 1)
+
+
+def _told(status: int) -> str:
+    if status > 0:
+        return "one of the worker's processes ended; all are started again and resume"
+    why = " (by the system, perhaps: memory ran out)" if status == -9 else ""
+    return f"the worker was killed by signal {-status}{why}; it is started again and resumes"

@@ -169,8 +169,14 @@ class Adopted:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to its group; a group that is gone is no error."""
         pid = lease.holder(self.lock)
-        if pid:
-            signal_group(pid, number)
+        if not pid:
+            return
+        try:
+            signal_group(
+                os.getpgid(pid), number
+            )  # it may be one of several that one launcher leads
+        except ProcessLookupError:
+            return
 
     def stop(self, grace_s: float = 10.0) -> int:
         """SIGTERM the group, wait `grace_s`, SIGKILL what is left; return the exit status."""

@@ -8,11 +8,13 @@ Knows nothing about surfaces, databases or how a Plan is made. Importable from a
     artifacts = convert(plan, checkpoint)
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from stead.config import load as config_files
 from stead.config.kinds import registry
+from stead.core import files
 from stead.core.errors import ConfigError
 from stead.core.events import Emit, ignore
 from stead.core.paths import Home
@@ -148,24 +150,37 @@ def measure(plan: Plan, checkpoint: Checkpoint, *, emit: Emit = ignore) -> Repor
 
 
 def convert(plan: Plan, checkpoint: Checkpoint, *, emit: Emit = ignore) -> list[Artifact]:
-    """Write every export the plan asks for, below `<out>/artifacts` unless it says where."""
+    """Write every export the plan asks for, below `<out>/artifacts` unless it says where.
+
+    What was written before the run was killed is kept: `<out>/exports.json` knows it.
+    """
+    out = Path(str(plan.config.out))
+    record = out / "exports.json"
+    done: dict[str, dict[str, Any]] = files.read_json(record) if record.is_file() else {}
     artifacts = []
     for section in plan.config.export:
         suffix = "." + section.format if section.format == "gguf" else ""
         name = "-".join(filter(None, (section.format, section.quant))) + suffix
-        folder = Path(str(plan.config.out)) / "artifacts"
-        target = folder / name if section.out is None else Path(section.out)
-        made = run_export(
-            str(checkpoint.path),
-            str(target),
-            format=section.format,
-            quant=section.quant,
-            emit=emit,
-        )
+        target = out / "artifacts" / name if section.out is None else Path(section.out)
+        made = done.get(str(target))
+        if made is None or not target.exists():
+            if section.out is None:  # killed between writing and recording: it is ours to repeat
+                _remove(target)
+            made = run_export(str(checkpoint.path), str(target), format=section.format,
+                              quant=section.quant, emit=emit)  # fmt: skip
+            files.write_json(record, done | {str(target): made})
+            done[str(target)] = made
         artifacts.append(
             Artifact(target, made["format"], made["quant"], made["sha256"], made["bytes"], made)
         )
     return artifacts
+
+
+def _remove(target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)
 
 
 def _write_request(plan: Plan, out: Path) -> None:

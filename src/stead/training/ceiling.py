@@ -83,5 +83,7 @@ def flops_per_token(model: Any) -> float:  # Any: a transformers model
     total = 0.0
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            total += module.weight.numel() * (6.0 if module.weight.requires_grad else 4.0)
+            own = dict(module.named_parameters(recurse=False)).get("weight")  # None: kept as codes
+            learnt = own is not None and own.requires_grad
+            total += module.in_features * module.out_features * (6.0 if learnt else 4.0)
     return total

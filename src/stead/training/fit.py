@@ -145,7 +145,8 @@ def _smaller(parts: Parts, step: int, why: str) -> None:
     rows = parts.adjustments.cut(step, parts.steps.rows(step))
     most = max(map(len, rows))
     halved = parts.adjustments.parts_at(step)
-    if most == 1 or halved >= 2**_HALVINGS or parts.world.size > 1:  # others wait in a sum
+    whole = not parts.method.separable  # its loss would be another one in smaller parts
+    if whole or most == 1 or halved >= 2**_HALVINGS or parts.world.size > 1:  # others wait in a sum
         lengths = parts.method.lengths(parts.train)
         tokens = max(int(sum(lengths[r] for r in micro)) for micro in rows)
         raise TrainingError(

@@ -43,6 +43,16 @@ class ModelFacts(Protocol):
     def tensors(self) -> Mapping[str, tuple[str, tuple[int, ...]]]: ...  # noqa: D102
 
 
+class WithOthers:
+    """A model's facts, and how many parameters the other models of a run have together."""
+
+    def __init__(self, model: ModelFacts, others: int) -> None:
+        self._model, self.others = model, others
+
+    def __getattr__(self, name: str) -> Any:  # Any: whatever the model's own facts have
+        return getattr(self._model, name)
+
+
 @dataclass(frozen=True, slots=True)
 class DataFacts:
     """Counts of the rows that would be trained on, after cleaning, at the surveyed length.

@@ -7,7 +7,7 @@ loaded, trained or written.
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from stead.config import pairing
 from stead.config.recipe import Recipe, read_recipe
@@ -18,7 +18,7 @@ from stead.core.errors import ConfigError
 from stead.core.hardware import Hardware
 from stead.core.paths import Home
 from stead.planning import memory, recommend
-from stead.planning.facts import DataFacts, ModelFacts, model_dict
+from stead.planning.facts import DataFacts, ModelFacts, WithOthers, model_dict
 from stead.planning.forecast import Foresight
 from stead.planning.machine import table
 from stead.planning.plan import Plan
@@ -76,6 +76,7 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     seer = Foresight(hardware, home)
     draft = _Draft(recipe, model, seer, recipe.config)
     others = _others(draft, inspect)
+    model = draft.model
     _place(draft)
     longest = _longest(draft, allow)
     data = survey(draft.config, model, longest)
@@ -109,16 +110,20 @@ def _others(draft: _Draft, inspect: Inspect) -> dict[str, str]:
     Which fields name models, the method's config says (`MethodConfig.models`).
     """
     found: dict[str, str] = {}
-    method = draft.config.method
+    method, parameters = draft.config.method, 0
     for name in getattr(type(method), "models", ()):
         ref = getattr(method, name)
         if ref is None:
             continue
         facts = inspect(ref)
+        base = getattr(facts, "base", None)  # of an adapter: it is loaded too
+        parameters += facts.parameters + (0 if base is None else inspect(str(base)).parameters)
         found[f"method.{name}"] = facts.hash
         changed = draft.config.method.model_copy(update={name: str(facts.path)})
         draft.config = draft.config.model_copy(update={"method": changed})
         draft.reasons[f"method.{name}"] = f"the model {ref!r}, found"
+    if found:
+        draft.model = cast(ModelFacts, WithOthers(draft.model, parameters))  # it passes on the rest
     return found
 
 

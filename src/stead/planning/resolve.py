@@ -116,8 +116,9 @@ def _others(draft: _Draft, inspect: Inspect) -> tuple[dict[str, str], int]:
         if ref is None:
             continue
         facts = inspect(ref)
+        base = getattr(facts, "base", None)  # of an adapter: it is loaded too
+        parameters += facts.parameters + (0 if base is None else inspect(str(base)).parameters)
         found[f"method.{name}"] = facts.hash
-        parameters += facts.parameters
         changed = draft.config.method.model_copy(update={name: str(facts.path)})
         draft.config = draft.config.model_copy(update={"method": changed})
         draft.reasons[f"method.{name}"] = f"the model {ref!r}, found"

@@ -92,6 +92,8 @@ def check(
         why = "the method writes answers while it trains"
     elif type(adapter).after_step is not Adapter.after_step:
         why = "the adapter changes weights between steps"
+    elif adapter.needs_whole:
+        why = "the adapter rounds whole matrices"
     elif not optimizer.by_element:
         why = f"the optimizer {trainer.optimizer!r} looks at whole matrices"
     if why is not None:

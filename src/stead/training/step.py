@@ -278,7 +278,8 @@ class Stepper:
         finite = math.isfinite(norm)
         if finite:
             weights = {n: m.detach() for n, m in self.optimizer.masters.items()}
-            done = Step(self.learner.model, weights, named, step + 1, self.total)
+            model, add = self.learner.model, self.world.add
+            done = Step(model, weights, named, step + 1, self.total, add)
             if self.adapter.after_step(done):
                 self.optimizer.publish()
         self.scaler.update(finite=finite)

@@ -489,6 +489,18 @@ def test_other_models_that_a_method_names_are_found_and_hashed() -> None:
     assert Plan.from_json(found.to_json()).hash == found.hash
 
 
+def test_a_larger_teacher_takes_more_memory() -> None:
+    def memory(parameters: int) -> float:
+        facts = {"models/m": Model(), "t": Model(path=Path("t"), parameters=parameters)}
+        made = plan(
+            ASKED | {"method": {"type": "distillation", "teacher": "t"}},
+            inspect=lambda path: facts[path], survey=lambda config, found, longest: DATA, hardware=CPU,
+        )  # fmt: skip
+        return made.forecast.memory_bytes.expected
+
+    assert memory(2_041_000_000) - memory(41_000_000) >= 2_000_000_000 * 2  # bf16
+
+
 @pytest.mark.parametrize(
     ("adapter", "count"),
     [

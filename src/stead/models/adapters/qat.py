@@ -36,6 +36,7 @@ class Qat(Adapter):
 
     config: QatConfig
     kind: ClassVar[str] = "model"
+    needs_whole: ClassVar[bool] = True
 
     def is_rough(self) -> bool:
         """Say whether inputs are rounded: a last bit may then decide a whole step of the grid."""

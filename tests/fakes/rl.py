@@ -12,7 +12,6 @@ from tests.fakes import training
 from stead.config.run import DataSection
 from stead.core.events import ignore
 from stead.data.prepare import prepare
-from stead.messages import Message as Message
 from stead.values import PreparedData
 
 QUESTIONS = (

@@ -11,6 +11,7 @@ import torch
 from tests.fakes import rl
 
 from stead.core.events import AnyEvent, Note
+from stead.messages import Message
 from stead.training.callback import Run, StepOutcome
 from stead.training.callbacks.reward_hacking import WatchReward
 from stead.training.reward_signs import WatchSettings, signs
@@ -101,7 +102,7 @@ def test_runs_without_rewards_are_none_of_its_business() -> None:
 def test_the_signs_of_an_answer() -> None:
     texts = ["", "12 !!", "two plus two", "two two"]
     ids = [[2], [5, 6, 7], [8, 9, 8, 9, 8], [1, 1, 1]]
-    answers = [Answered("r:1", (rl.Message("user", "say two plus two"),), t) for t in texts]
+    answers = [Answered("r:1", (Message("user", "say two plus two"),), t) for t in texts]
 
     found = signs(answers, ids)
 

@@ -37,6 +37,7 @@ LOG = "worker.log"
 ALIVE = ".worker"  # held by the worker as long as it lives
 FOLLOWER = ".follower"  # held by whoever started or adopted it
 _TRACKERS = ("WANDB_", "MLFLOW_")  # a tracker's own variables say where it writes
+_HELD = 75  # a worker's status when another one is at work: EX_TEMPFAIL of sysexits.h
 _POLL_S = 0.05
 _GRACE_S = 30.0
 
@@ -224,7 +225,9 @@ class _Followed:
                            message=f"no step for {self._silence_s:g} s: the worker hangs and is killed"))  # fmt: skip
             child.signal(signal.SIGKILL)
 
-    def _died(self, status: int) -> ProcessError:
+    def _died(self, status: int) -> ProcessError | TrainingError:
+        if status == _HELD:
+            return _busy(self._path.parent, lease.holder(self._path.parent / ALIVE))
         log = self._log
         tail = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
         how = f"signal {-status}" if status < 0 else f"status {status}"

@@ -41,7 +41,7 @@ bench: setup ## measurements beside the peers (PEER_PYTHON=... for the peers' en
 spec: setup ## run the tests that show a promise; list promises with and without one
 	$(BIN)/python tools/spec.py
 
-campaign: setup ## longer proofs, e.g. PART=training SIZE=smoke; results append to evidence/
+campaign: setup ## longer proofs, e.g. PART=training SIZE=smoke, PART=plan; results append to evidence/
 	$(BIN)/python tools/campaign.py --size $(SIZE) $(if $(PART),--part $(PART))
 
 docs: setup ## generate the reference, run the guides' code blocks, check links

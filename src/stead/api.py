@@ -14,6 +14,7 @@ from typing import Any
 
 from stead.app import runs
 from stead.app.plans import make_plan
+from stead.app.sweeps import SweepRequest, run_sweep
 from stead.config.options import keys_of
 from stead.config.run import RunConfig
 from stead.core.events import Emit, ignore
@@ -54,6 +55,29 @@ def train(
     given = made.config.out
     folder = Path(given) if given is not None else Home.find().ensure().runs / runs.new_id("train")
     return stages.run(made.placed(folder.absolute()), resume=resume, emit=emit)
+
+
+def sweep(
+    recipe: Recipe = None,
+    /,
+    *,
+    params: Sequence[str],
+    out: str | Path,
+    search: Mapping[str, Any] | None = None,
+    emit: Emit = ignore,
+    **options: Any,
+) -> dict[str, Any]:
+    """Train with several values of some keys; the best recipe is `<out>/best.yaml`.
+
+    `params` are those of `stead sweep --param`: "trainer.lr=1e-5:1e-3:log", "adapter.r=4,8". `search`
+    are further fields of SweepRequest (`sampler`, `trials`, `metric`, `minimize`, `parallel`, …).
+    Trials run in processes of their own. Raises: ConfigError before the first one; Interrupted.
+    """
+    source = Path(recipe) if isinstance(recipe, str) else recipe
+    asked = SweepRequest(
+        source, tuple(params), keys_of(options), **({} if search is None else search)
+    )
+    return run_sweep(asked, Path(out), emit)
 
 
 def evaluate(

@@ -50,7 +50,19 @@ def test_the_config_of_an_extension_is_frozen_strict_and_described(kind: str, na
 
 
 @pytest.mark.parametrize(
-    "kind", ["method", "adapter", "trainer", "scorer", "exporter", "reader", "format"]
+    "kind",
+    [
+        "method",
+        "adapter",
+        "trainer",
+        "optimizer",
+        "tracker",
+        "callback",
+        "scorer",
+        "exporter",
+        "reader",
+        "format",
+    ],
 )
 def test_every_file_of_a_kind_holds_exactly_one_extension(kind: str) -> None:
     found = registry(kind)

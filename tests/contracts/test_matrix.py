@@ -97,6 +97,14 @@ def test_a_cell_trains_resumes_and_loads_again_or_says_why_not(
         return
 
     proofs = adapter == "lora"  # packing and accumulation are exact with every method
+    check_cell(base, prepared, tmp_path, cell, proofs=proofs)
+
+
+def check_cell(
+    base: LoadedModel, prepared: PreparedData, tmp_path: Path, cell: dict[str, Any], *,
+    proofs: bool = False,
+) -> None:  # fmt: skip
+    """Train whole, and stopped and resumed: the same bytes; what is loaded again is what was trained."""
     trained, whole = matrix.train(base, prepared, tmp_path / "whole", proofs=proofs, **cell)
     with pytest.raises(Interrupted):
         matrix.train(base, prepared, tmp_path / "cut", emit=stop_after_two, **cell)
@@ -112,6 +120,34 @@ def test_a_cell_trains_resumes_and_loads_again_or_says_why_not(
     loaded = again(base, Path(whole["final"]), whole["kind"])
     assert flat(loaded) == pytest.approx(expected, abs=1e-5)  # float32, other order of sums
     assert flat(base) != pytest.approx(expected, abs=1e-4)  # four steps did change it
+
+
+VARIANTS = [
+    ("lora", {"dora": True}),
+    ("lora", {"init": "pissa"}),
+    ("lora", {"lora_plus": 8.0, "init": "gaussian", "rslora": True}),
+    ("lora", {"rank_pattern": {"q_proj": 4}, "alpha_pattern": {"up_proj": 4.0}, "layers": (1,)}),
+    ("lora", {"modules_to_save": ("lm_head", "model.norm")}),
+    ("qlora", {"bits": 8, "dora": True}),
+    ("qlora", {"init": "loftq", "double_quant": False}),
+    ("qlora", {"quant_type": "fp4", "modules_to_save": ("embed_tokens",)}),
+    ("adalora", {"tinit": 1, "tfinal": 1, "target_r": 1}),
+    ("ia3", {"target_modules": ("q_proj", "up_proj"), "feedforward_modules": ("up_proj",)}),
+    ("freeze", {"layers": -1, "names": ("model.norm.*",)}),
+]
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize(("adapter", "config"), VARIANTS)
+def test_variants_of_adapters_train_resume_and_load_again(
+    method: str, adapter: str, config: dict[str, Any], base: LoadedModel, base_hash: str,
+    rows: Any, tmp_path: Path,
+) -> None:  # fmt: skip
+    stop_requested.clear()
+    prepared = rows(registry("method").get(method).kinds[0])
+    cell = {"method": method, "adapter": adapter, "adapter_config": config, "base_hash": base_hash}
+
+    check_cell(base, prepared, tmp_path, cell)
 
 
 class TopConfig(FreezeConfig):

@@ -30,3 +30,19 @@ def test_getting_started_and_what_follows_run(tmp_path: Path) -> None:
 
 def test_preferences_run(tmp_path: Path) -> None:
     assert run_blocks("preference.md", tmp_path) == 7
+
+
+def test_rewards_run(tmp_path: Path) -> None:
+    assert run_blocks("rl.md", tmp_path) == 1
+
+
+def test_distillation_runs(tmp_path: Path) -> None:
+    assert run_blocks("distillation.md", tmp_path) == 4
+
+
+def test_prompt_tuning_runs(tmp_path: Path) -> None:
+    assert run_blocks("prompt-tuning.md", tmp_path) == 2
+
+
+def test_pruning_and_qat_run(tmp_path: Path) -> None:
+    assert run_blocks("pruning-and-qat.md", tmp_path) == 4

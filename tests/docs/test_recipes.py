@@ -26,6 +26,7 @@ TINY = {
 def test_a_recipe_trains(recipe, tmp_path, tiny_model, monkeypatch):
     monkeypatch.setitem(os.environ, "STEAD_MODEL", str(tiny_model))
     monkeypatch.setitem(os.environ, "STEAD_DATA", str(DATA))
+    monkeypatch.setitem(os.environ, "STEAD_TEACHER", str(tiny_model))
 
     checkpoint = stead.train(recipe, out=tmp_path / "run", **TINY)
 

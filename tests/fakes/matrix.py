@@ -118,7 +118,8 @@ def settings(kind: str, name: str, model: Path, url: str = "") -> dict[str, Any]
 
 def train(
     base: LoadedModel, prepared: PreparedData, out: Path, *, method: str, adapter: str,
-    base_hash: str, resume: bool = False, emit: Any = ignore, url: str = "", **more: Any,
+    base_hash: str, resume: bool = False, emit: Any = ignore, url: str = "",
+    adapter_config: dict[str, Any] | None = None, **more: Any,
 ) -> tuple[LoadedModel, dict[str, Any]]:  # fmt: skip
     """Train four steps on a copy of the base; return the model in memory and fit's result.
 
@@ -126,6 +127,7 @@ def train(
     """
     from stead.training.fit import fit
 
+    given = {} if adapter_config is None else adapter_config
     loaded = replace(base, model=copy.deepcopy(base.model), meta=dict(base.meta))
     result = fit(
         trainer=replace(
@@ -134,7 +136,7 @@ def train(
         method_name=method,
         method_config=settings("method", method, base.folder, url),
         adapter_name=adapter,
-        adapter_config=settings("adapter", adapter, base.folder),
+        adapter_config=settings("adapter", adapter, base.folder) | given,
         prepared=prepared,
         loaded=loaded,
         run_dir=out,

@@ -1,6 +1,9 @@
 """Prompts, rewards and whole reinforcement-learning runs on the tiny model."""
 
 import json
+import shutil
+import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +143,127 @@ def too_few(completions: list[str]) -> list[float]:
 def wants_a_column(completions: list[str], nowhere: list[str]) -> list[float]:
     """Ask for a column that no row has."""
     return [float(len(n)) for n in nowhere]
+
+
+# Rewards that can be gamed, by the sign that must come up, and rewards that cannot.
+
+
+def long(completions: list[str], counts: list[int]) -> list[float]:
+    """Pay for length."""
+    return [n / 16 for n in counts]
+
+
+def repeated(completions: list[str]) -> list[float]:
+    """Pay for characters that repeat the one before."""
+    return [sum(a == b for a, b in pairwise(t)) / max(1, len(t) - 1) for t in completions]
+
+
+def short(completions: list[str]) -> list[float]:
+    """Pay for saying little."""
+    return [1.0 / (1 + len(t)) for t in completions]
+
+
+def digits(completions: list[str]) -> list[float]:
+    """Pay for digits."""
+    return [sum(c.isdigit() for c in t) / max(1, len(t)) for t in completions]
+
+
+def marks(completions: list[str]) -> list[float]:
+    """Pay for punctuation, as a format reward that counts marks does."""
+    return [
+        sum(not c.isalnum() and not c.isspace() for c in t) / max(1, len(t)) for t in completions
+    ]
+
+
+def echoes(prompts: list[str], completions: list[str]) -> list[float]:
+    """Pay for the longest piece of the prompt in the answer."""
+
+    def longest(text: str, prompt: str) -> int:
+        sizes = range(len(text), 0, -1)
+        return next(
+            (n for n in sizes if any(text[i : i + n] in prompt for i in range(len(text) - n + 1))),
+            0,
+        )
+
+    return [longest(t, p) / len(p) for p, t in zip(prompts, completions, strict=True)]
+
+
+def keyword(completions: list[str]) -> list[float]:
+    """Pay for the word "two", as often as it comes."""
+    return [t.count("two") / 4 for t in completions]
+
+
+def letters(completions: list[str]) -> list[float]:
+    """Pay 1 for an answer that begins with a small letter: an honest wish for its form."""
+    return [float(t[:1].islower()) for t in completions]
+
+
+def middling(completions: list[str], counts: list[int]) -> list[float]:
+    """Pay for answers of about six tokens."""
+    return [-abs(n - 6) / 6 for n in counts]
+
+
+def luck(completions: list[str]) -> list[float]:
+    """Pay by chance, the same chance for the same text."""
+    return [zlib.crc32(t.encode()) % 100 / 100 for t in completions]
+
+
+def nothing(completions: list[str]) -> list[float]:
+    """Pay everybody the same."""
+    return [0.5 for _ in completions]
+
+
+HACKS = {
+    "length": "long", "repetition": "repeated", "empty": "short", "digits": "digits",
+    "marks": "marks", "copy": "echoes", "keyword": "keyword",
+}  # fmt: skip
+CLEAN = ("letters", "middling", "luck", "nothing")
+
+
+def talkative(folder: Path, model: Path) -> Path:
+    """Copy the tiny model so that about every eighth token ends its answer."""
+    shutil.copytree(model, folder)
+    ends = {"eos_token_id": [2, *range(280, 320)]}
+    (folder / "generation_config.json").write_text(json.dumps(ends))
+    return folder
+
+
+def warnings_of(model: Path, data: PreparedData, out: Path, reward: str, **more: Any) -> list[str]:
+    """Train on a reward and return the signs that were warned of, in order."""
+    told: list[str] = []
+
+    def listen(event: Any) -> None:
+        code = getattr(event, "code", "")
+        if code.startswith("reward-hacking-"):
+            told.append(code.removeprefix("reward-hacking-"))
+
+    method = {"num_generations": 16, "max_completion_length": 16, "loss_type": "dr_grpo"}
+    method |= more.pop("method", {})
+    settings = {"max_steps": 80, "lr": 0.01, "schedule": "constant", "warmup": 0.0} | more
+    run(
+        model, data, out, "grpo", emit=listen, epochs=99.0, adapter="full",
+        method_config=config(rewards=[{"function": f"tests.fakes.rl:{reward}"}], **method), **settings,
+    )  # fmt: skip
+    return told
+
+
+def planted(model: Path, folder: Path, sign: str, **more: Any) -> list[str]:
+    """Train on the reward that pays for a sign; return what was warned of."""
+    chatty = talkative(folder / "model", model)
+    alone = {"batch_rows": 1, "method": {"num_generations": 32}} if sign == "copy" else {}
+    data = rows(folder / "rows", chatty, 1 if alone else len(QUESTIONS))
+    settings = {
+        "lr": 5e-3,
+        "max_steps": 30 if sign in ("empty", "digits") else 100,
+        **alone,
+        **more,
+    }
+    return warnings_of(chatty, data, folder / "run", HACKS[sign], **settings)
+
+
+def honest(model: Path, folder: Path, reward: str, *, seed: int, steps: int) -> list[str]:
+    """Train on an honest reward, held back by the starting model; return what was warned of."""
+    chatty = talkative(folder / "model", model)
+    data = rows(folder / "rows", chatty)
+    return warnings_of(chatty, data, folder / "run", reward, lr=2e-3, seed=seed, max_steps=steps,
+                       method={"beta": 0.1})  # fmt: skip

@@ -5,7 +5,7 @@
 Needs an environment with torch, transformers, peft and trl. Rows come in file order and tokenized,
 adapters and the reward head start from the same numbers as ours, everything is float32. ORPO's
 prompts have one token and its batches one pair, because TRL averages the chosen answers' loss over
-prompt and answer tokens of the whole batch and we over the answer of each pair (the paper's eq. 1).
+prompt and answer tokens of the whole batch and we over the answer of each pair (the paper's eq. 3).
 """
 
 import json

@@ -8,14 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stead.app import runs
 from stead.config.kinds import registry
 from stead.config.run import RunConfig
 from stead.config.settings import read_settings
-from stead.core import hardware, lazy
+from stead.core import hardware, lazy, usage
+from stead.core.events import Emit, ignore
 from stead.core.paths import Home
 from stead.data.prepare import survey
 from stead.hub.inspect import inspect, locate
-from stead.planning import resolve
+from stead.planning import recommend, resolve
 from stead.planning.facts import DataFacts, ModelFacts
 from stead.planning.plan import Plan
 
@@ -34,20 +36,22 @@ def make_plan(
     `planning.resolve.plan`, `hub.inspect` and `data.survey` raise.
     """
     home = Home.find() if home is None else home
+    machine = hardware.probe(home.root)
     found = resolve.plan(
         source,
         overrides=overrides,
         origin=origin,
         inspect=lambda path: inspect(locate(path, home=home).absolute(), home=home),
         survey=survey_rows,
-        hardware=hardware.probe(home.root),
+        hardware=machine,
         home=home,
         allow=allow,
         trackers=auto_trackers(home),
     )
     if found.origins["trainer.trackers"] == _NOT_INSTALLED:
         found = replace(found, notes=(*found.notes, _NOT_INSTALLED))
-    return found
+    busy = recommend.busy(usage.load(), machine.cores)
+    return replace(found, notes=(*found.notes, *busy))
 
 
 _NOT_INSTALLED = "TensorBoard is off: it is not installed (pip install 'stead[train]')"
@@ -63,6 +67,24 @@ def auto_trackers(
     if not installed("tensorboard"):
         return (), _NOT_INSTALLED
     return ("tensorboard",), "TensorBoard is installed"
+
+
+def measured_plan(
+    source: RunConfig | Mapping[str, Any] | Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    allow: Collection[str] = (),
+    emit: Emit = ignore,
+) -> Plan:
+    """Measure what the plan's device sustains, in a worker; then plan. Raises: as `make_plan`."""
+    first = make_plan(source, overrides, allow=allow)
+    section, home = first.config.model, Home.find().ensure()
+    spec = {
+        "device": section.device, "dtype": section.dtype, "name": first.forecast.kind["name"],
+        "lanes": first.forecast.lanes, "again": True,
+    }  # fmt: skip
+    runs.launch("probe", spec, home.cache / "system" / "probe", emit)
+    return make_plan(source, overrides, allow=allow)
 
 
 def survey_rows(config: RunConfig, model: ModelFacts, longest: int) -> DataFacts:
@@ -84,4 +106,5 @@ def survey_rows(config: RunConfig, model: ModelFacts, longest: int) -> DataFacts
         readers=tuple(found.readers),
         formats=tuple(found.formats),
         explanation="; ".join(found.why),
+        quantiles=tuple(found.quantiles),
     )

@@ -127,11 +127,9 @@ def cancel(
 
     Raises: UsageError("not-running" | "not-ours"), ProcessError("still-alive") after `timeout_s`.
     """
-    pid = run_folders.worker(folder)
-    if not pid:
-        raise _cannot_cancel(folder)
-    os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + timeout_s
+    pid = _worker(folder, end, sleep)
+    os.kill(pid, signal.SIGTERM)
     while run_folders.is_running(folder):
         if time.monotonic() > end:
             raise ProcessError(
@@ -140,6 +138,18 @@ def cancel(
             )  # fmt: skip
         sleep(_POLL_S)
     return run_folders.summary(folder)
+
+
+def _worker(folder: Path, end: float, sleep: Callable[[float], None]) -> int:
+    """Return the worker's process id; wait for one that is being started."""
+    while True:
+        pid = run_folders.worker(folder)
+        if pid:
+            return pid
+        inside = lease.holder(folder / ".lease") is not None
+        if inside or not run_folders.is_running(folder) or time.monotonic() > end:
+            raise _cannot_cancel(folder)
+        sleep(_POLL_S)
 
 
 def _cannot_cancel(folder: Path) -> UsageError:

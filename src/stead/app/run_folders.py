@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stead.app.runs import ALIVE, EVENTS, JOB
+from stead.app.runs import ALIVE, EVENTS, FOLLOWER, JOB
 from stead.core import files, lease
 from stead.core.errors import NotFound
 from stead.core.paths import Home
@@ -144,8 +144,11 @@ def worker(folder: Path) -> int | None:
 
 
 def is_running(folder: Path) -> bool:
-    """Say whether some process trains here, as a worker or inside another program."""
-    return worker(folder) is not None or lease.holder(folder / ".lease") is not None
+    """Say whether some process trains here: a worker, one being started, or another program."""
+    if worker(folder) is not None or lease.holder(folder / ".lease") is not None:
+        return True
+    starting = lease.holder(folder / FOLLOWER) is not None
+    return starting and _read(folder / JOB).get("verb") == "train"
 
 
 def _state(folder: Path, events: list[Json]) -> tuple[State, str | None]:

@@ -35,7 +35,7 @@ JOB = "job.json"
 EVENTS = "events.jsonl"
 LOG = "worker.log"
 ALIVE = ".worker"  # held by the worker as long as it lives
-_FOLLOWER = ".follower"  # held by whoever started or adopted it
+FOLLOWER = ".follower"  # held by whoever started or adopted it
 _TRACKERS = ("WANDB_", "MLFLOW_")  # a tracker's own variables say where it writes
 _HELD = 75  # a worker's status when another one is at work: EX_TEMPFAIL of sysexits.h
 _POLL_S = 0.05
@@ -105,9 +105,9 @@ def _command(job: Path, where: LaunchSettings | None) -> list[str]:
 
 @contextmanager
 def _following(folder: Path) -> Iterator[None]:
-    with lease.held(folder / _FOLLOWER) as mine:
+    with lease.held(folder / FOLLOWER) as mine:
         if not mine:
-            raise _busy(folder, lease.holder(folder / _FOLLOWER))
+            raise _busy(folder, lease.holder(folder / FOLLOWER))
         yield
 
 

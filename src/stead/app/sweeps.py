@@ -18,6 +18,7 @@ from stead.app.samplers import SAMPLERS, Question, Trial
 from stead.app.search_space import Param, Values
 from stead.config import load
 from stead.config.recipe import Given, read_recipe
+from stead.config.run import RunConfig
 from stead.core import files
 from stead.core.errors import ConfigError, Interrupted, SteadError
 from stead.core.events import AnyEvent, Emit, Finished, Note, Progress, Saved, Started, ignore
@@ -33,7 +34,7 @@ Train = Callable[["SweepRequest", int, Values, Path, Emit], Mapping[str, Any]]
 class SweepRequest:
     """What to try. `overrides` are those of every trial; `trials` None: the whole grid, else 20."""
 
-    recipe: Path | None
+    recipe: RunConfig | Mapping[str, Any] | Path | None
     params: tuple[str, ...]
     overrides: dict[str, Any] = field(default_factory=dict)  # Any: JSON values or Given
     sampler: str = "tpe"
@@ -207,12 +208,12 @@ def _conclude(sweep: Sweep, done: list[Trial], out: Path, emit: Emit) -> dict[st
     }  # fmt: skip
 
 
-class _Pruned(Exception):  # noqa: N818 - no error: it ends one trial
-    """The trial is worse than most were at the same step."""
+class _Pruned(BaseException):
+    """The trial is worse than most were at the same step. No Exception: its worker has not failed."""
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: it ends all trials
-    """Somebody pressed Ctrl-C."""
+class _Stopped(BaseException):
+    """Somebody pressed Ctrl-C. No Exception, as KeyboardInterrupt is none."""
 
 
 class _Running:
@@ -283,7 +284,7 @@ class _Running:
             state, error = ("complete", None) if value is not None else ("failed", "the metric is no number")  # fmt: skip
         except _Pruned:
             state, error, value = "pruned", None, None
-        except (Interrupted, _Stopped):
+        except Interrupted:
             raise
         except SteadError as failure:
             state, error, value = "failed", failure.message, None

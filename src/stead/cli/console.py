@@ -68,6 +68,7 @@ def _values(values: dict[str, float]) -> str:
 def _training(values: dict[str, float]) -> str:
     """Show what a person watches while a model learns; the others are in the logs."""
     shown = [f"loss {values['loss']:.4f}"] if "loss" in values else []
+    shown += [f"reward {values['reward']:.3g}"] if "reward" in values else []
     shown += [f"held out {values['eval_loss']:.4f}"] if "eval_loss" in values else []
     shown += [f"lr {values['lr']:.2e}"] if "lr" in values else []
     shown += [f"grad {values['grad_norm']:.3g}"] if "grad_norm" in values else []

@@ -64,14 +64,49 @@ def _counts(plan: "Plan") -> list[str]:
 
 def _forecast(plan: "Plan") -> list[str]:
     found = plan.forecast
-    parts = ", ".join(f"{k} {_bytes(v)}" for k, v in found.memory_parts.items())
+    mark = "" if found.verified else "  unverified: no run on this card was recorded yet"
     return [
-        f"steps     {found.steps:,}",
-        f"memory    {_range(found.memory_bytes, _bytes)}  ({found.basis['memory_bytes']})",
-        f"          {parts}",
-        f"time      {_range(found.seconds, _seconds)}  ({found.basis['seconds']})",
-        f"disk      {_range(found.disk_bytes, _bytes)}  ({found.basis['disk_bytes']})",
+        f"steps     {found.steps:,}, {found.tokens:,} tokens",
+        f"memory    {_range(found.memory_bytes, _bytes)}  {_verdict(plan, 'memory')}{mark}",
+        f"          {found.basis.get('memory_bytes', '')}",
+        *_parts(found.memory_parts, _bytes),
+        f"time      {_range(found.seconds, _seconds)}, a step {_range(found.step_seconds, _seconds)}{mark}",
+        f"          {found.basis.get('seconds', '')}",
+        *_parts(found.time_parts, _seconds),
+        f"disk      {_range(found.disk_bytes, _bytes)}  {_verdict(plan, 'disk')}",
+        *(
+            f"            {name:<16} {_bytes(size)}"
+            for name, size in found.disk_parts.items()
+            if size
+        ),
+        f"error     {past(plan)}",
+        *(f"hint: {v['hint']}" for v in plan.verdicts if "hint" in v),
     ]
+
+
+def past(plan: "Plan") -> str:
+    """Return in words how far the last forecasts for this processor or card were off."""
+    found = plan.forecast.past
+    if not found.runs:
+        return "no finished run to compare with: the ranges are wide"
+    known = {"memory": found.memory, "time": found.time}
+    said = ", ".join(f"{name} {error:.0%}" for name, error in known.items() if error is not None)
+    runs = "run" if found.runs == 1 else f"{found.runs} runs"
+    return f"over your last {runs} here, the median error was: {said if said else 'not known'}"
+
+
+def _verdict(plan: "Plan", name: str) -> str:
+    for item in plan.verdicts:
+        if item["allow"] == name:
+            return f"{item['verdict']} ({_bytes(item['have_bytes'])} free)"
+    return ""
+
+
+def _parts(parts: "dict[str, Interval]", show: Callable[[float], str]) -> list[str]:
+    """List the parts that matter: all but those below a hundredth of the whole."""
+    whole = sum(p.expected for p in parts.values())
+    told = [(n, p) for n, p in parts.items() if p.expected >= whole / 100]
+    return [f"            {name:<16} {_range(part, show)}" for name, part in told]
 
 
 def _notes(plan: "Plan") -> list[str]:
@@ -92,5 +127,5 @@ def _bytes(count: float) -> str:
 
 def _seconds(count: float) -> str:
     if count < 120:
-        return f"{count:.0f} s"
+        return f"{count:.3g} s"
     return f"{count / 60:.0f} min" if count < 7200 else f"{count / 3600:.1f} h"

@@ -73,7 +73,11 @@ def show_details(found: Mapping[str, Any]) -> None:  # Any: JSON values
         ("reason", found["reason"]), ("steps", f"{found['step']} of {found['total']}"), ("model", found["model"]),
         ("method", found["method"]), ("adapter", found["adapter"]),
     ]  # fmt: skip
-    rows += [(k, _number(v)) for k, v in found["result"].items() if isinstance(v, int | float)]
+    rows += [
+        (k, _number(v))
+        for k, v in found["result"].items()
+        if isinstance(v, int | float) and k != "steps"
+    ]
     rows += [(k, _against(k, v)) for k, v in found["forecast"].items()]
     for kind in ("checkpoints", "artifacts"):
         rows += [(kind, f"{name} ({_size(size)})") for name, size in found[kind].items()]

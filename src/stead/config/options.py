@@ -35,6 +35,10 @@ OPTIONS = (
     Option("batch_rows", "trainer.batch_rows", "Exactly so many rows per micro-batch."),
     Option("accumulation", "trainer.accumulation", "Micro-batches per optimizer step."),
     Option("lr", "trainer.lr", "Peak learning rate."),
+    Option("optimizer", "trainer.optimizer", "For instance adamw, adamw_8bit, muon.", is_text=True),
+    Option(
+        "schedule", "trainer.schedule", "Learning rate by step, for instance cosine.", is_text=True
+    ),
     Option("seed", "trainer.seed", "Seed of row order, new weights and dropout."),
     Option("dtype", "model.dtype", "fp32, bf16, fp16 or auto.", is_text=True),
     Option("limit", "data.limit", "Use at most so many rows."),

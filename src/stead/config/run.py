@@ -315,6 +315,7 @@ def _check_rules(config: RunConfig) -> None:
         _row_fits_batch,
         _rows_to_evaluate,
         _losses_to_judge_by,
+        _labels_to_smooth,
         _trainable_dtype,
         _pair_that_goes,
     ):
@@ -346,6 +347,15 @@ def _rows_to_evaluate(config: RunConfig) -> None:
         raise ValueError(
             f"trainer.eval_every={config.trainer.eval_every} needs held-out rows, but "
             "data.eval_share is 0 and data.eval_path is not set"
+        )
+
+
+def _labels_to_smooth(config: RunConfig) -> None:
+    method, smoothing = config.method.type, config.trainer.label_smoothing
+    if smoothing and not getattr(registry("method").get(method), "smooths_labels", False):
+        raise ValueError(
+            f"trainer.label_smoothing={smoothing} is for methods that learn labels, as sft and "
+            f"pretrain do; method={method!r} would leave it out"
         )
 
 

@@ -82,6 +82,11 @@ class Lengths:
         """Trained tokens of all."""
         return sum(self._labels)
 
+    def quantiles(self, points: int = 129) -> list[int]:
+        """Return the lengths at evenly spaced ranks, the shortest and the longest included."""
+        ordered, last = sorted(self._lengths), len(self._lengths) - 1
+        return [ordered[round(i * last / (points - 1))] for i in range(points)] if ordered else []
+
     def summary(self) -> dict[str, float]:
         """Return min, mean, percentiles and max of the lengths, in tokens."""
         return summarize(self._lengths)
@@ -114,6 +119,7 @@ class DataFacts:
     examples: list[dict[str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     default_template: bool = False
+    quantiles: list[int] = field(default_factory=list)
 
     @property
     def train_tokens(self) -> int:
@@ -159,4 +165,5 @@ def build_facts(
         examples=report["examples"],
         counts=encoder.counts.to_json(),
         default_template=encoder.template.is_default,
+        quantiles=lengths.quantiles(),
     )

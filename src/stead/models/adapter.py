@@ -5,7 +5,7 @@ adapter puts into a model are built by `Layers`, which the caller passes in.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -33,6 +33,10 @@ class Origin:
     lineage: dict[str, Any] = field(default_factory=dict)  # Any: JSON values
 
 
+def _alone(tensors: "Sequence[torch.Tensor]") -> None:
+    """Sum over one process: nothing to do."""
+
+
 @dataclass(slots=True)
 class Step:
     """One finished optimizer step, for adapters that change weights or ranks between steps."""
@@ -42,6 +46,7 @@ class Step:
     gradients: "dict[str, torch.Tensor]"  # clipped, by parameter name
     step: int  # finished steps
     total: int
+    add: "Callable[[Sequence[torch.Tensor]], None]" = _alone  # sums tensors over all processes
 
 
 class Layers(Protocol):
@@ -56,7 +61,7 @@ class Layers(Protocol):
     ) -> None:  # fmt: skip
         """Put a trainable product B·A beside each named linear layer.
 
-        `init`: true, gaussian or pissa; `kind`: lora, dora or adalora.
+        `init`: true, gaussian, pissa or loftq; `kind`: lora, dora or adalora.
         """
 
     def add_scales(
@@ -65,9 +70,13 @@ class Layers(Protocol):
         """Put a trainable vector on the outputs, or inputs, of each named linear layer."""
 
     def quantize(
-        self, model: "torch.nn.Module", names: list[str], *, kind: str, double: bool
-    ) -> None:
-        """Keep the weights of the named layers as codes: nf4, fp4 or int8."""
+        self, model: "torch.nn.Module", names: list[str], *, kind: str, double: bool,
+        errors: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        """Keep the weights of the named layers as codes: nf4, fp4 or int8.
+
+        `errors`: layer → rank of the rounding error that `add_low_rank` begins with, for "loftq".
+        """
 
     def add_prompt(self, model: "torch.nn.Module", prompt: Any) -> None:
         """Put trainable virtual tokens (`models/prompt_adapter.Prompt`) before every row."""
@@ -125,6 +134,7 @@ class Adapter(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[str] = "adapter"  # what `save` writes: "adapter" or "model"
     default_lr: ClassVar[float | None] = None  # with every method, whatever the method advises
+    needs_whole: ClassVar[bool] = False  # layers look at whole matrices: they cannot be spread
     can_switch_off: ClassVar[bool] = False  # layers obey `lowrank.Draw.plain`
     cannot: ClassVar[Mapping[str, str]] = {}  # a word of `Method.needs` → why it is not there
     lr_factor: ClassVar[float] = 1.0  # of the method's learning rate for adapters, or whole models
@@ -135,6 +145,10 @@ class Adapter(ABC):
     def switches_off(self) -> bool:
         """Say whether these settings leave the starting model reachable by `Draw.plain`."""
         return self.can_switch_off
+
+    def is_rough(self) -> bool:
+        """Say whether these settings round inputs of layers, so that rounding errors can grow."""
+        return False
 
     @abstractmethod
     def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:

@@ -8,7 +8,9 @@ answer in [B, K, S, D]; attention over both is joined by its log-sums (arXiv:240
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 _STEP = 64  # prompt tokens are filled up to this: oneDNN compiles a kernel for each new shape
 _ROWS = 8  # places of finished answers are given up in multiples of this, for the same reason
 _READ_TOKENS = 2048  # prompt tokens read at once
+_LANE_ROWS = 32  # fewer answers than this are not worth a lane of their own
 _ROPE = ("default", "linear", "llama3", "yarn")  # turns that do not depend on the batch's length
 Halt = Callable[[], None]
 Answer = tuple[tuple[int, ...], tuple[float, ...], bool]  # ids, log-probabilities, stopped
@@ -66,10 +69,37 @@ def write(
             f"{context} (at least 1 token in, 1 out)",
         )
     wanted = context if sampling.max_tokens is None else sampling.max_tokens
-    with torch.inference_mode():
-        writer = _Writer(loaded, prompts, each, sampling, frozenset(stop_ids))
-        writer.write([min(wanted, context - len(p)) for p in prompts], halt)
-    return writer.answers()
+
+    def work(part: slice) -> list[list[Answer]]:
+        with torch.inference_mode():
+            writer = _Writer(loaded, prompts[part], each[part], sampling, frozenset(stop_ids))
+            writer.write([min(wanted, context - len(p)) for p in prompts[part]], halt)
+        return writer.answers()
+
+    parts = _lanes([len(group) for group in each])
+    if len(parts) == 1:
+        return work(parts[0])
+    with ThreadPoolExecutor(len(parts), "write", torch.set_num_threads, (1,)) as pool:
+        return [group for found in pool.map(work, parts) for group in found]
+
+
+def _lanes(answers: Sequence[int]) -> list[slice]:
+    """Share prompts among as many lanes as there are threads, when each gets enough answers.
+
+    Lanes of one thread never wait for one another, as the threads of one operation do. Few answers
+    stay together: a lane reads all weights for its own rows.
+    """
+    lanes = min(torch.get_num_threads(), sum(answers) // _LANE_ROWS, len(answers))
+    edges = [0]
+    for lane in range(1, max(1, lanes)):
+        wanted, done = sum(answers) * lane / lanes, 0
+        for place, count in enumerate(answers):
+            done += count
+            if done >= wanted:
+                edges.append(place + 1)
+                break
+    edges = sorted({*edges, len(answers)})
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 @dataclass(slots=True)

@@ -41,7 +41,7 @@ def add_low_rank(
 ) -> None:  # fmt: skip
     """Put a trainable product beside each named layer, whether its weight is whole or codes.
 
-    `kind` is lora, dora or adalora; `init` true, gaussian or pissa.
+    `kind` is lora, dora or adalora; `init` true, gaussian, pissa, or loftq where the weight is codes.
     Raises: ModelError("already-adapted" | "bad-init").
     """
 

@@ -103,7 +103,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # tor
         """Shapes: hidden [N, E], weight [V, E], labels [N] → scalar float32."""
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
+        grad_weight: Tensor | None = None
+        if wants_weight:
+            chunk = max(chunk, _rows_like_a_gradient(weight))
         total = torch.zeros((), dtype=torch.float64)
         for start in range(0, hidden.shape[0], chunk):
             rows = slice(start, start + chunk)
@@ -116,8 +118,8 @@ class ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # tor
             logits[n:] = 0
             if grad_hidden is not None:
                 grad_hidden[rows] = torch.mm(logits, weight)[:n]
-            if grad_weight is not None:
-                grad_weight += torch.mm(logits.t(), part)
+            if wants_weight:
+                grad_weight = _added(grad_weight, torch.mm(logits.t(), part))
         ctx.weight_dtype = weight.dtype
         ctx.save_for_backward(grad_hidden, grad_weight)
         return total.float().to(hidden.device)
@@ -127,8 +129,22 @@ class ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # tor
         """Scale the gradients found in the forward pass."""
         grad_hidden, grad_weight = ctx.saved_tensors
         h = None if grad_hidden is None else grad_hidden * grad.to(grad_hidden.dtype)
-        w = None if grad_weight is None else (grad_weight * grad).to(ctx.weight_dtype)
+        w = (
+            None
+            if grad_weight is None
+            else (grad_weight * grad.to(grad_weight.dtype)).to(ctx.weight_dtype)
+        )
         return h, w, None, None
+
+
+def _rows_like_a_gradient(weight: Tensor) -> int:
+    """Return how many tokens' logits take as much memory as the weight's float32 gradient."""
+    return max(1, int(weight.shape[1]) * 4 // int(weight.element_size()))
+
+
+def _added(total: Tensor | None, more: Tensor) -> Tensor:
+    """Add up chunks' gradients in float32; a single one stays as it is."""
+    return more if total is None else total.float().add_(more)
 
 
 class ChunkedLogProbs(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
@@ -167,17 +183,18 @@ class ChunkedLogProbs(torch.autograd.Function):  # type: ignore[misc]  # torch i
             found = None if slope is None else (slope * grad[:, None]).to(slope.dtype)
             return found, None, None, None
         d_hidden = torch.empty_like(hidden)
-        d_weight = torch.zeros_like(weight, dtype=torch.float32)
-        for start in range(0, hidden.shape[0], ctx.chunk):
-            rows = slice(start, start + ctx.chunk)
+        d_weight: Tensor | None = None
+        chunk = max(ctx.chunk, _rows_like_a_gradient(weight))
+        for start in range(0, hidden.shape[0], chunk):
+            rows = slice(start, start + chunk)
             part, n = _filled(hidden[rows]), labels[rows].shape[0]
             logits = torch.mm(part, weight.t())
             _label_losses_(logits[:n], labels[rows], gradient=True)
             logits[:n] *= -grad[rows, None]
             logits[n:] = 0
             d_hidden[rows] = torch.mm(logits, weight)[:n]
-            d_weight += torch.mm(logits.t(), part)
-        return d_hidden, d_weight.to(weight.dtype), None, None
+            d_weight = _added(d_weight, torch.mm(logits.t(), part))
+        return d_hidden, None if d_weight is None else d_weight.to(weight.dtype), None, None
 
 
 def _filled(rows: Tensor) -> Tensor:

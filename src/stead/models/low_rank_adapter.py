@@ -24,6 +24,7 @@ else:
     torch = lazy("torch", extra="train")
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks?|layer)\.(\d+)\.")
+_SHIFTED = ("pissa", "loftq")  # starts whose product is not zero
 # Inits of PEFT that change the base; all but pissa cannot be repeated from the files alone.
 _CHANGED_BASE = ("olora", "loftq", "corda", "lora_ga", "pissa_niter")
 
@@ -58,9 +59,9 @@ class LowRankConfig(AdapterConfig):
     lora_plus: float = Field(
         default=1.0, gt=0, description="learning rate of B as a multiple of A's (LoRA+: 16)"
     )
-    init: Literal["true", "gaussian", "pissa"] = Field(
+    init: Literal["true", "gaussian", "pissa", "loftq"] = Field(
         default="true",
-        description="start of A: true (uniform, as PEFT), gaussian, or pissa (from the weight's SVD)",
+        description="start: true (A uniform, as PEFT), gaussian, pissa (the weight's largest directions), loftq (qlora: the rounding error's)",
     )
     bias: Literal["none", "all", "lora_only"] = Field(
         default="none", description="which biases are trained, too"
@@ -71,10 +72,8 @@ class LowRankConfig(AdapterConfig):
 
     @model_validator(mode="after")
     def _one_start(self) -> "LowRankConfig":
-        if self.init == "pissa" and self.dora:
-            raise ValueError(
-                "init='pissa' and dora=true cannot be saved as one difference; keep one"
-            )
+        if self.init in _SHIFTED and self.dora:
+            raise ValueError(f"init={self.init!r} and dora=true do not go together; keep one")
         if any(rank < 1 for rank in self.rank_pattern.values()):
             raise ValueError(f"rank_pattern={self.rank_pattern!r} has a rank below 1")
         return self
@@ -114,21 +113,21 @@ class LowRankAdapter(Adapter):
     def switches_off(self) -> bool:
         """Say whether the starting model is still there: not when other weights are trained, too."""
         whole = self.config.bias != "none" or self.config.modules_to_save
-        return not whole and self.config.init != "pissa"
+        return not whole and self.config.init not in _SHIFTED
 
     def rate(self, name: str) -> float:
         """Return LoRA+'s factor for B, 1 for all others."""
         return self.config.lora_plus if name.endswith("lora_B") else 1.0
 
-    def prepare(self, model: "torch.nn.Module", layers: Layers) -> None:
-        """Change the frozen base before anything is put beside it."""
+    def prepare(self, model: "torch.nn.Module", layers: Layers, names: list[str]) -> None:
+        """Change the frozen base before anything is put beside the layers `names`."""
         return
 
     def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
         """Freeze the model and put A (random) and B (zero) beside each target."""
         peft_files.freeze(model)
         names = self._targets(model, layers)
-        self.prepare(model, layers)
+        self.prepare(model, layers, names)
         self._add(model, layers, names, seed, dropout=self.config.dropout, init=self.config.init)
         self._train_biases(model, names)
         for module in _modules(model, self.config.modules_to_save):
@@ -226,7 +225,7 @@ class LowRankAdapter(Adapter):
         names = sorted({n.rsplit(".lora_", 1)[0] for n in tensors if ".lora_" in n})
         peft_files.freeze(model)
         peft_files.check_layers(model, names, folder)
-        self.prepare(model, layers)
+        self.prepare(model, layers, names)
         init = "pissa" if self.config.init == "pissa" else "true"  # its base is changed again
         self._add(model, layers, names, 0, dropout=0.0, init=init)
         wholes = {n.rpartition(".")[0] for n in tensors if ".lora_" not in n and n[-5:] != ".bias"}

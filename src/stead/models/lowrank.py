@@ -146,13 +146,18 @@ def pissa_start(layer: LowRankLinear, rank: int, generator: torch.Generator) -> 
     is saved is the difference from them. Source: arXiv:2404.02948 eq. 2-4.
     """
     weight = layer.weight.detach().float()
-    U, S, V = torch.linalg.svd(weight, full_matrices=False)
-    root = (S[:rank] / layer.lora.scaling).sqrt()
-    A, B = (root[:, None] * V[:rank]).contiguous(), (U[:, :rank] * root).contiguous()
+    A, B = largest_directions(weight / layer.lora.scaling, rank)
     rest = torch.addmm(weight, B, A, alpha=-layer.lora.scaling)
     layer.weight = nn.Parameter(rest.to(layer.weight.dtype), requires_grad=False)
     layer.lora.extra["start"] = (A.clone(), B.clone())
     return A, B
+
+
+def largest_directions(matrix: Tensor, rank: int) -> Starts:
+    """Return A and B with B·A the best product of this rank. Shapes: [N, K] → [R, K], [N, R]."""
+    U, S, V = torch.linalg.svd(matrix, full_matrices=False)
+    root = S[:rank].sqrt()
+    return (root[:, None] * V[:rank]).contiguous(), (U[:, :rank] * root).contiguous()
 
 
 def _placed(layer: LowRankLinear, A: Tensor, B: Tensor) -> Starts:

@@ -4,6 +4,7 @@ Knows nothing about how numbers are rounded (`models/quantize`) or who asked. Th
 for each product and dropped again, in the backward pass too, so that only the codes stay in memory.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from stead.core.errors import ModelError
 from stead.models import quantize as rounding
 from stead.models.dora import DoraLinear
-from stead.models.lowrank import LowRankLinear
+from stead.models.lowrank import LowRankLinear, largest_directions
 
 
 class Product(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
@@ -38,9 +39,13 @@ class QuantizedWeight(nn.Module):  # type: ignore[misc]  # torch is untyped here
     former: torch.dtype  # of the weight that was rounded
     codes: Tensor
     scales: Tensor
+    error: tuple[Tensor, Tensor]
 
-    def hold(self, kind: str, double: bool) -> None:
-        """Round the weight and let go of it. `double`: 4-bit scales are rounded, too."""
+    def hold(self, kind: str, double: bool, rank: int = 0) -> None:
+        """Round the weight and let go of it. `double`: 4-bit scales are rounded, too.
+
+        `rank`: remember so many directions of the rounding error, for `begin`.
+        """
         weight = self.weight.detach()
         self.kind, self.shape, self.former = kind, weight.shape, weight.dtype
         del self.weight
@@ -52,6 +57,8 @@ class QuantizedWeight(nn.Module):  # type: ignore[misc]  # torch is untyped here
             self.register_buffer("scale_steps", largest, persistent=False)
             self.register_buffer("scale_mean", mean, persistent=False)
         self.register_buffer("scales", scales, persistent=False)
+        if rank:
+            self.error = largest_directions(weight.float() - self.dense(torch.float32), rank)
 
     @property
     def number(self) -> torch.dtype:
@@ -84,6 +91,15 @@ class QuantizedLinear(QuantizedWeight, nn.Linear):  # type: ignore[misc]  # torc
 class QuantizedLowRank(QuantizedWeight, LowRankLinear):
     """A quantized layer with a low-rank product."""
 
+    def begin(self, rank: int, init: str, generator: torch.Generator) -> None:
+        """Make the new weights; "loftq" begins with what rounding lost (arXiv:2310.08659, one round)."""
+        if init != "loftq":
+            super().begin(rank, init, generator)
+            return
+        A, B = self.error
+        del self.error
+        self.lora_A, self.lora_B = nn.Parameter(A), nn.Parameter(B / self.lora.scaling)
+
 
 class QuantizedDora(QuantizedWeight, DoraLinear):
     """A quantized layer with a low-rank product and trained row lengths."""
@@ -93,9 +109,12 @@ class QuantizedDora(QuantizedWeight, DoraLinear):
         return self.dense(torch.float32).square().sum(1)
 
 
-def quantize(model: nn.Module, names: list[str], *, kind: str, double: bool) -> None:
+def quantize(
+    model: nn.Module, names: list[str], *, kind: str, double: bool, errors: Mapping[str, int]
+) -> None:
     """Keep the weights of the named layers as codes. Equal weights give equal codes.
 
+    `errors` names the layers, with a rank, that begin with their rounding error ("loftq").
     Raises: ModelError("already-adapted") for a layer that is no plain linear layer.
     """
     for name in names:
@@ -106,4 +125,4 @@ def quantize(model: nn.Module, names: list[str], *, kind: str, double: bool) -> 
                 f"the layer {name!r} is a {type(layer).__name__}, not a plain one",
             )
         layer.__class__ = QuantizedLinear
-        layer.hold(kind, double)
+        layer.hold(kind, double, errors.get(name, 0))

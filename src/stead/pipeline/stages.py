@@ -23,8 +23,8 @@ from stead.exporting.run import run_export
 from stead.hub import lease
 from stead.models.load import load_model
 from stead.pipeline.evaluate import Question, evaluate
+from stead.pipeline.gauge import Gauge
 from stead.pipeline.training_page import write_page
-from stead.planning import history
 from stead.planning.plan import Plan
 from stead.store import run_index
 from stead.training.build import plain
@@ -89,12 +89,13 @@ def train(
     if config.out is None:
         raise ConfigError("missing-key", "out is missing; give it in the recipe or --out DIR")
     out = Path(config.out)
+    gauge = Gauge(emit)
     world = World() if world is None else world
     with world.first():
         if world.leads:
             run_index.register(Home.find().ensure(), out)
             _write_request(plan, out)
-        prepared = prepare(plan, emit=emit)
+        prepared = prepare(plan, emit=gauge.hear)
     with lease.hold(Path(plan.model["path"]), "train"):  # `stead model remove` waits for us
         result = fit(
             trainer=config.trainer,
@@ -109,11 +110,9 @@ def train(
             emit=emit,
             lineage={"base_hash": plan.model["hash"], "plan": plan.hash, "name": config.name},
             world=world,
+            measured=gauge.loop,
         )
-    actual = {"memory_bytes": result["peak_rss_mib"] * 2**20, "seconds": result["seconds"]}
-    if world.leads:
-        history.record(plan, actual, Home.find())
-    result["plan"] = plan.hash
+    result |= {"plan": plan.hash} | gauge.keep(plan, alone=world.size == 1)
     return Checkpoint(
         Path(result["final"]), int(result["steps"]), str(result["weights_sha256"]), result
     )

@@ -14,6 +14,7 @@ from stead.exporting.run import run_export
 from stead.models.new import new_model
 from stead.pipeline import stages
 from stead.pipeline.evaluate import Placement, Question, evaluate
+from stead.pipeline.gauge import probe
 from stead.planning.plan import Plan
 from stead.training.parts import Resume
 from stead.training.prune import prune
@@ -66,4 +67,5 @@ VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     "export": run_export,
     "parity": run_parity,
     "prune": prune,
+    "probe": probe,
 }

@@ -1,84 +1,114 @@
-"""Seconds a training run takes: its multiplications over what the machine sustains.
+"""Seconds a training run takes, by part: counted work over what the machine sustains.
 
-Knows nothing about memory. Units: FLOPs (a multiply-add is two), GFLOP/s, seconds.
+Knows nothing about memory or about finished runs. Units: FLOPs (a multiply-add is two), seconds of
+an otherwise idle machine. What lanes do side by side is counted for the busiest lane.
 """
 
-import math
-from functools import cache
-from typing import Any
-
-from stead.config import load
+from stead.config.kinds import registry
 from stead.config.run import RunConfig
-from stead.core import files
 from stead.planning.facts import DataFacts, ModelFacts
-from stead.planning.memory import trainable
+from stead.planning.machine import Machine, table
+from stead.planning.memory import checkpoint_bytes, final_bytes, kernels, state_bytes
+from stead.planning.shape import BYTES, Shape, shape
+from stead.planning.work import Work
 
-_START_S = {"cpu": 4.0, "cuda": 12.0, "mps": 6.0}  # imports, loading, first batch
-
-
-@cache
-def table() -> dict[str, Any]:  # Any: the values of defaults.yaml
-    """Return planning/defaults.yaml."""
-    return load.parse_yaml(
-        files.package_text("stead.planning", "defaults.yaml"), "planning/defaults.yaml"
-    ).data
-
-
-def steps(config: RunConfig, data: DataFacts) -> int:
-    """Return the optimizer steps of the run, as far as counts can tell."""
-    trainer = config.trainer
-    if trainer.batch_rows is not None:
-        micro = math.ceil(data.rows / trainer.batch_rows)
-    elif isinstance(trainer.batch_tokens, int):
-        micro = math.ceil(data.tokens / trainer.batch_tokens)
-    else:
-        micro = data.rows
-    planned = max(1, math.ceil(math.ceil(micro / trainer.accumulation) * trainer.epochs))
-    return planned if trainer.max_steps is None else min(planned, trainer.max_steps)
+_PASSES = 4  # over what is kept: written and read, and the same for its gradient; partly in fp32
+_ATTENTION_FLOPS = 9  # per query feature and squared length: 2 forward (half is masked), 7 backward
+_ADAM_PASSES = 4  # gradient, weight and both moments, each read; three are written
+_DISK_BYTES_PER_S = 250e6  # write, flush, read back and hash
+_MAPPED_BYTES_PER_S = 1e9
+_TOKENS_PER_S = 150e3  # rows to tokens, read twice
 
 
-def flops(config: RunConfig, model: ModelFacts, data: DataFacts, share: float = 1.0) -> float:
-    """Return the FLOPs of the run; `share` is the part of all planned tokens that is processed.
+def steps(config: RunConfig, model: ModelFacts, work: Work, machine: Machine) -> dict[str, float]:
+    """Return the seconds of all optimizer steps, by part.
 
-    Per token: 2 per weight forward, 2 backward for activations, 2 more for the gradients of trained
-    weights, 2 again when recomputed; attention costs 4 × hidden per earlier token and layer.
-    Source: arXiv:2001.08361, section 2.1.
+    Products per token: 2 FLOPs per weight forward, 2 backward for activations, 2 more for the
+    gradients of trained weights, 2 again when recomputed. Source: arXiv:2001.08361, section 2.1.
     """
-    embedding = model.vocab_size * model.hidden_size
-    body = max(0, model.parameters - embedding * (1 if model.tied else 2))
-    passes = 4 + 2 * trainable(model, config.adapter) / max(1, model.parameters)
-    passes += 2 if config.trainer.gradient_checkpointing else 0
-    earlier = data.tokens / max(1, data.rows) / 2
-    attention = 2 * earlier * model.hidden_size * model.layers * passes
-    tokens = data.tokens * config.trainer.epochs * share
-    labels = data.label_tokens * config.trainer.epochs * share
-    return tokens * (body * passes + attention) + labels * embedding * passes
-
-
-def gflops(config: RunConfig, hardware: dict[str, Any]) -> tuple[float, str]:
-    """Return the sustained GFLOP/s that the table gives for this device, and the basis in words."""
-    found = table()
-    device, dtype = config.model.device, config.model.dtype
-    if device == "mps":
-        return float(found["gflops_apple"]), "table: Apple GPU, unverified"
-    if device == "cuda":
-        name = hardware["gpus"][0]["name"] if hardware["gpus"] else "other"
-        row = next((k for k in found["gflops_per_card"] if k in name), "other")
-        return float(found["gflops_per_card"][row]), f"table: {row} card, unverified"
-    rates = found["gflops_per_core"]["fp32" if dtype == "fp32" else "bf16"]
-    flag = next((f for f in rates if f in hardware["flags"]), "other")
-    cores = hardware["cores"]
-    return float(rates[flag]) * cores, f"table: {dtype} with {flag} on {cores} cores"
-
-
-def seconds(
-    config: RunConfig, model: ModelFacts, data: DataFacts, hardware: dict[str, Any]
-) -> tuple[float, str]:
-    """Return the expected seconds of the run before calibration, and the basis in words."""
-    rate, basis = gflops(config, hardware)
-    whole = config.model_copy(
-        update={"trainer": config.trainer.model_copy(update={"max_steps": None})}
+    found = shape(model, config.adapter, config.model.device)
+    method = registry("method").get(config.method.type)
+    forward = float(getattr(method, "forward_passes", 1))
+    backward = float(getattr(method, "backward_passes", 1))
+    forward += getattr(method, "reference", "none") == "live"
+    again = backward if config.trainer.gradient_checkpointing else 0.0
+    width, rate = BYTES[config.model.dtype], machine.rate(found.hidden)
+    passes = 2 * forward + 2 * backward + 2 * again + (2 * backward if found.whole else 0)
+    products = (found.body * passes + found.low * 6) * work.lane_tokens
+    labels = work.labels * work.lane_share
+    head = 2 * found.embedding * labels * (3 if found.whole else 2) * max(forward, backward)
+    flow = (
+        (1 + again / 2) * found.kept * (width + 4) / 2 * _PASSES * found.layers * work.lane_tokens
     )
-    share = steps(config, data) / steps(whole, data)
-    work = flops(config, model, data, share)
-    return _START_S[config.model.device] + work / (rate * 1e9), basis
+    squares = work.lane_squares * found.hidden * found.layers
+    bandwidth = machine.bytes_per_s
+    counted = {
+        "products": products / rate,
+        "output layer": head / rate,
+        "attention": squares * _ATTENTION_FLOPS * (1 + again / 3) / machine.rate(128),
+        "softmax": labels * found.vocab * 4 * _PASSES / bandwidth,
+        "activations": flow / bandwidth,
+        "dropout": found.dropped * found.layers * work.lane_tokens * 16 / bandwidth,
+        "optimizer": _optimizer(config, found, work) / bandwidth,
+        "calls": work.parts * work.lane_share * found.layers * table()["call_s"][config.model.device],
+        "answers": _answers(model, found, work, width, machine),
+        "first calls": _first(config, found, work),
+    }  # fmt: skip
+    return counted
+
+
+def _answers(model: ModelFacts, found: Shape, work: Work, width: float, machine: Machine) -> float:
+    """Seconds of writing answers: each position reads all weights once, each token multiplies them."""
+    if work.written == 0:
+        return 0.0
+    positions = work.written / max(1, work.together) * work.longest
+    read = positions * model.parameters * width / machine.bytes_per_s
+    return read + work.written * 2 * model.parameters / machine.rate(found.hidden)
+
+
+def _optimizer(config: RunConfig, found: Shape, work: Work) -> float:
+    """Bytes moved to add up gradients and change weights, over all steps."""
+    state = state_bytes(config)
+    each = 4 * _ADAM_PASSES + 2 * state
+    return found.trained * (work.steps * each + work.parts * 12)
+
+
+def _first(config: RunConfig, found: Shape, work: Work) -> float:
+    """Seconds in which kernels are compiled for shapes that are new."""
+    device = config.model.device
+    compiled = kernels(config, found, work) * table()["kernel_s"]
+    return float(table()["first_s"][device] + compiled)
+
+
+def around(
+    config: RunConfig,
+    model: ModelFacts,
+    data: DataFacts,
+    work: Work,
+    machine: Machine,
+    step_s: float,
+) -> dict[str, float]:
+    """Return the seconds outside of steps, by part. `step_s` are those of all steps."""
+    every, evaluations = config.trainer.checkpoint_every, config.trainer.eval_every
+    saves = work.steps // every if isinstance(every, int) else 0
+    looks = 1 + (work.steps // evaluations if evaluations is not None else 0)
+    forward = step_s / 3 / max(1.0, work.tokens)
+    evaluated = work.eval_tokens * looks * forward if data.eval_rows else 0.0
+    tokens = data.tokens * (1 + data.eval_rows / max(1, data.rows))
+    saved = checkpoint_bytes(config, model) / _DISK_BYTES_PER_S + 0.02
+    method = registry("method").get(config.method.type)
+    once = getattr(method, "reference", "none") == "table"
+    return {
+        "start": machine.start_s,
+        "prepare": tokens / _TOKENS_PER_S,
+        "load": model.parameters * 4 / _MAPPED_BYTES_PER_S + 0.3,
+        "reference": data.tokens * forward if once else 0.0,
+        "checkpoints": saves * saved,
+        "evaluation": evaluated,
+        "result": final_bytes(config, model) / _DISK_BYTES_PER_S + 0.2,
+    }
+
+
+def per_step(seconds: float, work: Work) -> float:
+    """Return the mean seconds of a step."""
+    return seconds / max(1, work.steps)

@@ -48,7 +48,8 @@ class DataFacts:
     """Counts of the rows that would be trained on, after cleaning, at the surveyed length.
 
     `lengths` holds percentiles of a row's tokens: p50, p90, p99, max. `rows` and `tokens` are those
-    of the training split; `label_tokens` are the ones with a loss.
+    of the training split; `label_tokens` are the ones with a loss. `quantiles` are lengths at evenly
+    spaced ranks, the shortest and the longest included.
     """
 
     rows: int
@@ -63,6 +64,7 @@ class DataFacts:
     readers: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     explanation: str = ""
+    quantiles: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """Return plain JSON values."""

@@ -1,37 +1,24 @@
-"""What finished runs needed against what was forecast, and the correction that follows.
+"""What finished runs needed against what was forecast, one JSON line per run in the data directory.
 
-Knows nothing about how forecasts are made. One JSON line per run in the data directory; a torn last
-line is skipped. Deleting the file only forgets.
+Knows nothing about how forecasts are made or corrected. A torn last line is skipped. Deleting the
+file only forgets.
 """
 
 import json
 import statistics
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stead.config.run import RunConfig
 from stead.core.paths import Home
-from stead.planning.plan import Interval, Plan
+from stead.planning.plan import PastError, Plan
 
-_KEPT = 50  # the newest runs of a kind; machines and code change
-_ENOUGH = 5  # runs before their own spread replaces the assumed one
-_LIMITS = (0.05, 20.0)  # a ratio outside is a broken record, not a correction
-
-
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """The factor on a forecast learnt from `runs` finished runs, its range, and the past error."""
-
-    factor: float
-    low: float
-    high: float
-    runs: int
-    error: float  # median of |actual − forecast| / actual, after the factor
-
-    def apply(self, expected: float) -> Interval:
-        """Return the corrected interval."""
-        return Interval(expected * self.low, expected * self.factor, expected * self.high)
+VERSION = 2  # of a record
+_KEPT = 400  # the newest runs are read; machines and code change
+_RECENT = 12  # runs whose error is printed beside a forecast
+_START_S = 60.0  # a process older than this when training begins was not started for it
+Record = dict[str, Any]  # Any: JSON values
 
 
 def path(home: Home) -> Path:
@@ -39,61 +26,101 @@ def path(home: Home) -> Path:
     return home.cache / "system" / "forecasts.jsonl"
 
 
-def key(config: RunConfig, cpu: str) -> dict[str, str]:
-    """Return what makes two runs comparable: machine, device, dtype, method, adapter."""
+def key(config: RunConfig, device_name: str) -> dict[str, str]:
+    """Return what makes runs alike: what computes, number type, method, adapter."""
     return {
-        "cpu": cpu,
         "device": config.model.device,
+        "name": device_name,
         "dtype": config.model.dtype,
         "method": config.method.type,
         "adapter": config.adapter.type,
     }
 
 
-def record(plan: Plan, actual: dict[str, float], home: Home) -> None:
-    """Append what a finished run needed: `memory_bytes` (peak) and `seconds`, either may miss."""
-    kind = key(plan.config, str(plan.hardware["cpu"]))
-    line = {"kind": kind, "forecast": plan.forecast.raw, "actual": actual, "plan": plan.hash}
+def record(plan: Plan, measured: Mapping[str, Any], home: Home) -> None:
+    """Append what a finished run needed. `measured`: the run's "measured", see pipeline/stages.
+
+    A resumed or stopped run is no measure of a whole one and is left out.
+    """
+    if not measured.get("whole", False):
+        return
+    line = {
+        "version": VERSION,
+        "kind": plan.forecast.kind,
+        "counted": counted(plan.forecast.counted, measured),
+        "said": plan.forecast.said,
+        "needed": needed(measured, on_cpu=plan.config.model.device == "cpu"),
+        "rates": plan.forecast.rates,
+        "ran_share": measured["ran_share"],
+        "load": measured["load"],
+        "plan": plan.hash,
+    }
     target = path(home)
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "ab") as file:  # one write call: lines of two writers do not mix
         file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
-def read(home: Home) -> list[dict[str, Any]]:
-    """Return all records, oldest first; lines that are no records are skipped."""
+def counted(
+    forecast: Mapping[str, Mapping[str, float]], measured: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Return the counted parts, with what is known better once the run is over."""
+    found = {name: dict(parts) for name, parts in forecast.items()}
+    memory = found.get("memory", {})
+    if memory.get("process", 0) > 0:
+        memory["process"] = float(measured["begun_bytes"])
+    if measured.get("prepared_before", False):
+        memory["rows"] = 0.0
+        found.get("around", {})["prepare"] = 0.0
+    return found
+
+
+def needed(measured: Mapping[str, Any], *, on_cpu: bool) -> dict[str, float | None]:
+    """Return what the run needed of each quantity; None where it cannot be told.
+
+    Seconds are those of an idle machine: a run that waited for a core a third of the time it could
+    run in took a third less.
+    """
+    share, steps = measured["ran_share"], measured["step_s"]
+    inside, stage = measured["loop_s"], measured["stage_s"]
+    start = measured["begun_s"] if measured["begun_s"] < _START_S else 0.0
+    around = start + (inside - steps) * share + (stage - inside) * measured["stage_ran_share"]
+    own = measured["peak_bytes"] > measured["begun_peak_bytes"]  # else an earlier peak hides ours
+    peak = measured["peak_bytes"] if on_cpu else measured["device_peak_bytes"]
+    return {
+        "memory": float(peak) if peak is not None and (own or not on_cpu) else None,
+        "steps": steps * share,
+        "around": around,
+        "seconds": steps * share + around,
+    }
+
+
+def read(home: Home) -> list[Record]:
+    """Return the newest records, oldest first; lines that are no records are skipped."""
     target = path(home)
     if not target.is_file():
         return []
     found = []
-    for line in target.read_bytes().splitlines():
+    for line in target.read_bytes().splitlines()[-_KEPT:]:
         try:
             item = json.loads(line)
         except ValueError:
             continue
-        if isinstance(item, dict) and {"kind", "forecast", "actual"} <= item.keys():
+        if isinstance(item, dict) and item.get("version") == VERSION:
             found.append(item)
     return found
 
 
-def correction(
-    records: list[dict[str, Any]], wanted: dict[str, str], quantity: str
-) -> Correction | None:
-    """Return the median ratio of actual to forecast over comparable runs, or None without any."""
-    found = [_ratio(r, quantity) for r in records if r["kind"] == wanted][-_KEPT:]
-    ratios = sorted(r for r in found if r is not None)
-    if not ratios:
-        return None
-    factor = statistics.median(ratios)
-    error = statistics.median(abs(r - factor) / r for r in ratios)
-    if len(ratios) < _ENOUGH:
-        return Correction(factor, factor * 0.75, factor * 1.35, len(ratios), error)
-    spread = max(0.05, 1.5 * max(ratios[-1] / factor - 1, 1 - ratios[0] / factor))
-    return Correction(factor, factor / (1 + spread), factor * (1 + spread), len(ratios), error)
+def past_error(records: Sequence[Record]) -> PastError:
+    """Return the error of the last forecasts among `records`, as they were printed."""
+    last = records[-_RECENT:]
+    return PastError(len(last), _median(last, "memory"), _median(last, "seconds"))
 
 
-def _ratio(item: dict[str, Any], quantity: str) -> float | None:
-    said, was = item["forecast"].get(quantity), item["actual"].get(quantity)
-    if not isinstance(said, int | float) or not isinstance(was, int | float) or said <= 0:
-        return None
-    return was / said if _LIMITS[0] <= was / said <= _LIMITS[1] else None
+def _median(records: Sequence[Record], quantity: str) -> float | None:
+    errors = []
+    for item in records:
+        said, was = item["said"].get(quantity), item["needed"].get(quantity)
+        if said is not None and was:
+            errors.append(abs(said - was) / was)
+    return statistics.median(errors) if errors else None

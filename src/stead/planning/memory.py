@@ -1,94 +1,151 @@
-"""Bytes a training run holds at its peak, by part.
+"""Bytes a training run holds at its peak, by part: counted, before anything is learnt from runs.
 
-Knows nothing about data or time. Units: bytes. The parts are counted for one micro-batch of T
-flattened tokens without padding, because that is how batches are made.
+Knows nothing about time. The parts of a processor's run are those of its process, those of a card
+those of its memory.
 """
 
 from typing import Any
 
 from stead.config.kinds import registry
 from stead.config.run import RunConfig
-from stead.planning.facts import ModelFacts
+from stead.planning.facts import DataFacts, ModelFacts
+from stead.planning.machine import Machine, table
+from stead.planning.shape import BYTES, Shape, shape
+from stead.planning.work import Work
 
-BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp64": 8}
-_MASTER = 4  # trained weights, their gradients and moments are kept in fp32
-_RUNTIME = {"cpu": 600 << 20, "cuda": 900 << 20, "mps": 600 << 20}  # interpreter, torch, kernels
-# Values kept for the backward pass per token and layer of a Llama block, in units of its widths:
-# norm inputs and outputs, q, k, v, attention, residuals; gate, up, activation, product.
-_KEPT_HIDDEN = 24.0
-_KEPT_INNER = 9.0
-_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "c_attn", "c_proj", "query", "key", "value")
-_LOST = 0.25  # held by the allocator; measured on 41M parameters: peak 1.7 GiB LoRA, 3.5 GiB full
+_MASTER = 4  # trained weights and their moments are kept in fp32
 _LOGIT_COPIES = 3  # logits, their float32 form, their gradient
+_BLOCK = 512  # queries per block of the attention's backward pass; models/attention
+_ROWS = 256  # encoded together; data/prepare
+_TOKEN_BYTES = 150  # a number, its place in the text and its mask, as Python holds them
+_SCORES = 4  # scores, weights and their gradients of one block
 
 
-def trainable(model: ModelFacts, adapter: Any) -> int:  # Any: an adapter's own config class
-    """Count the parameters that an adapter trains.
-
-    An adapter with a rank trains rank × (in + out) of each matrix it is put beside; without a rank
-    all weights are trained.
-    """
-    own = getattr(adapter, "trained_parameters", None)
-    if own is not None:  # an adapter whose size no rank tells
-        return int(own(model))
-    rank = getattr(adapter, "r", None)
-    if rank is None:
-        return model.parameters
-    wanted = getattr(adapter, "target_modules", "all-linear")
-    matrices = [
-        shape
-        for name, (_, shape) in model.tensors.items()
-        if len(shape) == 2 and _is_target(name, wanted)
-    ]
-    return sum(int(rank) * sum(shape) for shape in matrices)
-
-
-def _is_target(name: str, wanted: Any) -> bool:  # Any: text or names
-    module = name.removesuffix(".weight").rpartition(".")[2]
-    if wanted == "auto":
-        return module in _ATTENTION
-    if wanted == "all-linear":
-        return any(part in name for part in (".layers.", ".h.", "blk."))
-    return module in ((wanted,) if isinstance(wanted, str) else wanted)
-
-
-def parts(config: RunConfig, model: ModelFacts, batch_tokens: int, chunk: int) -> dict[str, int]:
-    """Return the peak's parts for micro-batches of `batch_tokens` tokens.
-
-    `chunk` is the number of labelled tokens whose logits exist at once.
-    """
-    dtype, device = config.model.dtype, config.model.device
-    width = BYTES[dtype]
-    trained = trainable(model, config.adapter)
-    whole = trained == model.parameters
-    state = int(trained * _state_bytes(config))
-    found = {
-        "weights": model.parameters * width,
-        "adapter": trained * (_MASTER if not whole or width < _MASTER else 0),
-        "gradients": trained * _MASTER,
-        "optimizer": state,
-        "activations": int(
-            batch_tokens * _per_token(model, width, again=config.trainer.gradient_checkpointing)
-        ),
-        "logits": chunk * model.vocab_size * _LOGIT_COPIES * _MASTER,
-        "checkpoint": trained * _MASTER + state,  # copied while it is written
-        "runtime": _RUNTIME[device],
-    }
-    return found | {"allocator": int(sum(found.values()) * _LOST)}
-
-
-def _state_bytes(config: RunConfig) -> float:
-    """Return the bytes that the optimizer keeps per trained weight."""
+def state_bytes(config: RunConfig) -> float:
+    """Return the bytes per trained parameter that the optimizer, and an average of weights, keep."""
     own = float(registry("optimizer").get(config.trainer.optimizer).state_bytes)
     return own + (_MASTER if config.trainer.ema is not None else 0)
 
 
-def _per_token(model: ModelFacts, width: int, *, again: bool) -> float:
-    """Return the bytes of activations per token; with recomputation one layer's plus the borders."""
-    layer = (_KEPT_HIDDEN * model.hidden_size + _KEPT_INNER * model.intermediate_size) * width
-    if again:
-        return layer + model.layers * model.hidden_size * width
-    return layer * model.layers
+def parts(
+    config: RunConfig, model: ModelFacts, data: DataFacts, work: Work, machine: Machine,
+    others: int = 0,
+) -> dict[str, int]:  # fmt: skip
+    """Return the peak's parts in bytes. `others`: parameters of the models that the method names."""
+    found = shape(model, config.adapter, config.model.device)
+    width, chunk = BYTES[config.model.dtype], config.trainer.logits_chunk
+    state = state_bytes(config)
+    on_cpu = config.model.device == "cpu"
+    masters = _MASTER if not found.whole or width < _MASTER else 0
+    at_once = min(chunk if isinstance(chunk, int) else 256, max(1, work.labels_at_once))
+    counted = {
+        "process": machine.process_bytes if on_cpu else 0.0,
+        "runtime": table()["runtime_bytes"][config.model.device],
+        "kernels": kernels(config, found, work) * table()["kernel_bytes"],
+        "rows": _rows(data) if on_cpu else 0.0,
+        "weights": _weights(config, model, found, width),
+        "trained weights": found.trained * masters,
+        "gradients": _gradients(found, work, width),
+        "sums": _sums(found, work, width),
+        "optimizer": found.trained * state,
+        "activations": _activations(config, found, work, width),
+        "working": _working(found, work, width),
+        "held": _activations(config, found, work, width) if _waiting(work) else 0.0,
+        "attention": _attention(found, work, width),
+        "logits": at_once * work.lanes * found.vocab * width,
+        "answers": work.together * found.cached * width,
+        "other models": (others + _copied(config, model, found)) * width,
+    }
+    return {name: int(value) for name, value in counted.items()}
+
+
+def load_peak(config: RunConfig, model: ModelFacts, machine: Machine) -> int:
+    """Return the bytes while the model is loaded: the file is mapped and its values are converted."""
+    width = BYTES[config.model.dtype]
+    stored = BYTES.get(model.dtype, width)
+    copies = stored + (width if width != stored else 0)
+    begun = machine.process_bytes + table()["runtime_bytes"][config.model.device]
+    return int(begun + model.parameters * copies)
+
+
+def _weights(config: RunConfig, model: ModelFacts, found: Shape, width: float) -> float:
+    """All weights, the low-rank columns beside them, and a mapped file that packing copied from."""
+    bits = getattr(config.adapter, "bits", None)
+    each = width if bits is None else bits / 8 + 0.5  # scales and the layer that is unpacked
+    mapped = found.packed * width if model.dtype == config.model.dtype else 0.0
+    return model.parameters * each + mapped + found.low * width
+
+
+def kernels(config: RunConfig, found: Shape, work: Work) -> float:
+    """Count the products that oneDNN compiles: one for each shape it has not met (docs/log.md).
+
+    Per size of a part: a layer's products forward and backward, twice as many with a low-rank part;
+    per length of a row: those of attention. float32 products need none.
+    """
+    if config.model.device != "cpu" or config.model.dtype == "fp32":
+        return 0.0
+    each = 12 if found.low == 0 else 24
+    return float(len(work.shapes) * each + len(work.lengths) * 7)
+
+
+def _rows(data: DataFacts) -> float:
+    """Rows while they are prepared: a batch of them as Python numbers."""
+    mean = data.tokens / max(1, data.rows)
+    return min(_ROWS, data.rows) * mean * _TOKEN_BYTES
+
+
+def _gradients(found: Shape, work: Work, width: float) -> float:
+    """Each lane's own; the head's are made in fp32 and rounded."""
+    if not found.whole:
+        return found.trained * _MASTER * work.lanes
+    return work.lanes * (found.trained * width + found.embedding * (_MASTER + width))
+
+
+def _sums(found: Shape, work: Work, width: float) -> float:
+    """Gradients added up in fp32, and what is added to them while lanes go on with the next part."""
+    if not found.whole or width == _MASTER:
+        return 0.0
+    return found.trained * (2 * _MASTER + (work.lanes * width if _waiting(work) else 0))
+
+
+def _waiting(work: Work) -> bool:
+    """Say whether lanes begin another part while the former one's memory is not yet given back."""
+    return work.parts > 1.01 * work.steps * work.lanes
+
+
+def _activations(config: RunConfig, found: Shape, work: Work, width: float) -> float:
+    """What the backward pass needs of every token; recomputed, one layer's and the borders."""
+    kept = found.kept * width + (0 if found.fused else found.hidden * 16)  # norms in fp32
+    borders = 3 * found.hidden * width
+    if config.trainer.gradient_checkpointing:
+        return work.largest * (kept + borders + found.layers * found.hidden * width)
+    return work.largest * (kept * found.layers + borders)
+
+
+def _working(found: Shape, work: Work, width: float) -> float:
+    """What one layer needs while it is computed: its gradients, fp32 copies, bytes of dropout."""
+    return work.largest * (
+        (found.hidden * 4 + found.inner * 5) * width + found.hidden * 16 + found.dropped
+    )
+
+
+def _attention(found: Shape, work: Work, width: float) -> float:
+    """Scores of one block per lane, and the masks that are kept for each length."""
+    block = min(_BLOCK, work.longest)
+    scores = found.heads * block * work.longest * width * _SCORES * work.lanes
+    masks = sum(n * (n + _BLOCK) / 2 if n > _BLOCK else n * n for n in work.lengths[-256:]) * width
+    return scores + (masks if found.fused else 0.0)
+
+
+def _copied(config: RunConfig, model: ModelFacts, found: Shape) -> int:
+    """Parameters of a live reference beside a model that is trained whole.
+
+    With an adapter the reference is the base itself; a table of it is made before training.
+    """
+    method = registry("method").get(config.method.type)
+    named = any(getattr(config.method, n) for n in getattr(type(config.method), "models", ()))
+    live = getattr(method, "reference", "none") == "live" and found.whole and not named
+    return model.parameters if live else 0
 
 
 def logits_chunk(model: ModelFacts, budget_bytes: int = 128 << 20) -> int:
@@ -97,9 +154,35 @@ def logits_chunk(model: ModelFacts, budget_bytes: int = 128 << 20) -> int:
     return 1 << min(12, max(6, int(fits).bit_length() - 1))
 
 
-def disk(config: RunConfig, model: ModelFacts) -> int:
-    """Return the bytes a run leaves behind at most: checkpoints, the one being written, the result."""
-    trained = trainable(model, config.adapter)
-    checkpoint = int(trained * (_MASTER + _state_bytes(config)))
-    final = trained * (BYTES[config.model.dtype] if trained == model.parameters else _MASTER)
-    return checkpoint * (config.trainer.keep + 1) + final + (4 << 20)
+def checkpoint_bytes(config: RunConfig, model: ModelFacts) -> int:
+    """Return the size of one checkpoint: fp32 weights and the optimizer's state."""
+    trained = shape(model, config.adapter, config.model.device).trained
+    return int(trained * (_MASTER + state_bytes(config)))
+
+
+def final_bytes(config: RunConfig, model: ModelFacts) -> int:
+    """Return the size of the result: the whole model, or the adapter in fp32."""
+    found = shape(model, config.adapter, config.model.device)
+    return int(found.trained * (BYTES[config.model.dtype] if found.whole else _MASTER))
+
+
+def disk(config: RunConfig, model: ModelFacts, tokens: int, steps: int) -> dict[str, int]:
+    """Return the bytes a run leaves or needs at once, by part: prepared rows, checkpoints, result.
+
+    A prepared token takes 4 bytes for its number, 1 for its mask and some for its row's text.
+    """
+    every = config.trainer.checkpoint_every
+    made = max(1, steps // every) if isinstance(every, int) else config.trainer.keep
+    held = min(config.trainer.keep, made) + 1  # one is being written before the oldest goes
+    parts = {
+        "checkpoints": checkpoint_bytes(config, model) * held,
+        "result": final_bytes(config, model),
+        "prepared data": tokens * 10,
+        "logs": 4 << 20,
+    }
+    return parts
+
+
+def total(parts: dict[str, Any]) -> float:  # Any: int or float
+    """Add parts up."""
+    return float(sum(parts.values()))

@@ -4,7 +4,7 @@ Knows nothing about how decisions are made (`planning/resolve`) or carried out. 
 an equal hash from every surface: places, names and forecasts are no part of it.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,37 +33,69 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
-    """What the run will need. Bytes and seconds; `memory_parts` sum up to the raw memory figure.
+class PastError:
+    """How far the last forecasts were off: medians of |forecast − needed| / needed."""
 
-    `raw` holds the figures before calibration: history compares finished runs with those.
+    runs: int = 0
+    memory: float | None = None
+    time: float | None = None
+
+
+_INTERVALS = ("memory_bytes", "seconds", "disk_bytes", "step_seconds")
+_PARTS = ("memory_parts", "time_parts")
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the run will need. Bytes and seconds; seconds are those of an idle machine.
+
+    `memory_parts` and `time_parts` are corrected by finished runs; `counted` holds the parts before
+    that, by quantity, and `said` the figures that are compared with what the run needs. `largest`:
+    tokens that are in memory at once. Not `verified`: nothing was recorded on this card yet. `rates`: "measured" here or from the "table".
     """
 
     memory_bytes: Interval
     seconds: Interval
     disk_bytes: Interval
-    memory_parts: dict[str, int] = field(default_factory=dict)
+    step_seconds: Interval = Interval(0, 0, 0)
     steps: int = 0
+    tokens: int = 0
+    largest: int = 0
+    lanes: int = 1
+    memory_parts: dict[str, Interval] = field(default_factory=dict)
+    time_parts: dict[str, Interval] = field(default_factory=dict)
+    disk_parts: dict[str, int] = field(default_factory=dict)
     basis: dict[str, str] = field(default_factory=dict)
-    raw: dict[str, float] = field(default_factory=dict)
+    past: PastError = PastError()
+    verified: bool = True
+    rates: str = "table"
+    kind: dict[str, str] = field(default_factory=dict)
+    counted: dict[str, dict[str, float]] = field(default_factory=dict)
+    said: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """Return plain JSON values."""
-        return {
-            "memory_bytes": self.memory_bytes.to_list(),
-            "seconds": self.seconds.to_list(),
-            "disk_bytes": self.disk_bytes.to_list(),
-            "memory_parts": self.memory_parts,
-            "steps": self.steps,
-            "basis": self.basis,
-            "raw": self.raw,
-        }
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name in _INTERVALS:
+            found[name] = found[name].to_list()
+        for name in _PARTS:
+            found[name] = {part: value.to_list() for part, value in found[name].items()}
+        return found | {"past": asdict(self.past)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Forecast":
-        """Read `to_dict`'s value back."""
-        intervals = {k: Interval(*data[k]) for k in ("memory_bytes", "seconds", "disk_bytes")}
-        return cls(**{**data, **intervals})
+        """Read `to_dict`'s value back; parts that an older plan lacks are empty."""
+        known = {f.name for f in fields(cls)}
+        found = {name: value for name, value in data.items() if name in known}
+        for name in _INTERVALS:
+            if name in found:
+                found[name] = Interval(*found[name])
+        for name in _PARTS:
+            listed = found.get(name, {})
+            found[name] = {k: Interval(*v) for k, v in listed.items() if isinstance(v, list)}
+        if "past" in found:
+            found["past"] = PastError(**found["past"])
+        return cls(**found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +109,7 @@ class Plan:
     hardware: dict[str, Any]  # Any: JSON facts of the machine
     forecast: Forecast
     notes: tuple[str, ...] = ()
+    verdicts: tuple[dict[str, Any], ...] = ()  # what fits this machine, and what would help
 
     @property
     def decisions(self) -> dict[str, Any]:
@@ -110,6 +143,7 @@ class Plan:
             "hardware": self.hardware,
             "forecast": self.forecast.to_dict(),
             "notes": list(self.notes),
+            "verdicts": list(self.verdicts),
         }
 
     @classmethod
@@ -128,6 +162,7 @@ class Plan:
             hardware=data["hardware"],
             forecast=Forecast.from_dict(data["forecast"]),
             notes=tuple(data["notes"]),
+            verdicts=tuple(data.get("verdicts", ())),
         )
         if plan.hash != data["plan"]:
             raise ConfigError(

@@ -1,41 +1,67 @@
-"""What would make a run fit, and what a person should know before starting it.
+"""What fits this machine, what would make a run fit, and what a person should know before it starts.
 
 Knows nothing about how the plan was made. A refusal names the setting that helps, and can be
 overridden by name.
 """
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from stead.config.run import RunConfig
 from stead.core.errors import ResourceError
 from stead.core.hardware import Hardware
-from stead.planning import memory
 from stead.planning.facts import DataFacts, ModelFacts
-from stead.planning.plan import Plan
+from stead.planning.forecast import Foresight
+from stead.planning.plan import Interval, Plan
 
 _SHARE = 0.8  # of all memory; the rest is for the page cache and for being wrong
 _FEW_ROWS = 10
+_BUSY = 0.5  # of the cores; above it a run takes noticeably longer
 
 
-def available(config: RunConfig, hardware: Hardware) -> int:
-    """Return the bytes that the run's device has free."""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What there is of memory on the run's device: free now, and in all."""
+
+    free_bytes: int
+    all_bytes: int
+
+
+def room(config: RunConfig, hardware: Hardware) -> Room:
+    """Return the memory of the run's device."""
     cards = [g for g in hardware.gpus if g.kind == config.model.device]
-    return cards[0].free_bytes if cards else hardware.ram_free_bytes
+    if cards:
+        return Room(cards[0].free_bytes, cards[0].memory_bytes)
+    return Room(hardware.ram_free_bytes, hardware.ram_bytes)
 
 
-def tokens_that_fit(config: RunConfig, model: ModelFacts, hardware: Hardware) -> int:
-    """Return the largest micro-batch whose activations fit beside everything else; at least 0.
+def with_tokens(config: RunConfig, tokens: int) -> RunConfig:
+    """Return the configuration with another token budget."""
+    changed = config.trainer.model_copy(update={"batch_tokens": tokens, "batch_rows": None})
+    return config.model_copy(update={"trainer": changed})
+
+
+def tokens_that_fit(
+    config: RunConfig, model: ModelFacts, data: DataFacts, seer: Foresight, most: int
+) -> int:
+    """Return the largest token budget up to `most` whose forecast's high end fits; at least 0.
 
     Counted against all memory, not what is free at the moment: equal requests give equal plans.
     """
-    chunk = config.trainer.logits_chunk
-    chunk = chunk if isinstance(chunk, int) else 0
-    fixed = sum(memory.parts(config, model, 0, chunk).values())
-    each = sum(memory.parts(config, model, 1000, chunk).values()) / 1000 - fixed / 1000
-    cards = [g for g in hardware.gpus if g.kind == config.model.device]
-    whole = cards[0].memory_bytes if cards else hardware.ram_bytes
-    return max(0, int((whole * _SHARE - fixed) / max(each, 1.0)))
+    limit = room(config, seer.hardware).all_bytes * _SHARE
+
+    def fits(tokens: int) -> bool:
+        return seer.memory(with_tokens(config, tokens), model, data).high <= limit
+
+    if fits(most):
+        return most
+    low, high = 0, most // 64
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle * 64) else (low, middle)
+    return low * 64
 
 
 def notes(config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, ...]:
@@ -58,49 +84,87 @@ def notes(config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, .
     return tuple(found)
 
 
-def refuse_impossible(
-    plan: Plan, model: ModelFacts, hardware: Hardware, allow: Collection[str]
-) -> None:
+def verdicts(
+    plan: Plan, model: ModelFacts, data: DataFacts, seer: Foresight
+) -> tuple[dict[str, Any], ...]:  # Any: JSON values
+    """Say for memory and disk whether the run fits this machine, and what would help.
+
+    "fits": the high end of the forecast does; "may not fit": the expected value does; "does not
+    fit": that neither. `allow` is the name that overrides a refusal; `hint` can be pasted.
+    """
+    config, needs = plan.config, plan.forecast
+    have = room(config, seer.hardware).free_bytes
+    found = [_verdict("memory", needs.memory_bytes, have, config.model.device)]
+    found.append(_verdict("disk", needs.disk_bytes, seer.hardware.disk_free_bytes, "disk"))
+    for item in found:
+        if item["verdict"] != "fits":
+            is_disk = item["allow"] == "disk"
+            helps = {"trainer.keep": 1} if is_disk else _smaller(config, model, data, seer)
+            item["hint"] = _command(config, helps)
+    return tuple(found)
+
+
+def _verdict(name: str, needs: Interval, have: int, where: str) -> dict[str, Any]:  # Any: JSON
+    word = "does not fit"
+    if needs.expected <= have:
+        word = "fits" if needs.high <= have else "may not fit"
+    return {
+        "allow": name, "verdict": word, "where": where, "have_bytes": have,
+        "sure": needs.low > have, "expected_bytes": needs.expected,
+    }  # fmt: skip
+
+
+def refuse_impossible(plan: Plan, allow: Collection[str]) -> None:
     """Raise when even the low end of the forecast does not fit, unless allowed by name.
 
-    Raises: ResourceError("not-enough-memory" | "not-enough-disk" | "no-rows").
+    Raises: ResourceError("not-enough-memory" | "not-enough-disk").
     """
-    forecast, config = plan.forecast, plan.config
-    have = available(config, hardware)
-    if forecast.memory_bytes.low > have and "memory" not in allow:
-        raise ResourceError(
-            "not-enough-memory",
-            f"the run needs about {_size(forecast.memory_bytes.expected)} of memory, and "
-            f"{_size(have)} are free on {config.model.device}; --allow memory tries anyway",
-            hint=_command(config, _smaller(config, model, hardware)),
-        )
-    if forecast.disk_bytes.low > hardware.disk_free_bytes and "disk" not in allow:
-        raise ResourceError(
-            "not-enough-disk",
-            f"the run needs about {_size(forecast.disk_bytes.expected)} of disk, and "
-            f"{_size(hardware.disk_free_bytes)} are free; --allow disk tries anyway",
-            hint=_command(config, {"trainer.keep": 1}),
-        )
+    for item in plan.verdicts:
+        if item["sure"] and item["allow"] not in allow:
+            raise _refusal(item)
 
 
-def _smaller(config: RunConfig, model: ModelFacts, hardware: Hardware) -> dict[str, object]:
-    """Return the gentlest change that fits: recomputation, then also shorter batches, then LoRA."""
-    again = config.trainer.model_copy(update={"gradient_checkpointing": True})
-    tried = config.model_copy(update={"trainer": again})
+def _refusal(item: dict[str, Any]) -> ResourceError:  # Any: JSON values
+    """Return the error for a verdict that is sure."""
+    needs, have, name = _size(item["expected_bytes"]), _size(item["have_bytes"]), item["allow"]
+    where = f" on {item['where']}" if name == "memory" else ""
+    message = (
+        f"the run needs about {needs} of {name}, and {have} are free{where}; "
+        f"--allow {name} tries anyway"
+    )
+    if name == "memory":
+        return ResourceError("not-enough-memory", message, hint=item["hint"])
+    return ResourceError("not-enough-disk", message, hint=item["hint"])
+
+
+def busy(load: float, cores: int) -> Iterator[str]:
+    """Yield a note when other programs keep the processor busy."""
+    if load > _BUSY * cores:
+        yield f"the machine is busy now (load {load:.1f} on {cores} cores): expect more time than forecast"
+
+
+def _smaller(
+    config: RunConfig, model: ModelFacts, data: DataFacts, seer: Foresight
+) -> dict[str, object]:
+    """Return the gentlest change that fits: shorter batches, recomputation, both, then LoRA."""
     length = config.data.max_length if isinstance(config.data.max_length, int) else 8
     budget = config.trainer.batch_tokens
-    fits = tokens_that_fit(tried, model, hardware)
-    change: dict[str, object] = {"trainer.gradient_checkpointing": "true"}
-    if isinstance(budget, int) and fits >= budget:
-        return change
-    if fits >= length:
-        return change | {"trainer.batch_tokens": max(length, fits // 64 * 64)}
+    most = budget if isinstance(budget, int) else seer.largest(config, model, data)
+    again = config.trainer.model_copy(update={"gradient_checkpointing": True})
+    change: dict[str, object] = {}
+    for tried in (config, config.model_copy(update={"trainer": again})):
+        fits = tokens_that_fit(tried, model, data, seer, most)
+        if fits >= most and change:
+            return change
+        if fits >= length and fits < most:
+            return change | {"trainer.batch_tokens": max(length, fits)}
+        change = {"trainer.gradient_checkpointing": "true"}
     if config.adapter.type == "full":
         return {"adapter": "lora"} | change
-    return change | {"model.dtype": "bf16", "data.max_length": max(8, min(length // 2, fits))}
+    return change | {"model.dtype": "bf16", "data.max_length": max(8, length // 2)}
 
 
-def _command(config: RunConfig, change: dict[str, object]) -> str:
+def _command(config: RunConfig, change: Mapping[str, object]) -> str:
     paths = ["--model", config.model.path]
     if isinstance(config.data.path, str):
         paths += ["--data", config.data.path]

@@ -5,7 +5,7 @@ loaded, trained or written.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from stead.core import lazy
 from stead.core.errors import ConfigError
 from stead.core.hardware import Hardware
 from stead.core.paths import Home
-from stead.planning import cost, memory, recommend
+from stead.planning import memory, recommend
 from stead.planning.facts import DataFacts, ModelFacts, model_dict
-from stead.planning.forecast import forecast
+from stead.planning.forecast import Foresight
+from stead.planning.machine import table
 from stead.planning.plan import Plan
+from stead.planning.work import work
 
 Inspect = Callable[[str], ModelFacts]
 Survey = Callable[[RunConfig, ModelFacts, int], DataFacts]
@@ -34,7 +36,7 @@ class _Draft:
 
     recipe: Recipe
     model: ModelFacts
-    hardware: Hardware
+    seer: Foresight
     config: RunConfig
     reasons: dict[str, str] = field(default_factory=dict)
 
@@ -71,8 +73,9 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     recipe = read_recipe(source, overrides, origin)
     _require(recipe)
     model = inspect(recipe.config.model.path)
-    draft = _Draft(recipe, model, hardware, recipe.config)
-    others = _others(draft, inspect)
+    draft = _Draft(recipe, model, Foresight(hardware, home), recipe.config)
+    others, parameters = _others(draft, inspect)
+    draft.seer = seer = Foresight(hardware, home, parameters)
     _place(draft)
     longest = _longest(draft, allow)
     data = survey(draft.config, model, longest)
@@ -85,10 +88,11 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
         model=model_dict(model) | ({"others": others} if others else {}),
         data=data.to_dict(),
         hardware=hardware.to_dict(),
-        forecast=forecast(config, model, data, hardware, home),
+        forecast=seer.forecast(config, model, data),
         notes=recommend.notes(config, model, data),
     )
-    recommend.refuse_impossible(made, model, hardware, allow)
+    made = replace(made, verdicts=recommend.verdicts(made, model, data, seer))
+    recommend.refuse_impossible(made, allow)
     return made
 
 
@@ -99,28 +103,31 @@ def _require(recipe: Recipe) -> None:
             raise ConfigError("missing-key", f"{key} is missing; give it in the recipe or {option}")
 
 
-def _others(draft: _Draft, inspect: Inspect) -> dict[str, str]:
-    """Find the other models that the method names; return their hashes by dotted key.
+def _others(draft: _Draft, inspect: Inspect) -> tuple[dict[str, str], int]:
+    """Find the other models that the method names; return their hashes by key, and their size.
 
     Which fields name models, the method's config says (`MethodConfig.models`).
     """
     found: dict[str, str] = {}
+    parameters = 0
     method = draft.config.method
     for name in getattr(type(method), "models", ()):
         ref = getattr(method, name)
         if ref is None:
             continue
         facts = inspect(ref)
+        base = getattr(facts, "base", None)  # of an adapter: it is loaded too
+        parameters += facts.parameters + (0 if base is None else inspect(str(base)).parameters)
         found[f"method.{name}"] = facts.hash
         changed = draft.config.method.model_copy(update={name: str(facts.path)})
         draft.config = draft.config.model_copy(update={"method": changed})
         draft.reasons[f"method.{name}"] = f"the model {ref!r}, found"
-    return found
+    return found, parameters
 
 
 def _place(draft: _Draft) -> None:
     """Settle device, dtype and attention from the hardware."""
-    hardware = draft.hardware
+    hardware = draft.seer.hardware
     found = hardware.gpus[0].name if hardware.gpus else "no GPU found"
     draft.settle("model.device", hardware.device, f"hardware ({found})")
     device = draft.config.model.device
@@ -140,7 +147,7 @@ def _longest(draft: _Draft, allow: Collection[str]) -> int:
     """Return the length at which rows are surveyed: as asked, else what device and model allow."""
     asked, context = draft.config.data.max_length, draft.model.context_length
     if asked == "auto":
-        profile = int(cost.table()["profiles"][draft.config.model.device]["max_length"])
+        profile = int(table()["profiles"][draft.config.model.device]["max_length"])
         tokens = draft.config.trainer.batch_tokens
         caps = [profile, *([context] if context else []), *([tokens] if tokens != "auto" else [])]
         return min(c for c in caps if isinstance(c, int))
@@ -169,7 +176,7 @@ def _fit_data(draft: _Draft, data: DataFacts, longest: int) -> None:
     draft.settle("trainer.logits_chunk", chunk, f"memory (vocabulary of {draft.model.vocab_size})")
     draft.settle("trainer.batch_tokens", *_budget(draft, data))
     draft.settle("trainer.lr", *_rate(draft.config))
-    steps = cost.steps(draft.config, data)
+    steps = work(draft.config, data, 1).steps
     every = max(1, -(-steps // _CHECKPOINTS))
     draft.settle("trainer.checkpoint_every", every, f"about {_CHECKPOINTS} in {steps} steps")
 
@@ -178,15 +185,15 @@ def _budget(draft: _Draft, data: DataFacts) -> tuple[int, str]:
     """Return the token budget of a micro-batch: the device's profile, less for few rows or memory."""
     config = draft.config
     least = config.data.max_length if isinstance(config.data.max_length, int) else 8
-    budget = int(cost.table()["profiles"][config.model.device]["batch_tokens"])
+    budget = int(table()["profiles"][config.model.device]["batch_tokens"])
     reason = f"profile for {config.model.device}"
     small = data.tokens // (_STEPS_PER_EPOCH * config.trainer.accumulation)
     if small < budget:
         budget = max(512, small // 64 * 64)
         reason = f"data (about {_STEPS_PER_EPOCH} steps per epoch from {data.tokens} tokens)"
-    fits = recommend.tokens_that_fit(config, draft.model, draft.hardware)
+    fits = recommend.tokens_that_fit(config, draft.model, data, draft.seer, budget)
     if fits < budget:
-        budget, reason = max(64, fits // 64 * 64), "memory (what the activations leave)"
+        budget, reason = max(64, fits), "memory (the forecast of the largest batch that fits)"
     if budget < least:
         budget, reason = least, f"data (one row of {least} tokens)"
     return budget, reason

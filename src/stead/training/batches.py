@@ -5,6 +5,7 @@ that the lanes end together.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from stead.data.pack import Batch, TokenStore, make_batch
 from stead.values import PreparedData
@@ -24,15 +25,19 @@ class Columns:
         """Flatten the same rows of every column."""
         return {name: make_batch(store, rows) for name, store in self.stores.items()}
 
-    def deal(self, rows: Sequence[int], lanes: int) -> list[list[int]]:
-        """Share rows among at most `lanes` parts of about equal length; order inside as given."""
+    def deal(self, rows: Sequence[int], lanes: int, lengths: Any = None) -> list[list[int]]:
+        """Share rows among at most `lanes` parts of about equal cost; order inside as given.
+
+        `lengths`: what each row of the split costs, an int array; None: its tokens in all columns.
+        """
         if lanes == 1 or len(rows) == 1:
             return [list(rows)]
         parts: list[list[int]] = [[] for _ in range(min(lanes, len(rows)))]
         sizes = [0] * len(parts)
-        for row in sorted(rows, key=lambda r: (-int(self.lengths[r]), r)):
+        cost = self.lengths if lengths is None else lengths
+        for row in sorted(rows, key=lambda r: (-int(cost[r]), r)):
             least = sizes.index(min(sizes))
             parts[least].append(row)
-            sizes[least] += int(self.lengths[row])
+            sizes[least] += int(cost[row])
         place = {row: i for i, row in enumerate(rows)}
         return [sorted(part, key=place.__getitem__) for part in parts]

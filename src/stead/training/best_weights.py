@@ -3,7 +3,6 @@
 Knows nothing about losses; who is best is decided by the callback.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -23,18 +22,16 @@ class BestWeights:
         self._folder = folder
         self._source = source
 
-    def keep(self, step: int) -> None:
-        """Commit the present weights as those of `step`, then delete earlier ones."""
+    def keep(self, step: int, also: int | None) -> None:
+        """Commit the present weights as those of `step`, then delete all others but those of `also`."""
         state = checkpoint.State({_GROUP: self._source()}, {"step": step})
         checkpoint.save(self._folder, step, state, ignore)
-        checkpoint.retire(self._folder, 1)
+        checkpoint.retire(self._folder, 1, () if also is None else (also,))
 
     def drop_after(self, step: int) -> None:
         """Delete weights of later steps, and what a killed writer left."""
         checkpoint.clean(self._folder)
-        for folder in self._folder.glob(checkpoint.PREFIX + "*"):
-            if int(folder.name.removeprefix(checkpoint.PREFIX)) > step:
-                shutil.rmtree(folder)
+        checkpoint.forget_after(self._folder, step)
 
     def read(self, step: int) -> Mapping[str, Tensor]:
         """Read the weights of `step`. Raises: CheckpointError when they are damaged or gone."""

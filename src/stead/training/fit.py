@@ -23,6 +23,7 @@ from stead.training import lease, oom
 from stead.training.build import BATCH_TOKENS, build, plain
 from stead.training.callback import Run
 from stead.training.finish import finish
+from stead.training.measured import Meter
 from stead.training.parts import Learning, Parts, Resume, TrainerSettings
 from stead.training.proofs import prove
 from stead.training.resume import resume_run, rewind, save, wants_rewind
@@ -49,11 +50,13 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
     emit: Emit = ignore,
     lineage: Mapping[str, Any] | None = None,
     world: World | None = None,
+    measured: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train and write `run_dir/final`; return the summary that `stead train --json` prints.
 
     `resume`: True or "exact" demands the same bits as a run nobody touched; "same-order" and
     "best-effort" allow changed conditions and record them. `lineage["base_hash"]` names the base.
+    `measured` is filled with what the loop used; it stays empty when there was nothing to do.
     Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), CheckpointError, ResourceError,
     TrainingError, Interrupted.
     """
@@ -71,7 +74,10 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
             if trainer.proofs:
                 prove(parts)
             resume_run(parts, resume)
+            meter = Meter()
             run = _run(parts)
+            if measured is not None:
+                measured |= meter.read(parts, run)  # before `finish` ends the lanes
             return finish(parts, run)
         finally:
             parts.stepper.close()

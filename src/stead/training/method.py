@@ -126,7 +126,9 @@ class Store(Protocol):
     def batch(self, rows: Sequence[int]) -> Columns:
         """Flatten the same rows of every column."""
 
-    def deal(self, rows: Sequence[int], lanes: int) -> list[list[int]]:
+    def deal(
+        self, rows: Sequence[int], lanes: int, lengths: Any = None
+    ) -> list[list[int]]:  # Any: int array, what rows cost; None: their tokens
         """Share rows among at most `lanes` parts of about equal length."""
 
 
@@ -233,18 +235,17 @@ class Method(ABC):
     columns: ClassVar[tuple[str, ...]]
     unit: ClassVar[str] = "label tokens"  # what `weight` counts
     takes_as_is: ClassVar[bool] = False  # rows of any of its kinds, none turned into the first
+    smooths_labels: ClassVar[bool] = False  # its loss is `Model.label_loss`: label smoothing works
     requires: ClassVar[tuple[str, ...]] = ()
     # What a forecast must know: passes over each token, and what is in memory besides the model.
     forward_passes: ClassVar[float] = 1.0
     backward_passes: ClassVar[float] = 1.0
     reference: ClassVar[Literal["none", "table", "live"]] = "none"
     rollout: ClassVar[bool] = False
-    separable: ClassVar[bool] = (
-        True  # a row's loss does not depend on the others of its micro-batch
-    )
-    needs: ClassVar[
-        tuple[str, ...]
-    ] = ()  # words that an adapter's `cannot` may refuse, with reason
+    # A row's loss does not depend on the others of its micro-batch.
+    separable: ClassVar[bool] = True
+    # Words that an adapter's `cannot` may refuse, with its reason: see config/pairing.
+    needs: ClassVar[tuple[str, ...]] = ()
     # Peak learning rates for small added weights ("lora") and for the model's own ("full").
     default_lr: ClassVar[Mapping[str, float]] = {"lora": 1e-4, "full": 1e-5}
 
@@ -282,10 +283,11 @@ class Method(ABC):
 
     def gather(self, tools: Tools, step: int, rows: Sequence[Sequence[int]]) -> list[Columns]:
         """Return the micro-batches of 0-based `step`, cut for the lanes; `rows`: one list each."""
+        cost = self.lengths(tools.train)
         return [
             self.flatten(tools.train, part)
             for micro in rows
-            for part in tools.train.deal(micro, tools.lanes)
+            for part in tools.train.deal(micro, tools.lanes, cost)
         ]
 
     @abstractmethod

@@ -57,6 +57,8 @@ def reference_table(tools: Tools, store: Store, measure: Measure) -> Any:  # Any
     Shapes: [rows, width]. Call in `Method.setup`, before weights change. Raises: Interrupted after a
     signal; finished parts are kept.
     """
+    for left in tools.folder.glob(".partial-*"):  # of a run that was killed while it wrote one
+        shutil.rmtree(left)
     head = f"reference-{_key(tools, store, measure)}-{store.split}"
     found = np.zeros((store.rows, measure.width), dtype=np.float32)
     todo = []
@@ -136,10 +138,24 @@ def _measured(
     batches = [batch + rows.start for batch in planned]
 
     def work(batch: Any) -> Any:
-        with tools.reference() as model:
+        with _start(tools) as model:
             return measure.of(model, measure.flatten(batch)).float().cpu().numpy()
 
     yield from zip(batches, run(work, batches), strict=True)
+
+
+@contextmanager
+def _start(tools: Tools) -> Iterator[Model]:
+    """Yield the model as it is before the first step, for this thread: no dropout, no gradient.
+
+    An adapter that moved a part of the weights into itself (PiSSA) starts switched on.
+    """
+    if tools.adapter.switches_off():
+        with tools.reference() as model:
+            yield model
+        return
+    with torch.no_grad(), tools.model.draw(0, 0, active=False):
+        yield tools.model
 
 
 @contextmanager

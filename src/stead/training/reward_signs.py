@@ -23,7 +23,7 @@ class WatchSettings(Section):
     """When to warn: the reward rose while an answer's sign of gaming rose beyond a bound."""
 
     enabled: bool = Field(default=True, description="watch for games with the reward")
-    warmup: int = Field(default=8, gt=1, description="steps whose mean is the beginning to compare with")  # fmt: skip
+    warmup: int = Field(default=5, gt=1, description="steps whose mean is the beginning to compare with")  # fmt: skip
     decay: float = Field(default=0.8, ge=0, lt=1, description="weight of the past in the running mean of a sign")  # fmt: skip
     rise: float = Field(default=0.3, gt=0, description="how far above its beginning a sign must be")
     bound: float = Field(default=0.5, gt=0, le=1, description="how high a sign must be, from 0 to 1")  # fmt: skip

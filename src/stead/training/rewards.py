@@ -113,7 +113,7 @@ class FunctionReward(Reward):
     """A function `f(prompts, completions, **columns) -> list of numbers`.
 
     It is given, by name and only if it asks: `prompts` and `completions` (texts), `messages`,
-    `references`, `stopped`, and any extra column of the rows, each a list with one entry per answer.
+    `references`, `stopped`, `counts` (tokens), and any extra column of the rows, each a list with one entry per answer.
     """
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
@@ -153,6 +153,7 @@ class FunctionReward(Reward):
             "messages": [one.messages for one in answers],
             "references": [one.reference for one in answers],
             "stopped": [one.stopped for one in answers],
+            "counts": [one.tokens for one in answers],
         }
 
     def _failed(self, answers: Sequence[Answered], error: Exception) -> TrainingError:

@@ -92,6 +92,8 @@ def check(
         why = "the method writes answers while it trains"
     elif type(adapter).after_step is not Adapter.after_step:
         why = "the adapter changes weights between steps"
+    elif adapter.needs_whole:
+        why = "the adapter rounds whole matrices"
     elif not optimizer.by_element:
         why = f"the optimizer {trainer.optimizer!r} looks at whole matrices"
     if why is not None:
@@ -154,13 +156,11 @@ class ShardedStepper(Stepper):
             else Part(0.0, gradients, {})
         )
 
-    def _taken(self, name: str) -> Tensor:
+    def _taken(self, name: str) -> Tensor | None:
         source = self.shares.sources[name]
         grad, source.grad = source.grad, None
-        if grad is None:
-            return torch.zeros_like(self.optimizer.parameters[name], dtype=torch.float32)
         if not isinstance(grad, DTensor):
-            return grad
+            return None if grad is None else torch.as_tensor(grad)
         # The hooks average over the processes (gloo knows no other factor); a step is a sum.
         summed: Tensor = grad.to_local().mul_(self.world.size)
         return summed

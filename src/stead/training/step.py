@@ -56,13 +56,51 @@ class Part:
     """What one micro-batch gave."""
 
     loss: float
-    gradients: list[Tensor]
+    gradients: Sequence[Tensor | None]  # in order; None: no gradient
     values: dict[str, float]
+
+
+class Sums:
+    """Gradients added up in float32, in memory that is kept: fresh memory costs a page fault each 4 KiB."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self._parameters = parameters
+        self._tensors: list[Tensor] = []
+        self._written = False
+
+    def clear(self) -> None:
+        """Begin a new sum."""
+        self._written = False
+
+    def add(self, gradients: Sequence[Tensor | None]) -> None:
+        """Add one part's gradients, of whatever type; None is zero."""
+        own = self._own()
+        for tensor, gradient in zip(own, gradients, strict=True):
+            if not self._written:
+                tensor.zero_() if gradient is None else tensor.copy_(gradient)
+            elif gradient is not None:
+                tensor.add_(gradient)
+        self._written = True
+
+    def tensors(self) -> list[Tensor]:
+        """Return the sums; zeros when nothing was added."""
+        if not self._written:
+            self.add([None] * len(self._parameters))
+        return self._own()
+
+    def _own(self) -> list[Tensor]:
+        if not self._tensors and self._parameters:
+            like = [torch.empty_like(p, dtype=torch.float32) for p in self._parameters]
+            self._tensors = [t.contiguous() for t in like]
+        return list(self._tensors)
 
 
 @dataclass(slots=True)
 class Sum:
-    """What the parts of one step add up to: mean loss, its gradients in order, method's values."""
+    """What the parts of one step add up to: mean loss, its gradients in order, method's values.
+
+    The gradients are the stepper's own memory: the next step overwrites them.
+    """
 
     loss: float
     gradients: list[Tensor]
@@ -97,6 +135,7 @@ class Stepper:
         self._clock = clock
         self._names = list(optimizer.parameters)
         self._parameters = list(optimizer.parameters.values())
+        self._sums = Sums(self._parameters)
         self._pool = (
             ThreadPoolExecutor(lanes, "lane", torch.set_num_threads, (1,)) if lanes > 1 else None
         )
@@ -143,15 +182,15 @@ class Stepper:
             return self._part(step, index, parts[max(index, 0)], weight)
 
         total = 0.0
-        gradients: list[Tensor] = []
+        self._sums.clear()
         values: dict[str, float] = {}
         for part in self._map(work, self._share(len(parts))):
             total += part.loss
-            gradients = _add(gradients, part.gradients)
+            self._sums.add(part.gradients)
             for name, value in part.values.items():
                 values[name] = values.get(name, 0.0) + value / weight
-        total, gradients, values = self._together(total, gradients, values)
-        return Sum(total / weight, gradients, values)
+        total, values = self._together(total, values)
+        return Sum(total / weight, self._sums.tensors(), values)
 
     def evaluate(self, parts: Sequence[Columns]) -> float | None:
         """Return the mean loss over `parts` without learning; None when they have no labels."""
@@ -185,19 +224,14 @@ class Stepper:
                 future.cancel()
             wait(futures)
 
-    def _together(
-        self, total: float, gradients: list[Tensor], values: dict[str, float]
-    ) -> tuple[float, list[Tensor], dict[str, float]]:
+    def _together(self, total: float, values: dict[str, float]) -> tuple[float, dict[str, float]]:
         """Add up what all processes found; one that had no micro-batch brings zeros."""
         if self.world.size == 1:
-            return total, gradients, values
-        if not gradients:
-            gradients = [torch.zeros_like(p, dtype=torch.float32) for p in self._parameters]
-        gradients = [g.float() for g in gradients]
-        self._add_up(gradients)
+            return total, values
+        self._add_up(self._sums.tensors())
         names = self.world.union(values)
         summed = self.world.add_numbers([total, *(values.get(n, 0.0) for n in names)])
-        return summed[0], gradients, dict(zip(names, summed[1:], strict=True))
+        return summed[0], dict(zip(names, summed[1:], strict=True))
 
     def _add_up(self, gradients: list[Tensor]) -> None:
         """Replace gradients by their sums over all processes."""
@@ -208,11 +242,7 @@ class Stepper:
             loss = self.method.loss(self.learner, columns)
             scaled = loss.total * (self.scaler.scale / weight)
             found = torch.autograd.grad(scaled, self._parameters, allow_unused=True)
-        gradients = [
-            torch.zeros_like(p, dtype=torch.float32) if g is None else g
-            for g, p in zip(found, self._parameters, strict=True)
-        ]
-        return Part(float(loss.total.detach()), gradients, loss.values)
+        return Part(float(loss.total.detach()), found, loss.values)
 
     @contextmanager
     def _draw(self, step: int, index: int) -> Iterator[None]:
@@ -248,17 +278,9 @@ class Stepper:
         finite = math.isfinite(norm)
         if finite:
             weights = {n: m.detach() for n, m in self.optimizer.masters.items()}
-            done = Step(self.learner.model, weights, named, step + 1, self.total)
+            model, add = self.learner.model, self.world.add
+            done = Step(model, weights, named, step + 1, self.total, add)
             if self.adapter.after_step(done):
                 self.optimizer.publish()
         self.scaler.update(finite=finite)
         return norm, scaled and not finite
-
-
-def _add(total: list[Tensor], more: list[Tensor]) -> list[Tensor]:
-    """Add gradients in float32, whatever type one part's have."""
-    if not total:
-        return more
-    total = [t if t.dtype == torch.float32 else t.float() for t in total]
-    torch._foreach_add_(total, [m.float() for m in more])
-    return total

@@ -34,6 +34,7 @@ class Tracker(Callback):
     def __init__(self, tracked: Tracked) -> None:
         self.tracked = tracked
         self._broken = False
+        self._last = 0  # the newest step that was written
 
     @abstractmethod
     def open(self, step: int) -> None:
@@ -42,6 +43,10 @@ class Tracker(Callback):
     @abstractmethod
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values of finished step `step`."""
+
+    def go_back(self, step: int) -> None:
+        """Be told that the run was rewound to finished step `step`; a library that cannot, need not."""
+        return
 
     @abstractmethod
     def close(self) -> None:
@@ -53,6 +58,9 @@ class Tracker(Callback):
 
     def after_step(self, run: Run, outcome: StepOutcome) -> None:
         """Write one step."""
+        if run.step <= self._last:
+            self._try(run, lambda: self.go_back(run.step - 1))
+        self._last = run.step
         values = {
             "train/loss": outcome.loss,
             "train/learning_rate": outcome.lr,

@@ -88,10 +88,12 @@ def test_a_run_is_alive_while_its_lease_is_held_whatever_its_files_say(tmp_path:
         during = run_folders.summary(folder).state
     with lease.held(folder / ".lease"):
         inside_a_program = run_folders.summary(folder).state
+    with lease.held(folder / ".follower"):
+        being_started = run_folders.summary(folder).state
     (folder / ".worker").write_text("1")  # a number left behind is nobody
 
     assert mine
-    assert (during, inside_a_program) == ("running", "running")
+    assert (during, inside_a_program, being_started) == ("running",) * 3
     assert run_folders.summary(folder).state == "interrupted"
 
 

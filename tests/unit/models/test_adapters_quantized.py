@@ -98,7 +98,7 @@ def test_no_weight_moves_further_than_half_a_gap(kind: str, error: float) -> Non
     layer = torch.nn.Sequential(torch.nn.Linear(128, 32, bias=False))
     weight = layer[0].weight.detach().clone()
 
-    layers.quantize(layer, ["0"], kind=kind, double=False)
+    layers.quantize(layer, ["0"], kind=kind, double=False, errors={})
 
     off = (layer[0].dense(torch.float32) - weight).abs().max()
     assert 0 < float(off) <= error * float(weight.abs().max())
@@ -147,7 +147,7 @@ def test_no_restored_weight_is_kept_for_the_backward_pass(tiny_model: Path) -> N
 
 @pytest.mark.spec("002-019", "003-074")
 @pytest.mark.parametrize(
-    "settings", [{"bits": 4}, {"bits": 8}, {"quant_type": "fp4", "dora": True}]
+    "settings", [{"bits": 4}, {"bits": 8}, {"quant_type": "fp4", "dora": True}, {"init": "loftq"}]
 )
 def test_a_saved_adapter_gives_the_function_back_over_a_base_rounded_again(
     settings: dict[str, Any], tiny_model: Path, tmp_path: Path
@@ -221,3 +221,27 @@ def test_a_base_that_is_adapted_already_is_refused(tiny_model: Path) -> None:
 def test_pissa_needs_whole_weights() -> None:
     with pytest.raises(ValidationError, match="full precision"):
         registry("adapter").config_of("qlora")(init="pissa")
+
+
+def test_loftq_begins_with_the_largest_directions_of_the_rounding_error(tiny_model: Path) -> None:
+    plain = load_model(tiny_model, dtype="fp32", device="cpu").model
+    loaded = load_model(tiny_model, dtype="fp32", device="cpu")
+    config = registry("adapter").config_of("qlora")(init="loftq", r=4, rank_pattern={"q_proj": 2})
+    adapter = registry("adapter").create("qlora", config=config)
+
+    adapter.wrap(loaded.model, layers, 1)
+
+    for name, rank in (("self_attn.q_proj", 2), ("mlp.down_proj", 4)):
+        layer = loaded.model.model.layers[0].get_submodule(name)
+        lost = plain.model.layers[0].get_submodule(name).weight - layer.dense(torch.float32)
+        left = lost - layer.lora_B @ layer.lora_A * layer.lora.scaling
+        singular = torch.linalg.svdvals(lost.detach())
+        expected = float(singular[rank:].square().sum())  # Eckart-Young
+        assert float(left.detach().square().sum()) == pytest.approx(expected, rel=1e-3)
+    assert not adapter.switches_off()
+
+
+@pytest.mark.parametrize(("name", "more"), [("lora", {}), ("qlora", {"dora": True})])
+def test_loftq_goes_with_a_rounded_base_and_plain_products(name: str, more: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="loftq"):
+        registry("adapter").config_of(name)(init="loftq", **more)

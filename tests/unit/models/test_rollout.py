@@ -140,3 +140,27 @@ def test_a_prompt_is_read_once_for_all_its_answers(tiny_model: Path) -> None:
     hook.remove()
     assert read[0] == (2, 5)  # two prompts, not six rows
     assert read[1] == (6, 1)
+
+
+def test_two_lanes_write_what_one_writes(adapted: tuple[LoadedModel, Learner]) -> None:
+    """Half of the prompts each; a row does not know who else is written beside it."""
+    loaded, _ = adapted
+    prompts = [[1, 5 + i, 6] for i in range(8)]
+    seeds = [list(range(10 * i, 10 * i + 8)) for i in range(8)]
+    one = rollout.write(loaded, prompts, seeds, Sampling(max_tokens=9), STOPS)
+    torch.set_num_threads(2)
+
+    two = rollout.write(loaded, prompts, seeds, Sampling(max_tokens=9), STOPS)
+
+    torch.set_num_threads(1)
+    assert [[w.ids for w in g] for g in one] == [[w.ids for w in g] for g in two]
+
+
+def test_lanes_get_about_equally_many_answers() -> None:
+    torch.set_num_threads(2)
+    found = [decode._lanes(n) for n in ([8] * 16, [8], [64], [4, 4], [60, 8, 8])]
+    torch.set_num_threads(1)
+
+    assert found[0] == [slice(0, 8), slice(8, 16)]
+    assert found[1:4] == [[slice(0, 1)], [slice(0, 1)], [slice(0, 2)]]
+    assert found[4] == [slice(0, 1), slice(1, 3)]

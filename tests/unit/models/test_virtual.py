@@ -16,7 +16,7 @@ from stead.messages import Sampling
 from stead.models import layers, virtual
 from stead.models.adapter import Adapter, Origin
 from stead.models.generate import generate
-from stead.models.learner import Learner
+from stead.models.learner import Learner, LearnerOptions
 from stead.models.likelihood import embed, score
 from stead.models.load import load_model
 from stead.values import LoadedModel
@@ -250,3 +250,42 @@ def test_prompts_of_another_model_two_prompts_and_merging_are_refused(
     config.write_text(json.dumps({"peft_type": "ROAD"}))
     with pytest.raises(ModelError, match="ROAD"):
         load_model(tiny_model, dtype="fp32", device="cpu", adapter=tmp_path)
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral-window", "gemma2"])
+@pytest.mark.parametrize("name", ["prompt", "prefix"])
+def test_answers_are_those_of_whole_forward_passes_with_sliding_windows_too(
+    family: str, name: str, tiny_model: Path
+) -> None:
+    model = build(family)
+    known = registry("adapter")
+    known.create(name, config=known.config_of(name)(tokens=3)).wrap(model, layers, 1)
+    stir(model)
+    tokenizer = load_model(tiny_model, dtype="fp32", device="cpu").tokenizer
+    loaded = LoadedModel(model, tokenizer, tiny_model, torch.device("cpu"), torch.float32)
+    asked = [[5, 9, 30], [7, 12, 41, 8, 8], [60, 3], [11, 2, 90, 4, 33, 21, 6]]
+
+    found = generate(loaded, asked, Sampling(temperature=0, max_tokens=6))
+
+    model.set_attn_implementation("eager")
+    for prompt, answer in zip(asked, found, strict=True):
+        ids = list(prompt)
+        for _ in range(6):
+            ids.append(int(logits(model, torch.tensor([ids]))[0, -1].argmax()))
+        assert list(answer.ids) == ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("name", ["prompt", "prefix"])
+def test_recomputation_gives_the_same_gradients(name: str) -> None:
+    found = []
+    for checkpointing in (False, True):
+        model = build("llama").train()
+        known = registry("adapter")
+        known.create(name, config=known.config_of(name)(tokens=3)).wrap(model, layers, 1)
+        stir(model)
+        loaded = LoadedModel(model, None, None, torch.device("cpu"), torch.float32)
+        learning = Learner(loaded, LearnerOptions(checkpointing=checkpointing))
+        total, _ = learning.label_loss(flat((7, 12, 3), vocabulary=90))
+        found.append(torch.autograd.grad(total, [p for _, p in learning.trained()])[0])
+
+    torch.testing.assert_close(found[1], found[0])

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from tests.fakes import training
 from torch.nn import functional
 
 from stead.config.kinds import registry
+from stead.config.run import RunConfig
 from stead.core.errors import Interrupted
 from stead.core.events import AnyEvent, Note, Progress
 from stead.core.process import stop_requested
@@ -19,6 +21,9 @@ from stead.models.learner import Learner, LearnerOptions
 from stead.models.load import load_model
 from stead.models.lowrank import Draw
 from stead.models.noise import noisy
+from stead.training.best_weights import BestWeights
+from stead.training.callback import Run, StepOutcome
+from stead.training.callbacks.best import KeepBest
 from stead.values import PreparedData
 
 STEPS = 8
@@ -232,7 +237,31 @@ def test_the_best_weights_are_written_and_their_loss_told(
     assert result["best_step"] < STEPS
     assert result["eval_loss"] == min([*losses, last["eval_loss"]]) < last["eval_loss"]
     assert result["weights_sha256"] == short["weights_sha256"]
-    assert [p.name for p in (tmp_path / "best" / "best").iterdir()] == [f"step-{result['best_step']:08d}"]  # fmt: skip
+    kept = sorted(p.name for p in (tmp_path / "best" / "best").iterdir())
+    assert kept[-1] == f"step-{result['best_step']:08d}"
+    assert len(kept) <= 2
+
+
+def test_a_checkpoints_best_weights_stay_until_the_next_checkpoint(tmp_path: Path) -> None:
+    """A run killed after a better step must still find what its last checkpoint calls the best."""
+    weights = {"w": torch.zeros(2)}
+    kept = BestWeights(tmp_path, lambda: weights)
+    best = KeepBest(kept)
+    run = Run(total=9, emit=lambda event: None, save=lambda: None, evaluate=lambda: None)
+
+    for step, loss in enumerate((5.0, 4.0, 3.0, 2.0), start=1):
+        run.step = run.measured = step
+        run.held_out = loss
+        best.after_step(run, StepOutcome(loss, 1.0, 0.1, 1, 1.0))
+        if step == 2:
+            saved = best.state()
+    before = sorted(p.name for p in tmp_path.iterdir())
+    resumed = KeepBest(kept)
+    resumed.restore(saved)
+
+    assert before == ["step-00000002", "step-00000004"]
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000002"]
+    assert resumed.weights() is not None
 
 
 def test_weights_of_steps_that_are_done_again_are_no_best_ones(
@@ -252,7 +281,7 @@ def test_weights_of_steps_that_are_done_again_are_no_best_ones(
         run(tiny_model, data, out, emit=die, **own)
     last = run(tiny_model, data, out, resume=True, **own)
 
-    assert kept == ["step-00000005"]
+    assert "step-00000005" in kept
     assert last["weights_sha256"] == whole["weights_sha256"]
 
 
@@ -275,3 +304,18 @@ def test_the_mean_of_the_weights_is_evaluated_and_written(
     assert result["weights_sha256"] != plain["weights_sha256"]
     loss = json.loads((tmp_path / "mean" / "metrics.jsonl").read_text().splitlines()[-1])["loss"]
     assert loss == plain["final_loss"]  # the weights that learn are the same
+
+
+def test_label_smoothing_is_refused_where_it_would_be_left_out() -> None:
+    trainer = {"label_smoothing": 0.1}
+
+    with pytest.raises(ValidationError, match="method='dpo' would leave it out"):
+        RunConfig.model_validate({"method": "dpo", "trainer": trainer})
+
+    assert RunConfig.model_validate({"method": "sft", "trainer": trainer}).trainer.label_smoothing == 0.1  # fmt: skip
+
+
+def test_what_looks_at_losses_needs_losses_to_look_at() -> None:
+    for asked in ({"patience": 2}, {"keep_best": True}):
+        with pytest.raises(ValidationError, match=r"trainer.eval_every is not set"):
+            RunConfig.model_validate({"trainer": asked})

@@ -1,6 +1,8 @@
 """Preference losses against formulas over slow log-probabilities: transformers alone, row by row."""
 
 import math
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from stead.models.learner import Learner
 from stead.models.load import load_model
 from stead.training.batches import Columns
 from stead.training.methods.kto import partners
+from stead.training.preference import judged
 from stead.training.tools import Tools
 from stead.values import PreparedData
 
@@ -140,6 +143,41 @@ def test_a_dpo_loss_is_its_formula_over_separate_rows(
     expected = formula(policy, reference, lengths, case)
     assert method.weight(batch) == len(PAIRS)
     assert float(found.total.detach()) == pytest.approx(float(expected.sum()), rel=1e-5, abs=1e-5)
+
+
+def test_a_tree_has_the_gradients_of_two_separate_rows(tiny_model: Path, folder: Path) -> None:
+    tools = tools_for(tiny_model, pair_data(folder), folder, ("chosen", "rejected"))
+    method = method_for("dpo", sft_weight=0.2)
+    method.setup(tools)
+    trained(tools)
+    tree = method.flatten(tools.train, range(len(PAIRS)))["pairs"]
+    apart = judged([[row] for pair in PAIRS for row in pair], range(2 * len(PAIRS)), {})
+    apart = replace(apart, facts=tree.facts)
+    weights = [p for _, p in tools.model.trained()]
+
+    one, two = (method.loss(tools.model, {"pairs": batch}).total for batch in (tree, apart))
+
+    assert len(tree.tokens) < len(apart.tokens)
+    assert float((one - two).detach()) == pytest.approx(0, abs=1e-5)
+    for a, b in zip(
+        torch.autograd.grad(one, weights), torch.autograd.grad(two, weights), strict=True
+    ):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_lanes_get_pairs_by_what_a_tree_costs(folder: Path) -> None:
+    """A long prompt is computed once, so its pair costs less than its two rows have tokens."""
+    prompt = list(range(10, 50))
+    long = tuple(([*prompt, x], [0] * 40 + [1]) for x in (5, 6))
+    short = tuple(([7] + [x] * 15, [0] + [1] * 15) for x in (8, 9))
+    data = preference.prepared_pairs(folder / "data", [long, short, short, short])
+    columns = Columns(data, "train", ("chosen", "rejected"))
+
+    by_tokens = columns.deal(range(4), 2)
+    by_cost = columns.deal(range(4), 2, method_for("dpo").lengths(columns))
+
+    assert by_tokens == [[0], [1, 2, 3]]
+    assert by_cost == [[0, 3], [1, 2]]
 
 
 def test_the_logged_values_are_means_over_pairs(tiny_model: Path, folder: Path) -> None:
@@ -299,6 +337,7 @@ def test_a_table_is_computed_once_and_read_back_when_whole(
     quiet = [e for e in events if isinstance(e, Progress)]
     parts = sorted((folder / "method").iterdir())
     (parts[1] / "table.f32.bin").write_bytes(b"torn")
+    shutil.copytree(parts[0], folder / "method" / ".partial-killed")
     mended = table()
 
     assert [e.done for e in computed] == [3, 6, 7]
@@ -308,6 +347,7 @@ def test_a_table_is_computed_once_and_read_back_when_whole(
     assert [e.code for e in events if isinstance(e, Note)] == ["reference-damaged"]
     assert np.array_equal(first, again)
     assert np.array_equal(first, mended)
+    assert sorted((folder / "method").iterdir()) == parts
     assert all(manifest.verify(p, "reference-table") for p in parts)
 
 
@@ -348,13 +388,13 @@ def test_a_stop_while_the_table_is_computed_keeps_its_finished_parts(
 
 
 def test_lanes_and_accumulation_do_not_change_the_losses(tiny_model: Path, folder: Path) -> None:
-    data = preference.prepared_pairs(folder / "data", preference.pairs(16))
-    labelled = preference.prepared_labelled(folder / "labelled", preference.labelled(16))
+    data = preference.prepared_pairs(folder / "data", preference.pairs(8))
+    labelled = preference.prepared_labelled(folder / "labelled", preference.labelled(8))
     same = {"shuffle": False, "adapter_config": {"dropout": 0.0}}
 
-    for method, rows in (("dpo", data), ("kto", labelled), ("reward", data)):
+    for method, rows in (("dpo", data), ("kto", labelled)):
         found = []
-        for lanes, cut in ((1, (8, 1)), (1, (1, 8)), (2, (4, 2))):
+        for lanes, cut in ((1, (4, 1)), (1, (1, 4)), (2, (2, 2))):
             torch.set_num_threads(lanes)
             out = folder / f"{method}-{lanes}-{cut[0]}"
             training.run(
@@ -404,3 +444,20 @@ def test_the_first_loss_of_dpo_is_the_logarithm_of_two(tiny_model: Path, folder:
     training.run(tiny_model, pair_data(folder), folder / "run", method="dpo", adapter_config={"dropout": 0.0})  # fmt: skip
 
     assert training_losses(folder / "run")[0] == pytest.approx(math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "config"), [("lora", {"init": "pissa"}), ("full", {}), ("qlora", {}), ("ia3", {})]
+)
+def test_every_adapter_starts_as_its_own_reference(
+    adapter: str, config: dict[str, Any], tiny_model: Path, folder: Path
+) -> None:
+    """PiSSA moves a part of the weights into the adapter; switching it off is another model."""
+    more = {"dropout": 0.0} if adapter in ("lora", "qlora") else {}
+
+    training.run(
+        tiny_model, pair_data(folder), folder / "run", method="dpo", adapter=adapter,
+        adapter_config=config | more, max_steps=1,
+    )  # fmt: skip
+
+    assert training_losses(folder / "run")[0] == pytest.approx(math.log(2), abs=1e-5)

@@ -54,8 +54,25 @@ def comparisons() -> np.ndarray:
 
 
 def batch_of(pairs: np.ndarray, **facts: Any) -> dict[str, Judged]:
-    groups = [[row(int(c)), row(int(r))] for c, r in pairs]
-    return {"pairs": judged(groups, range(len(pairs)), facts)}
+    """Lay out pairs of one-word answers after the word 0, as `judged` does, but all at once."""
+    words = pairs.reshape(-1)
+    tokens, labels = np.zeros((len(words), 2), np.int64), np.full((len(words), 2), -100)
+    tokens[:, 1] = labels[:, 0] = words
+    starts = np.arange(len(words) + 1, dtype=np.int32) * 2
+    flat = (tokens.reshape(-1), labels.reshape(-1), np.tile([0, 1], len(words)), starts)
+    return {"pairs": Judged(*flat, tuple(range(len(pairs))), (-1,) * len(words), facts)}
+
+
+def test_pairs_laid_out_at_once_are_those_of_the_methods() -> None:
+    pairs = np.array([[0, 1], [2, 1]])
+
+    quick, right = (
+        batch_of(pairs)["pairs"],
+        judged([[row(c), row(r)] for c, r in pairs], [0, 1], {}),
+    )
+
+    for name in ("tokens", "labels", "positions", "starts", "rows", "parents"):
+        assert np.array_equal(getattr(quick, name), getattr(right, name)), name
 
 
 def minimize(loss: Callable[[], torch.Tensor], weights: torch.Tensor) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tests.fakes import preference, training
+from tests.unit.training.test_world import losses, together
 
 from stead.core.errors import Interrupted
 from stead.core.events import AnyEvent, Progress
@@ -48,7 +49,15 @@ def stop_after(step: int) -> Any:
 
 
 @pytest.mark.spec("002-021", "001-011")
-@pytest.mark.parametrize(("adapter", "accumulation"), [("lora", 1), ("lora", 4), ("full", 1)])
+@pytest.mark.parametrize(
+    ("adapter", "accumulation"),
+    [
+        ("lora", 4),
+        ("full", 1),
+        pytest.param("lora", 1, marks=pytest.mark.slow),  # tests/contracts/test_matrix.py has it
+        pytest.param("full", 4, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("method", METHODS)
 def test_stopped_after_every_step_ends_with_the_same_bytes(
     method: str, adapter: str, accumulation: int, tiny_model: Path,
@@ -103,3 +112,19 @@ def test_a_few_steps_learn_the_preferences(
     first, last = json.loads(lines[0]), json.loads(lines[-1])
     assert last["loss"] < 0.9 * first["loss"]
     assert last["rewards/chosen"] - last["rewards/rejected"] > 0.05
+
+
+@pytest.mark.slow
+def test_two_processes_estimate_one_baseline(
+    tiny_model: Path, data: dict[str, PreparedData], tmp_path: Path
+) -> None:
+    """KTO's baseline is that of the whole step, also of rows another process learns."""
+    settings = {"method": "kto", "max_steps": 4}
+    training.run(tiny_model, data["kto"], tmp_path / "one", accumulation=2, **settings)
+
+    together(
+        2, model=str(tiny_model), data=str(data["kto"].path), out=str(tmp_path / "two"),
+        adapter="lora", resume=False, settings=settings,
+    )  # fmt: skip
+
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=2e-6)

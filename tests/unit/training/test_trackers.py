@@ -1,7 +1,7 @@
 """Trackers: what they are told, a resume without double points, and failures that stop nothing."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,14 @@ import pytest
 import torch
 from tests.fakes import training
 
-from stead.app.plans import auto_trackers
+from stead.app.plans import auto_trackers, make_plan
 from stead.config.kinds import registry
 from stead.core.errors import Interrupted, MissingDependency
 from stead.core.events import AnyEvent, Note, Progress
 from stead.core.paths import Home
 from stead.core.process import stop_requested
-from stead.training.tracker import Tracker
+from stead.training.callback import Run, StepOutcome
+from stead.training.tracker import Tracked, Tracker
 from stead.values import PreparedData
 
 TRACKERS = registry("tracker")
@@ -46,12 +47,14 @@ class Memory(Tracker):
 
 
 @pytest.fixture(autouse=True)
-def memory() -> type[Memory]:
+def memory() -> Iterator[type[Memory]]:
     torch.set_num_threads(1)
     stop_requested.clear()
     fresh = type("Memory", (Memory,), {"told": [], "fails_in": ""})
-    TRACKERS.register("memory", fresh, override=True)
-    return fresh
+    TRACKERS.register("memory", fresh)
+    yield fresh
+    TRACKERS._added.clear()  # other tests list what ships
+    TRACKERS._loaded.pop("memory", None)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +156,20 @@ def test_tensorboard_reads_back_the_losses_also_after_a_resume(
     assert {"train/learning_rate", "train/grad_norm", "speed/tokens_per_s"} <= curves.keys()
 
 
+def test_steps_that_are_done_again_after_a_rewind_are_there_once(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    tracker = TRACKERS.create("tensorboard", tracked=Tracked("x", tmp_path))
+    run = Run(total=9, emit=lambda event: None, save=lambda: None, evaluate=lambda: None)
+    tracker.begin(run)
+
+    for step, loss in ((1, 5.0), (2, 4.0), (3, 99.0), (2, 3.0), (3, 2.0)):
+        run.step = step
+        tracker.after_step(run, StepOutcome(loss, 1.0, 0.1, 1, 1.0))
+    tracker.end(run)
+
+    assert points(tmp_path / "tensorboard")["train/loss"] == {1: 5.0, 2: 3.0, 3: 2.0}
+
+
 @pytest.mark.spec("002-049")
 def test_tensorboard_is_on_unless_it_is_turned_off(
     home: Path, monkeypatch: pytest.MonkeyPatch
@@ -170,6 +187,28 @@ def test_tensorboard_is_on_unless_it_is_turned_off(
     assert off == absent == ()
     assert "not installed" in told
     assert "MODELFORGE_DISABLE_TENSORBOARD" in why
+
+
+@pytest.mark.spec("002-049")
+def test_every_plan_says_who_is_told_and_why(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    rows = tmp_path / "rows.jsonl"
+    lines = [{"question": f"what is {i}?", "answer": f"it is {i}"} for i in range(8)]
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked = {"model": {"path": str(tiny_model)}, "data": {"path": str(rows)}}
+
+    usual = make_plan(asked)
+    monkeypatch.setenv("MODELFORGE_DISABLE_TENSORBOARD", "true")
+    off = make_plan(asked)
+    wanted = make_plan(asked, {"trainer.trackers": ["tensorboard"]})
+
+    assert usual.config.trainer.trackers == ("tensorboard",)
+    assert off.config.trainer.trackers == ()
+    assert "MODELFORGE_DISABLE_TENSORBOARD" in off.origins["trainer.trackers"]
+    assert wanted.config.trainer.trackers == ("tensorboard",)  # a recipe's own word counts more
+    assert usual.hash == off.hash  # who watches changes nothing
 
 
 def test_mlflow_has_every_point(
@@ -198,6 +237,7 @@ def test_wandb_works_without_network(
 ) -> None:
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # nobody is logged in there
     events: list[AnyEvent] = []
 
     run(tiny_model, data, tmp_path, "wandb", emit=events.append)

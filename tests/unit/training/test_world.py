@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from tests.fakes import training
 
-from stead.core.errors import CheckpointError
+from stead.core.errors import CheckpointError, ConfigError
+from stead.training.world import World
 
 PROGRAM = """
 import json, sys
@@ -95,3 +96,31 @@ def test_spread_layers_give_the_same_curve_and_model(
 
 def weights(final: Path) -> dict[str, torch.Tensor]:
     return {n: t for p in sorted(final.glob("*.safetensors")) for n, t in load_file(p).items()}
+
+
+SMALLER = {
+    "qat": {"bits": 8},
+    "pruning": {"method": "wanda", "every": 1},  # every process saw other inputs
+    "prefix": {"tokens": 3},
+}
+
+
+@pytest.mark.parametrize("adapter", SMALLER)
+def test_two_processes_choose_and_round_alike(
+    tiny_model: Path, tmp_path: Path, adapter: str
+) -> None:
+    data = training.prepared(tmp_path / "data", training.rows(16))
+    same = {"adapter": adapter, "adapter_config": SMALLER[adapter]}
+    training.run(tiny_model, data, tmp_path / "one", accumulation=2, epochs=2.0, lr=1e-3, **same)
+
+    together(2, model=str(tiny_model), data=str(data.path), out=str(tmp_path / "two"),
+             resume=False, settings={"epochs": 2.0, "lr": 1e-3}, **same)  # fmt: skip
+
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+
+
+def test_spread_layers_cannot_be_rounded_as_a_whole(tiny_model: Path, tmp_path: Path) -> None:
+    data = training.prepared(tmp_path / "data", training.rows(4))
+
+    with pytest.raises(ConfigError, match="rounds whole matrices"):
+        training.run(tiny_model, data, tmp_path / "run", adapter="qat", world=World(0, 1, True))

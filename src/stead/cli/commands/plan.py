@@ -13,20 +13,25 @@ Proofs = Annotated[
         "--proofs", help="Also check mask, packing and accumulation on the model and rows."
     ),
 ]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Measure this machine first: better times, some seconds.")
+]
 
 
 @recipe_command
 def command(
     request: Request,
     proofs: Proofs = False,
+    measure: Measure = False,
     as_json: console.Json = False,
     quiet: console.Quiet = False,
 ) -> None:
     """Show every decision about a training run, its cost and its hash, without running it."""
-    from stead.app.plans import make_plan
+    from stead.app.plans import make_plan, measured_plan
     from stead.cli.plan_view import show_plan, show_proofs
 
-    made = make_plan(request.recipe, request.overrides, allow=request.allow)
+    make = measured_plan if measure else make_plan
+    made = make(request.recipe, request.overrides, allow=request.allow)
     if not proofs:
         show_plan(made, as_json=as_json, quiet=quiet)
         return

@@ -142,9 +142,9 @@ class AdaLora(Adapter):
             if not name.endswith(_PARTS):
                 continue
             now = (step.weights[name].detach() * gradient).abs()
-            before = self._importance.get(name, torch.zeros_like(now))
+            before = self._importance.get(name, torch.zeros_like(now)).to(now.device)
             mean = self.config.beta1 * before + (1 - self.config.beta1) * now
-            spread = self._uncertainty.get(name, torch.zeros_like(now))
+            spread = self._uncertainty.get(name, torch.zeros_like(now)).to(now.device)
             stray = (now - mean).abs()
             self._importance[name] = mean
             self._uncertainty[name] = self.config.beta2 * spread + (1 - self.config.beta2) * stray
@@ -170,7 +170,8 @@ class AdaLora(Adapter):
     def _cut(self, step: Step, kept: "dict[str, torch.Tensor] | None" = None) -> bool:
         """Set the singular values of dropped directions to zero."""
         for name, mask in (self._kept if kept is None else kept).items():
-            step.weights[f"{name}.lora_E"].detach().mul_(mask[:, None])
+            values = step.weights[f"{name}.lora_E"].detach()
+            values.mul_(mask[:, None].to(values.device))
         return True
 
     def state(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":  # Any: JSON values
@@ -195,7 +196,8 @@ class AdaLora(Adapter):
         tensors, patterns = {}, {}
         for name, layer in _ranked(model):
             alive = layer.lora_E.detach().view(-1) != 0  # best or averaged weights may differ
-            kept = self._kept[name] | alive if name in self._kept else torch.ones_like(alive)
+            chosen = self._kept.get(name, torch.ones_like(alive)).to(alive.device)
+            kept = chosen | alive
             key = f"{peft_files.PREFIX}{name}"
             tensors[f"{key}.lora_A"] = layer.lora_A.detach()[kept]
             tensors[f"{key}.lora_B"] = layer.lora_B.detach()[:, kept]

@@ -6,6 +6,8 @@ Knows nothing about losses or the loop; rsLoRA, DoRA, LoRA+ and PiSSA are settin
 from pathlib import Path
 from typing import Literal
 
+from pydantic import model_validator
+
 from stead.models import peft_files
 from stead.models.low_rank_adapter import LowRankAdapter, LowRankConfig
 
@@ -14,6 +16,12 @@ class LoraConfig(LowRankConfig):
     """Rank, scaling and place of the added weights."""
 
     type: Literal["lora"] = "lora"
+
+    @model_validator(mode="after")
+    def _has_no_error(self) -> "LoraConfig":
+        if self.init == "loftq":
+            raise ValueError("init='loftq' needs a rounded base; use the adapter qlora")
+        return self
 
 
 class Lora(LowRankAdapter):

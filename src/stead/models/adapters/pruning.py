@@ -141,7 +141,9 @@ class Pruning(Adapter):
     def _watch(self, step: Step) -> None:
         """Add up what the choice needs: inputs of layers, or importances of units."""
         if self.config.method == "wanda":
-            for name, squares in self._layers.take_squares(step.model).items():
+            found = self._layers.take_squares(step.model)
+            step.add(list(found.values()))  # every process must choose the same
+            for name, squares in found.items():
                 former = self._sums.get(name)
                 self._sums[name] = squares if former is None else former + squares
         elif self._units and self.config.importance == "first-order":

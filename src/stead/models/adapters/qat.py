@@ -36,6 +36,11 @@ class Qat(Adapter):
 
     config: QatConfig
     kind: ClassVar[str] = "model"
+    needs_whole: ClassVar[bool] = True
+
+    def is_rough(self) -> bool:
+        """Say whether inputs are rounded: a last bit may then decide a whole step of the grid."""
+        return self.config.activations
 
     def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
         """Let every parameter be trained; put linear layers on their grid."""

@@ -56,15 +56,18 @@ class QLora(LowRankAdapter):
 
     config: QLoraConfig
 
-    def prepare(self, model: "torch.nn.Module", layers: Layers) -> None:
+    def prepare(self, model: "torch.nn.Module", layers: Layers, names: list[str]) -> None:
         """Round every linear layer but the output layer and those that are trained whole."""
         wholes = self.config.modules_to_save
-        names = [
+        rounded = [
             n
             for n in layers.detect_targets(model, "all-linear")
             if not any(f".{n}.".find(f".{w}.") >= 0 for w in wholes)
         ]
-        layers.quantize(model, names, kind=self.config.code, double=self.config.double_quant)
+        lost = {n: self.config.rank(n) for n in names} if self.config.init == "loftq" else {}
+        layers.quantize(
+            model, rounded, kind=self.config.code, double=self.config.double_quant, errors=lost
+        )
 
     def save(self, model: "torch.nn.Module", layers: Layers, folder: Path, origin: Origin) -> None:
         """Write PEFT's two files, and beside them how the base was rounded."""

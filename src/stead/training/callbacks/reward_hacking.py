@@ -14,6 +14,7 @@ from stead.training.reward_signs import WatchSettings
 _PREFIX = "answers/"
 _SAID = {
     "length": "answers grow longer",
+    "truncated": "answers run into the length limit",
     "repetition": "answers repeat themselves",
     "empty": "answers are empty",
     "copy": "answers copy the prompt",
@@ -86,9 +87,9 @@ class WatchReward(Callback):
 
 def _signs(values: dict[str, float]) -> dict[str, float]:
     found = {k.removeprefix(_PREFIX): v for k, v in values.items() if k.startswith(_PREFIX)}
-    for name, key in (("reward", "reward"), ("length", "completion_length"), ("kl", "kl")):
-        if key in values:
-            found[name] = values[key]
+    found |= {name: values[name] for name in ("reward", "kl", "truncated") if name in values}
+    if "completion_length" in values:
+        found["length"] = values["completion_length"]
     return found
 
 

@@ -59,7 +59,7 @@ class Contrastive(Method):
     kinds = ("messages", "preference", "text")
     columns = ("tokens",)
     takes_as_is: ClassVar[bool] = True
-    separable: ClassVar[bool] = False  # the other texts of a micro-batch are the negatives
+    separable: ClassVar[bool] = False  # the rows of a micro-batch are one another's negatives
     default_lr: ClassVar[dict[str, float]] = {"lora": 1e-4, "full": 3e-5}  # SimCSE, appendix A
     unit: ClassVar[str] = "texts"
 

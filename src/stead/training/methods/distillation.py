@@ -87,7 +87,6 @@ class Distillation(Method):
     kinds = ("messages", "text")
     columns = ("tokens",)
     default_lr: ClassVar[dict[str, float]] = {"lora": 2e-4, "full": 2e-5}  # as for sft
-    forward_passes: ClassVar[float] = 2.0
     reference: ClassVar[Literal["none", "table", "live"]] = "live"
 
     _teacher: Teacher

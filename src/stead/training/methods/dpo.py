@@ -1,9 +1,9 @@
 """Direct preference optimization: raise chosen answers over rejected ones, relative to the start.
 
 Knows nothing about adapters, batches or saving. The reference is computed once, into a table. Legend:
-P pairs. Sources: sigmoid arXiv:2305.18290 eq. 7, with label smoothing (cDPO) its appendix; ipo
-arXiv:2310.12036 eq. 17; hinge arXiv:2305.10425 §2.2; robust arXiv:2403.00409 eq. 9; simpo
-arXiv:2405.14734 eq. 6; apo_zero, apo_down arXiv:2408.06266 eq. 7 and 8; sft_weight arXiv:2404.19733
+P pairs. Sources: sigmoid arXiv:2305.18290 eq. 7, with label smoothing E. Mitchell's "A note on DPO with
+noisy preferences" (cDPO); ipo arXiv:2310.12036 eq. 17; hinge arXiv:2305.10425 §2.2; robust
+arXiv:2403.00409 §3; simpo arXiv:2405.14734 eq. 6; apo_zero, apo_down arXiv:2408.06266 eq. 7 and 8; sft_weight arXiv:2404.19733
 eq. 1.
 """
 
@@ -164,7 +164,7 @@ def sigmoid(scores_P2: "torch.Tensor", config: DPOConfig) -> "torch.Tensor":
 
 
 def robust(scores_P2: "torch.Tensor", config: DPOConfig) -> "torch.Tensor":
-    """Undo, on average, a share ε of swapped pairs. Shapes: [P, 2] → [P]. arXiv:2403.00409 eq. 9."""
+    """Undo, on average, a share ε of swapped pairs. Shapes: [P, 2] → [P]. arXiv:2403.00409 §3."""
     h, epsilon = config.beta * _margin(scores_P2), config.label_smoothing
     log_sigmoid = torch.nn.functional.logsigmoid
     return (epsilon * log_sigmoid(-h) - (1 - epsilon) * log_sigmoid(h)) / (1 - 2 * epsilon)

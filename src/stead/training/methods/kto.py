@@ -1,9 +1,9 @@
 """Kahneman–Tversky optimization: learn from answers marked good or bad, one by one.
 
-Knows nothing about adapters, batches or saving. Legend: A answers. Source: arXiv:2402.01306 eq. 7 and
-8. The baseline z₀, how far the model is from the reference anyway, is estimated as the paper does:
-with answers that belong to another prompt, without gradient, over all rows of the step, so that it
-does not depend on how a step is cut into micro-batches.
+Knows nothing about adapters, batches or saving. Legend: A answers. Source: arXiv:2402.01306 eq. 7,
+weights eq. 8. The baseline z₀, how far the model is from the reference anyway, is estimated as the
+paper does: with answers that belong to another prompt, without gradient, over all rows of the step,
+so that it does not depend on how a step is cut into micro-batches.
 """
 
 from collections.abc import Sequence

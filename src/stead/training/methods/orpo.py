@@ -1,7 +1,7 @@
 """Odds-ratio preference optimization: learn chosen answers and, in one go, disfavor rejected ones.
 
 Knows nothing about adapters, batches or saving; needs no reference. Legend: P pairs. Source:
-arXiv:2403.07691 eq. 6 and 7; the loss of the chosen answer is over the answer's tokens, as in eq. 1.
+arXiv:2403.07691 eq. 6 and 7; the loss of the chosen answer is over the answer's tokens, the mean of eq. 3.
 """
 
 from collections.abc import Sequence

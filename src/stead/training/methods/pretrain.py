@@ -21,6 +21,7 @@ class Pretrain(Method):
 
     config: PretrainConfig
     kinds = ("text",)
+    smooths_labels = True
     columns = ("tokens",)
     default_lr: ClassVar[dict[str, float]] = {"lora": 2e-4, "full": 3e-4}
 

@@ -3,7 +3,7 @@
 Knows nothing about adapters or batches. The number is read from the last trained token of an answer
 by a vector, the head. Legend: P pairs, E hidden size. Sources: Bradley–Terry arXiv:1706.03741 eq. 1;
 margin arXiv:2307.09288 eq. 2; centering arXiv:2312.09244 eq. 2; the head's start arXiv:2009.01325
-appendix B.1.
+appendix B.
 """
 
 from collections.abc import Sequence

@@ -21,6 +21,7 @@ class SFT(Method):
 
     config: SFTConfig
     kinds = ("messages", "text")
+    smooths_labels = True
     columns = ("tokens",)
     default_lr: ClassVar[dict[str, float]] = {
         "lora": 2e-4,

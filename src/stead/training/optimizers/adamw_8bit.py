@@ -89,6 +89,11 @@ def table(*, signed: bool) -> "Tensor":
     return torch.tensor(sorted(found), dtype=torch.float32)
 
 
+@cache
+def _table_on(device: "torch.device", *, signed: bool) -> "Tensor":
+    return table(signed=signed).to(device)
+
+
 def quantize(values: "Tensor", *, signed: bool) -> "tuple[Tensor, Tensor]":
     """Return a byte per value (padded to whole blocks) and each block's largest magnitude.
 
@@ -97,7 +102,7 @@ def quantize(values: "Tensor", *, signed: bool) -> "tuple[Tensor, Tensor]":
     flat = torch.nn.functional.pad(values.reshape(-1), (0, -values.numel() % _BLOCK))
     blocks = flat.view(-1, _BLOCK)
     scales = blocks.abs().amax(1)
-    known = table(signed=signed).to(values.device)
+    known = _table_on(values.device, signed=signed)
     middles = (known[1:] + known[:-1]) / 2.0
     parts = blocks / scales.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
     return torch.bucketize(parts, middles).to(torch.uint8).view(-1), scales
@@ -105,5 +110,5 @@ def quantize(values: "Tensor", *, signed: bool) -> "tuple[Tensor, Tensor]":
 
 def dequantize(codes: "Tensor", scales: "Tensor", *, signed: bool) -> "Tensor":
     """Return the values that codes and scales stand for, padding included. Shapes: [n·256], [n] → [n·256]."""
-    known = table(signed=signed).to(codes.device)
+    known = _table_on(codes.device, signed=signed)
     return (known[codes.long()].view(-1, _BLOCK) * scales[:, None]).view(-1)

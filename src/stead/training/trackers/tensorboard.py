@@ -24,10 +24,15 @@ class TensorBoard(Tracker):
     def open(self, step: int) -> None:
         """Begin a file; the settings are shown as text."""
         folder = str(self.tracked.folder / "tensorboard")
-        self._writer = tensorboard.SummaryWriter(folder, purge_step=step + 1 if step else None)
+        self._writer = tensorboard.SummaryWriter(folder, purge_step=step + 1)
         if step == 0:
             rows = "\n".join(f"| {k} | {v} |" for k, v in self.tracked.settings.items())
             self._writer.add_text("settings", f"| key | value |\n|---|---|\n{rows}", 0)
+
+    def go_back(self, step: int) -> None:
+        """Begin a file that voids what came after `step`."""
+        self._writer.close()
+        self.open(step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add one point to each curve."""

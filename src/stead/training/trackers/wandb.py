@@ -3,6 +3,7 @@
 Knows nothing about the loop. `wandb sync RUN/wandb/offline-run-*` sends an offline run later.
 """
 
+import netrc
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ else:
     wandb = lazy("wandb", extra="trackers")
 
 
+_HOST = "api.wandb.ai"
+
+
 class WandB(Tracker):
     """One run in the project WANDB_PROJECT, else "stead"; a resumed run goes on under its id."""
 
@@ -25,13 +29,12 @@ class WandB(Tracker):
 
     def open(self, step: int) -> None:
         """Begin a run, or go on with the one of before."""
-        has_key = "WANDB_API_KEY" in os.environ
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=self.tracked.name,
             config=dict(self.tracked.settings),
             dir=str(self.tracked.folder),
-            mode=os.environ.get("WANDB_MODE", "online" if has_key else "offline"),
+            mode=os.environ.get("WANDB_MODE", "online" if _has_key() else "offline"),
             id=self._id,
             resume="allow" if self._id is not None else None,
         )
@@ -52,3 +55,13 @@ class WandB(Tracker):
     def restore(self, state: dict[str, Any]) -> None:  # Any: JSON values
         """Go on with that run."""
         self._id = state["id"]
+
+
+def _has_key() -> bool:
+    """Say whether this user could log in: by variable, or by what `wandb login` left."""
+    if "WANDB_API_KEY" in os.environ:
+        return True
+    try:
+        return netrc.netrc().authenticators(_HOST) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

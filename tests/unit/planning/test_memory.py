@@ -1,0 +1,188 @@
+"""Counted memory against tensors that exist: weights, packed copies, kept activations, optimizers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stead.config.kinds import registry
+from stead.config.run import RunConfig
+from stead.hub.inspect import inspect
+from stead.planning import memory
+from stead.planning.facts import DataFacts
+from stead.planning.machine import Machine, table
+from stead.planning.shape import shape, trainable
+from stead.planning.work import work
+
+torch = pytest.importorskip("torch")
+
+MACHINE = Machine({128: 100.0, 512: 200.0}, 1e10, 3.5e8, 3.0, "test", measured=True)
+TOKENS = 256
+
+
+@pytest.fixture(scope="module")
+def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama whose four widths all differ, so that a swapped one shows."""
+    from tests.conftest import make_tiny_tokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("wide")
+    make_tiny_tokenizer(folder)
+    torch.manual_seed(0)
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=320, hidden_size=96, intermediate_size=224, num_hidden_layers=3,
+            num_attention_heads=6, num_key_value_heads=2, max_position_embeddings=512,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def config(adapter: Any, dtype: str, **trainer: Any) -> RunConfig:
+    return RunConfig(
+        model={"path": "m", "device": "cpu", "dtype": dtype},
+        data={"path": "d", "max_length": TOKENS},
+        adapter=adapter,
+        trainer={"batch_tokens": TOKENS, "epochs": 1.0, "logits_chunk": 64} | trainer,
+    )
+
+
+def parts(model: Path, chosen: RunConfig) -> dict[str, int]:
+    data = DataFacts(
+        rows=4, tokens=4 * TOKENS, label_tokens=2 * TOKENS, lengths={"max": TOKENS}, hash="d",
+        kind="messages", quantiles=(TOKENS,) * 9,
+    )  # fmt: skip
+    facts = inspect(model, tokenizer=False)
+    return memory.parts(chosen, facts, data, work(chosen, data, 1), MACHINE)
+
+
+@contextmanager
+def learner(model: Path, adapter: dict[str, Any], dtype: str) -> Iterator[Any]:
+    """Open a real model with its adapter, as training does."""
+    from stead.models import layers
+    from stead.models.learner import Learner
+    from stead.models.load import load_model
+
+    loaded = load_model(model, dtype=dtype, device="cpu")  # type: ignore[arg-type] # a parameter
+    kind = registry("adapter")
+    settings = kind.config_of(adapter["type"])(**adapter)
+    kind.create(adapter["type"], config=settings).wrap(loaded.model, layers, 0)
+    found = Learner(loaded)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def held(tensors: Any) -> int:
+    """Add up the bytes of distinct storages."""
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values())
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("adapter", [{"type": "full"}, {"type": "lora", "r": 8, "dropout": 0.1}])
+def test_weights_and_packed_copies_are_those_of_the_opened_model(
+    wide_model: Path, dtype: str, adapter: dict[str, Any]
+) -> None:
+    counted = parts(wide_model, config(adapter, dtype))
+    with learner(wide_model, adapter, dtype) as opened:
+        layers = [m._stead for m in opened.model.modules() if hasattr(m, "_stead")]
+        packs = [p for layer in layers for p in (layer.qkv, layer.out, layer.up, layer.down)]
+        frozen = [p for n, p in opened.model.named_parameters() if "lora_" not in n]
+        bytes_held = held([*frozen, *(p.low for p in packs)])
+        trained = sum(p.numel() for _, p in opened.trained())
+
+    mapped = 0
+    if dtype == "fp32":  # the file's own type: what was packed is still mapped
+        mapped = sum(p.N * p.K for p in packs) * 4
+    assert counted["weights"] == pytest.approx(bytes_held + mapped, rel=0.02)
+    facts = inspect(wide_model, tokenizer=False)
+    assert trainable(facts, config(adapter, dtype).adapter) == trained
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("adapter", [{"type": "full"}, {"type": "lora", "r": 8, "dropout": 0.1}])
+def test_kept_activations_are_what_the_layers_save(
+    wide_model: Path, dtype: str, adapter: dict[str, Any]
+) -> None:
+    """Bytes of the distinct tensors that autograd holds after the forward pass, weights apart."""
+    from tests.fakes.batches import flat
+
+    saved: dict[int, int] = {}
+    with learner(wide_model, adapter, dtype) as opened:
+        opened.model.train()
+        packs = [m._stead for m in opened.model.modules() if hasattr(m, "_stead")]
+        known = {p.untyped_storage().data_ptr() for p in opened.model.parameters()}
+        known |= {p.matrix.data_ptr() for layer in packs for p in (layer.qkv, layer.out, layer.up, layer.down)}  # fmt: skip
+
+        def keep(tensor: Any) -> Any:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in known:
+                saved[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with (
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
+            opened.draw(1, 1),
+        ):
+            hidden = opened.hidden(flat([TOKENS]))
+        total = sum(saved.values())
+        del hidden
+
+    found = shape(inspect(wide_model, tokenizer=False), config(adapter, dtype).adapter, "cpu")
+    width = 4 if dtype == "fp32" else 2
+    assert found.fused
+    numbers = found.kept * found.layers + found.hidden  # the last norm's input
+    assert TOKENS * numbers * width == pytest.approx(total, rel=0.03)  # scales, cosines: below 2 %
+
+
+@pytest.mark.parametrize("name", registry("optimizer").names())
+def test_optimizer_bytes_are_those_of_the_real_state(name: str) -> None:
+    weight = torch.nn.Parameter(torch.ones(512, 512))
+    optimizer = registry("optimizer").create(name, named=[("w", weight)])
+
+    state = sum(t.numel() * t.element_size() for t in optimizer.slots["w"].values())
+
+    counted = memory.state_bytes(config("full", "fp32", optimizer=name)) * weight.numel()
+    assert counted == pytest.approx(state, rel=0.05, abs=0.1 * weight.numel())
+
+
+def test_an_average_of_weights_is_counted() -> None:
+    usual, averaged = (config("full", "fp32", **e) for e in ({}, {"ema": 0.99}))
+
+    assert memory.state_bytes(averaged) == memory.state_bytes(usual) + 4
+
+
+def test_the_fused_families_are_those_that_are_fused() -> None:
+    from stead.models import fused
+
+    names = [name.removesuffix("DecoderLayer").lower() for name in fused._LAYERS]
+
+    assert sorted(table()["fused_families"]) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("over", "part", "factor"),
+    [
+        ({"optimizer": "sgd"}, "optimizer", 0.5),
+        ({"logits_chunk": 32}, "logits", 0.5),
+        ({"batch_tokens": 512}, "working", 2.0),
+    ],
+)
+def test_a_setting_changes_its_part_in_proportion(
+    wide_model: Path, over: dict[str, Any], part: str, factor: float
+) -> None:
+    usual = parts(wide_model, config("full", "bf16"))
+    changed = parts(wide_model, config("full", "bf16", **over))
+
+    assert changed[part] == pytest.approx(usual[part] * factor, rel=0.01)
+
+
+def test_recomputing_keeps_one_layer_and_the_borders(wide_model: Path) -> None:
+    usual = parts(wide_model, config("full", "bf16"))["activations"]
+    again = parts(wide_model, config("full", "bf16", gradient_checkpointing=True))["activations"]
+
+    assert usual / 3 < again < usual / 2  # of three layers

@@ -1,0 +1,209 @@
+"""Rewards: weights, columns, judges over a loopback endpoint, reward models."""
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from tests.fakes import rl
+
+from stead.core.errors import ConfigError, TrainingError
+from stead.messages import Message
+from stead.models import lowrank
+from stead.models.reward import HEAD
+from stead.training.judge import Judge, JudgeSettings
+from stead.training.rewards import Answered, Rewards, RewardSpec
+from stead.values import PreparedData
+
+
+def answered(text: str, reference: str = "", **columns: Any) -> Answered:
+    return Answered("rows.jsonl:7", (Message("user", "a question"),), text, reference, columns)
+
+
+def opened(*specs: Any) -> Rewards:
+    return Rewards.open([RewardSpec.model_validate(s) for s in specs], lambda _: None)
+
+
+@contextmanager
+def endpoint(reply: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Answer chat requests on loopback with `reply(text of the question)`; remember the requests."""
+    seen: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            seen.append(asked)
+            text = reply(asked["messages"][-1]["content"])
+            message = {"role": "assistant", "content": text}
+            body = json.dumps({
+                "id": "1", "object": "chat.completion", "created": 1, "model": asked["model"],
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            }).encode()  # fmt: skip
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_parts_are_weighted_and_added_up() -> None:
+    rewards = opened("exact_match", {"function": "tests.fakes.rl:vowels", "weight": -2.0})
+
+    total, parts = rewards.score([answered("aeio", "aeio"), answered("xyz", "abc")])
+
+    assert parts == {"exact_match": [1.0, 0.0], "vowels": [1.0, 0.0]}
+    assert total == [1.0 - 2.0, 0.0]
+
+
+def test_a_weight_of_0_is_measured_and_does_not_count() -> None:
+    total, parts = opened("exact_match", {"scorer": "contains", "weight": 0}).score(
+        [answered("say b", "b")]
+    )
+
+    assert (total, parts["contains"]) == ([0.0], [1.0])
+
+
+def test_a_function_gets_the_columns_it_names() -> None:
+    rewards = opened({"function": "tests.fakes.rl:only_level_0"})
+
+    total, _ = rewards.score([answered("aa", level=0), answered("aa", level=3)])
+
+    assert total == [1.0, 0.0]
+
+
+def test_a_function_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def f(completions, references):\n    return [len(r) for r in references]\n")
+
+    total, _ = opened({"function": f"{path}:f"}).score([answered("x", "four")])
+
+    assert total == [4.0]
+
+
+@pytest.mark.parametrize("spec", [{}, {"scorer": "f1", "function": "a:b"}, {"weight": 2}])
+def test_a_reward_has_exactly_one_source(spec: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="exactly one"):
+        RewardSpec.model_validate(spec)
+
+
+def test_a_judge_grades_and_sees_the_reference() -> None:
+    with endpoint(lambda text: "Grade: 7.5" if "good one" in text else "0") as (url, seen):
+        judge = {"url": url, "model": "j", "rubric": "Be strict."}
+
+        total, _ = opened({"judge": judge}).score(
+            [answered("a good one", "the truth"), answered("a bad one")]
+        )
+
+    assert total == [0.75, 0.0]
+    texts = [r["messages"][0]["content"] for r in seen]
+    assert sum("the truth" in t for t in texts) == 1
+    assert all("Be strict." in t and "a question" in t for t in texts)
+    assert {r["temperature"] for r in seen} == {0.0}
+
+
+def test_grades_stay_between_0_and_1() -> None:
+    with endpoint(lambda text: "99" if "high" in text else "-3") as (url, _):
+        judge = Judge(JudgeSettings(url=url, model="j"))
+
+        assert judge.grades([("q", "high", ""), ("q", "low", "")]) == [1.0, 0.0]
+
+
+def test_a_judge_that_likes_a_position_is_cancelled_out() -> None:
+    """Every second pair is shown in the other order, so "always A" wins half of each."""
+    with endpoint(lambda _: "A") as (url, _):
+        found = Judge(JudgeSettings(url=url, model="j")).prefers_first([("q", "x", "y", "")] * 4)
+
+    assert found == [True, False, True, False]
+
+
+def test_a_judge_without_a_grade_is_asked_again_and_then_stops_the_run() -> None:
+    with endpoint(lambda _: "I would rather not say") as (url, seen):
+        judge = Judge(JudgeSettings(url=url, model="j"))
+
+        with pytest.raises(TrainingError, match="rather not") as found:
+            judge.grades([("q", "a", "")])
+
+    assert found.value.code == "judge-unclear"
+    assert len(seen) == 2
+
+
+def test_a_key_that_is_not_there_is_told() -> None:
+    with pytest.raises(ConfigError, match="NO_SUCH_KEY"):
+        Judge(JudgeSettings(url="http://127.0.0.1:1", model="j", token_env="NO_SUCH_KEY"))
+
+
+@pytest.mark.parametrize(("labels", "group"), [("preference", 4), ("grade", 3)])
+def test_rlaif_learns_what_the_judge_likes(
+    labels: str, group: int, tiny_model: Path, tmp_path: Path
+) -> None:
+    data: PreparedData = rl.rows(tmp_path / "rows", tiny_model)
+
+    def reply(text: str) -> str:
+        halves = text.partition("Answer A:")[2].partition("Answer B:")
+        if labels == "grade":
+            answer = text.partition("Answer to grade:")[2].partition("Reply with")[0]
+            return f"{10 * rl.vowels([answer])[0]:.2f}"
+        return (
+            "A" if rl.vowels([halves[0]]) >= rl.vowels([halves[2].partition("Reply")[0]]) else "B"
+        )
+
+    with endpoint(reply) as (url, _):
+        more = {"judge": {"url": url, "model": "j"}, "labels": labels, "rewards": [],
+                "num_generations": group}  # fmt: skip
+        rl.run(tiny_model, data, tmp_path / "run", "rlaif", method_config=rl.config(**more),
+               max_steps=3, adapter_config={"dropout": 0.0})  # fmt: skip
+
+    lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 3
+    assert all(x["grad_norm"] > 0 for x in lines)
+    if labels == "preference":
+        assert lines[0]["loss"] == pytest.approx(0.6931, abs=1e-3)  # log 2: nothing learnt yet
+        assert {x["rewards/judge"] for x in lines} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"), [({}, "no-judge"), ({"num_generations": 3}, "odd-pairs")]
+)
+def test_rlaif_needs_a_judge_and_whole_pairs(
+    settings: dict[str, Any], code: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    judge = {"judge": {"url": "http://127.0.0.1:1", "model": "j"}} if settings else {}
+    with pytest.raises(ConfigError) as found:
+        rl.run(tiny_model, rl.rows(tmp_path / "rows", tiny_model), tmp_path / "run", "rlaif",
+               method_config=rl.config(**judge, **settings, rewards=[]))  # fmt: skip
+
+    assert found.value.code == code
+
+
+def test_a_trained_reward_model_is_a_reward(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "judge"
+    shutil.copytree(tiny_model, folder)
+    draw = torch.Generator().manual_seed(0)
+    lowrank.write_tensors(folder / HEAD, {"weight": torch.randn(1, 64, generator=draw)}, {})
+    data = rl.rows(tmp_path / "rows", tiny_model)
+
+    rl.run(tiny_model, data, tmp_path / "run", "grpo", max_steps=1,
+           method_config=rl.config(rewards=[{"model": str(folder)}]))  # fmt: skip
+
+    line = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[0])
+    assert line["rewards/judge_std"] > 0

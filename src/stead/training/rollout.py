@@ -73,7 +73,7 @@ class RolloutMethod(Method):
     """
 
     config: RolloutConfig
-    kinds = ("messages",)
+    kinds = ("prompts", "messages")
     columns = ("tokens",)
     unit: ClassVar[str] = "answers"
     rollout: ClassVar[bool] = True

@@ -253,7 +253,10 @@ def test_a_pair_that_makes_no_sense_is_refused_with_the_adapters_reason(
 
 @pytest.mark.parametrize(
     ("method", "adapter", "lr"),
-    [("sft", "lora", 2e-4), ("sft", "qlora", 2e-4), ("dpo", "full", 5e-7), ("sft", "freeze", 2e-5)],
-)
+    [
+        ("sft", "lora", 2e-4), ("sft", "qlora", 2e-4), ("sft", "freeze", 2e-5), ("sft", "ia3", 3e-3),
+        ("dpo", "full", 5e-7), ("ppo", "lora", 1.41e-5),
+    ],
+)  # fmt: skip
 def test_the_classes_say_how_fast_to_learn(method: str, adapter: str, lr: float) -> None:
     assert pairing.default_lr(method, adapter) == pytest.approx(lr)

@@ -447,7 +447,8 @@ def test_the_first_loss_of_dpo_is_the_logarithm_of_two(tiny_model: Path, folder:
 
 
 @pytest.mark.parametrize(
-    ("adapter", "config"), [("lora", {"init": "pissa"}), ("full", {}), ("qlora", {}), ("ia3", {})]
+    ("adapter", "config"),
+    [("lora", {"init": "pissa"}), ("full", {}), ("qlora", {"init": "loftq"}), ("ia3", {})],
 )
 def test_every_adapter_starts_as_its_own_reference(
     adapter: str, config: dict[str, Any], tiny_model: Path, folder: Path

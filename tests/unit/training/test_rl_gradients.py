@@ -73,5 +73,5 @@ def test_the_slope_along_the_gradient_is_its_length(
 @torch.no_grad()
 def move(weights: list[torch.Tensor], along: list[torch.Tensor], step: float) -> None:
     for weight, direction in zip(weights, along, strict=True):
-        weight += step * direction
+        weight.add_(direction, alpha=step)
     torch.autograd.graph.increment_version(weights)

@@ -23,7 +23,11 @@ def check_masks(parts: Parts) -> Proof:
     """Look at the first conversations: is trained what the model has to write, and nothing else?"""
     folder = parts.loaded.folder
     listed = parts.prepared.path / "train.rows.jsonl"
-    if parts.prepared.kind in ("text", "prompts") or not listed.is_file() or not _has_tokenizer(folder):
+    if (
+        parts.prepared.kind in ("text", "prompts")
+        or not listed.is_file()
+        or not _has_tokenizer(folder)
+    ):
         return Proof("mask", "not-run", "there are no conversations to look at")
     judge = _Rows(parts, Judge(TextTokenizer.open(folder), ChatTemplate.open(folder)))
     return judge.proof()

@@ -255,7 +255,9 @@ def test_rows_without_an_answer_are_prompts(tiny_model: Path, tmp_path: Path) ->
         )  # fmt: skip
         settings = rl.config(rewards=[{"function": "tests.fakes.rl:only_level_0"}])
 
-        rl.run(tiny_model, found, tmp_path / f"{name}-run", "grpo", method_config=settings, max_steps=1)
+        rl.run(
+            tiny_model, found, tmp_path / f"{name}-run", "grpo", method_config=settings, max_steps=1
+        )
 
         assert found.kind == "prompts"
         assert found.splits["train"] == 3

@@ -5,6 +5,7 @@ that end with the user's turn look like `messages`: name this format for them.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from stead.core.errors import DataError
 from stead.data.format import Fields, Format, first_key, is_words
@@ -51,7 +52,7 @@ class Prompts(Format):
 
 def _asked(fields: Fields) -> str | None:
     for key in _TURNS:
-        value = fields.get(key)
+        value: Any = fields.get(key)  # Any: a JSON value
         if is_turns(value) and "role" in value[-1] and value[-1]["role"] != "assistant":
             return key
     return None

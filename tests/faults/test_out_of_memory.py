@@ -128,7 +128,7 @@ def test_other_runtime_errors_are_not_taken_for_memory(
 
 
 def test_a_real_limit_of_the_address_space_is_survived(tiny_model: Path, tmp_path: Path) -> None:
-    rows = [([5 + i % 200] * 250, [0] * 4 + [1] * 246) for i in range(128)]
+    rows = [([5 + i % 200] * 250, [0] * 4 + [1] * 246) for i in range(64)]
     data = training.prepared(tmp_path / "d", rows)
 
     def run(name: str, room: int | None) -> None:
@@ -136,11 +136,11 @@ def test_a_real_limit_of_the_address_space_is_survived(tiny_model: Path, tmp_pat
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             most = pages * resource.getpagesize() + room
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        start(tiny_model, data, tmp_path / name, batch_rows=128, max_steps=1, epochs=9.0,
+        start(tiny_model, data, tmp_path / name, batch_rows=64, max_steps=1, epochs=9.0,
               adapter="full", adapter_config={}, logits_chunk=10**6)  # fmt: skip
 
     assert faults.in_child(lambda: run("free", None)) == 0
-    assert faults.in_child(lambda: run("tight", 120 << 20)) == 0
+    assert faults.in_child(lambda: run("tight", 60 << 20)) == 0
     free, split = log(tmp_path / "free"), log(tmp_path / "tight")
     assert split[0].get("split", 1) > 1
     assert [x["loss"] for x in split] == pytest.approx([x["loss"] for x in free], rel=1e-6)

@@ -34,7 +34,8 @@ def write_page(run_dir: Path, plan: Plan, result: Mapping[str, Any]) -> Path:  #
 
 
 def _kpis(result: Mapping[str, Any]) -> list[Kpi]:
-    shown = [Kpi("final loss", f"{result['final_loss']:.4f}")]
+    final = result["final_loss"]  # None: every step was left out
+    shown = [Kpi("final loss", "none" if final is None else f"{final:.4f}")]
     if result.get("eval_loss") is not None:
         shown.append(Kpi("held-out loss", f"{result['eval_loss']:.4f}"))
     shown += [

@@ -133,10 +133,11 @@ def _leak(learner: Learner, batch: Any) -> float:
 
 def check_accumulation(parts: Parts, rows: list[int]) -> Proof:
     """Compare all rows in one micro-batch with one micro-batch for each row."""
-    if parts.method.rollout or not parts.method.separable or len(rows) < 2:
-        return Proof(
-            "accumulation", "not-run", "rows of this method are not learnt from one by one"
-        )
+    if parts.method.rollout or not parts.method.separable:
+        why = "rows of this method are not learnt from one by one"
+        return Proof("accumulation", "not-run", why)
+    if len(rows) < 2:
+        return Proof("accumulation", "not-run", "there are no two rows short enough")
 
     def computed(micro: list[list[int]]) -> list[Tensor]:
         batches = parts.method.gather(parts.tools, 0, micro)

@@ -15,9 +15,9 @@ from stead.planning.work import Work
 _PASSES = 4  # over what is kept: written and read, and the same for its gradient; partly in fp32
 _ATTENTION_FLOPS = 9  # per query feature and squared length: 2 forward (half is masked), 7 backward
 _ADAM_PASSES = 4  # gradient, weight and both moments, each read; three are written
-_DISK_BYTES_PER_S = 250e6  # write, flush, read back and hash
+_DISK_BYTES_PER_S = 500e6  # write, flush, read back and hash
 _MAPPED_BYTES_PER_S = 1e9
-_TOKENS_PER_S = 150e3  # rows to tokens, read twice
+_TOKENS_PER_S = 1.2e6  # rows to tokens, read twice
 
 
 def steps(config: RunConfig, model: ModelFacts, work: Work, machine: Machine) -> dict[str, float]:

@@ -21,7 +21,7 @@ class PreparedData:
 
     path: Path
     hash: str
-    kind: str  # "messages" | "text" | "preference" | "labelled"
+    kind: str  # "messages" | "text" | "preference" | "labelled" | "prompts"
     splits: dict[str, int]  # split name -> rows
     meta: dict[str, Any] = field(default_factory=dict)  # Any: JSON facts (counts, lengths, drops)
 

@@ -5,6 +5,7 @@ The names come from the registries, so a new file is in the matrix before its au
 
 import copy
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,7 @@ from tests.fakes import matrix
 from stead.config import pairing
 from stead.config.kinds import registry
 from stead.config.run import RunConfig
-from stead.core.errors import ConfigError, Interrupted
-from stead.core.events import AnyEvent, Progress
-from stead.core.process import stop_requested
+from stead.core.errors import ConfigError
 from stead.hub.inspect import inspect
 from stead.models.adapters.freeze import Freeze, FreezeConfig
 from stead.models.adapters.full import Full, FullConfig
@@ -63,9 +62,15 @@ def judge() -> Iterator[str]:
         yield url
 
 
-def stop_after_two(event: AnyEvent) -> None:
-    if isinstance(event, Progress) and event.stage == "train" and event.done == 2:
-        stop_requested.set()
+def killed_after_two(whole: Path, cut: Path) -> None:
+    """Leave in `cut` what a run leaves that is killed after its checkpoint of step two."""
+    shutil.copytree(whole, cut)
+    shutil.rmtree(cut / "final")
+    (cut / "result.json").unlink()
+    steps = sorted((cut / "checkpoints").iterdir())
+    assert steps[0].name == "step-00000002"
+    for later in steps[1:]:
+        shutil.rmtree(later)
 
 
 def again(base: LoadedModel, final: Path, kind: str) -> LoadedModel:
@@ -86,7 +91,6 @@ def test_a_cell_trains_resumes_and_loads_again_or_says_why_not(
     method: str, adapter: str, base: LoadedModel, base_hash: str, rows: Any, judge: str,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    stop_requested.clear()
     prepared = rows(registry("method").get(method).kinds[0])
     cell = {"method": method, "adapter": adapter, "base_hash": base_hash, "url": judge}
     reason = pairing.refusal(method, adapter)
@@ -104,14 +108,19 @@ def check_cell(
     base: LoadedModel, prepared: PreparedData, tmp_path: Path, cell: dict[str, Any], *,
     proofs: bool = False,
 ) -> None:  # fmt: skip
-    """Train whole, and stopped and resumed: the same bytes; what is loaded again is what was trained."""
-    trained, whole = matrix.train(base, prepared, tmp_path / "whole", proofs=proofs, **cell)
-    with pytest.raises(Interrupted):
-        matrix.train(base, prepared, tmp_path / "cut", emit=stop_after_two, **cell)
-    stop_requested.clear()
-    _, resumed = matrix.train(base, prepared, tmp_path / "cut", resume=True, **cell)
+    """Train four steps, go back to two and resume: the same bytes; what is loaded is what was trained."""
+    trained, whole = matrix.train(
+        base, prepared, tmp_path / "whole", proofs=proofs, checkpoint_every=2, **cell
+    )
+    killed_after_two(tmp_path / "whole", tmp_path / "cut")
+    events: list[Any] = []
+    _, resumed = matrix.train(
+        base, prepared, tmp_path / "cut", resume=True, checkpoint_every=2, emit=events.append, **cell
+    )  # fmt: skip
 
-    assert whole["steps"] == 4
+    assert any("resumed after step 2 of 4" in getattr(e, "message", "") for e in events)
+
+    assert whole["steps"] == resumed["steps"] == 4
     assert resumed["weights_sha256"] == whole["weights_sha256"]
     assert resumed["resume_level"] == "exact"
     logs = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "cut")]
@@ -143,7 +152,6 @@ def test_variants_of_adapters_train_resume_and_load_again(
     method: str, adapter: str, config: dict[str, Any], base: LoadedModel, base_hash: str,
     rows: Any, tmp_path: Path,
 ) -> None:  # fmt: skip
-    stop_requested.clear()
     prepared = rows(registry("method").get(method).kinds[0])
     cell = {"method": method, "adapter": adapter, "adapter_config": config, "base_hash": base_hash}
 
@@ -245,7 +253,10 @@ def test_a_pair_that_makes_no_sense_is_refused_with_the_adapters_reason(
 
 @pytest.mark.parametrize(
     ("method", "adapter", "lr"),
-    [("sft", "lora", 2e-4), ("sft", "qlora", 2e-4), ("dpo", "full", 5e-7), ("sft", "freeze", 2e-5)],
-)
+    [
+        ("sft", "lora", 2e-4), ("sft", "qlora", 2e-4), ("sft", "freeze", 2e-5), ("sft", "ia3", 3e-3),
+        ("dpo", "full", 5e-7), ("ppo", "lora", 1.41e-5),
+    ],
+)  # fmt: skip
 def test_the_classes_say_how_fast_to_learn(method: str, adapter: str, lr: float) -> None:
     assert pairing.default_lr(method, adapter) == pytest.approx(lr)

@@ -40,7 +40,7 @@ def rows(path: Path, model: Path, count: int = 6) -> PreparedData:
     source = path / "rows.jsonl"
     source.write_text("".join(json.dumps(r) + "\n" for r in made))
     section = DataSection(path=str(source), eval_share=0.0)
-    return prepare(section, model, path / "data", kind_wanted="messages")
+    return prepare(section, model, path / "data", kind_wanted="prompts")
 
 
 def vowels(completions: list[str]) -> list[float]:
@@ -107,7 +107,7 @@ def toy_rows(path: Path, model: Path) -> PreparedData:
     turns = [{"role": "user", "content": "b"}, {"role": "assistant", "content": "b"}]
     source.write_text(json.dumps({"messages": turns}) + "\n")
     section = DataSection(path=str(source), eval_share=0.0)
-    return prepare(section, model, path / "data", kind_wanted="messages")
+    return prepare(section, model, path / "data", kind_wanted="prompts")
 
 
 def policy(folder: Path) -> Any:

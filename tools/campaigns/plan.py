@@ -72,6 +72,7 @@ class Case:
             "method": self.method, "trainer.batch_tokens": self.batch_tokens,
             "trainer.accumulation": self.accumulation, "trainer.max_steps": self.steps,
             "trainer.gradient_checkpointing": self.checkpointing, "trainer.proofs": False,
+            "data.eval_share": 0.02, "trainer.trackers": [],
         }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from stead.app import samplers, search_space, supervise
 from stead.app.plans import make_plan
 from stead.app.samplers import SAMPLERS, Question, Trial
 from stead.app.search_space import Param, Values
+from stead.app.sweep_page import write_sweep
 from stead.config import load
 from stead.config.recipe import Given, read_recipe
 from stead.config.run import RunConfig
@@ -201,9 +202,11 @@ def _conclude(sweep: Sweep, done: list[Trial], out: Path, emit: Emit) -> dict[st
     config = read_recipe(sweep.request.recipe, sweep.request.overrides | values).config
     load.dump(out / BEST, config.model_dump(mode="json", exclude_unset=True))
     emit(Saved(stage="sweep", path=str(out / BEST), what="recipe"))
+    request, page = sweep.request, out / "report.html"
+    write_sweep(done, best, request.metric, minimize=request.minimize, path=page)
     emit(Finished(stage="sweep", result={"best": best.to_dict()}))
     return {
-        "out": str(out), "metric": sweep.request.metric, "best": best.to_dict(), "recipe": str(out / BEST),
+        "out": str(out), "metric": sweep.request.metric, "best": best.to_dict(), "recipe": str(out / BEST), "report": str(page),
         "trials": [t.to_dict() for t in done],
     }  # fmt: skip
 

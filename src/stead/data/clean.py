@@ -70,7 +70,9 @@ class Tally:
 
 def problem(row: Row) -> tuple[str, str] | None:
     """Return (code, reason) when a row cannot teach anything, else None."""
-    check = {"text": _text_problem, "preference": _pair_problem}.get(row.kind, _chat_problem)
+    check = {"text": _text_problem, "preference": _pair_problem, "prompts": _prompt_problem}.get(
+        row.kind, _chat_problem
+    )
     found = check(row)
     if found is not None:
         return found
@@ -104,10 +106,21 @@ def _chat_problem(row: Row) -> tuple[str, str] | None:
         return "empty", "no turn has any text"
     answers = [m for m in row.messages if m.role == "assistant"]
     if not any(map(is_answer, answers)):
-        return "no-answer", "the assistant's answer is empty" if answers else "no assistant turn"
+        return (
+            "no-answer",
+            "the assistant's answer is empty"
+            if answers
+            else "no assistant turn (data.format=prompts takes questions alone)",
+        )
     if not all(m.text.strip() or m.tool_calls for m in answers):
         return "empty-turn", "one of the assistant's turns is empty"
     if not any(m.role in ("user", "tool") and m.content for m in row.messages):
+        return "no-question", "no user turn has any text"
+    return None
+
+
+def _prompt_problem(row: Row) -> tuple[str, str] | None:
+    if not any(m.role in ("user", "tool") and m.text.strip() for m in row.messages):
         return "no-question", "no user turn has any text"
     return None
 

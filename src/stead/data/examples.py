@@ -14,6 +14,7 @@ from stead.data.row import Kind, Row
 from stead.data.section import TrainOn
 from stead.data.template import ChatTemplate, Rendered
 from stead.data.tokenizer import TextTokenizer
+from stead.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,16 @@ def convert_kind(row: Row, wanted: Kind) -> list[Row]:
     """
     if row.kind == wanted or (wanted == "text" and row.kind == "messages"):
         return [row]
+    if wanted == "prompts" and row.kind in ("messages", "labelled", "preference"):
+        return [
+            Row(
+                "prompts",
+                row.where,
+                messages=(*row.messages, *row.chosen),
+                tools=row.tools,
+                meta=row.meta,
+            )
+        ]
     if wanted == "messages" and row.kind in ("text", "labelled"):
         return [row] if row.kind == "text" else [replace(row, kind="messages", label=None)]
     if wanted == "messages" and row.kind == "preference":
@@ -77,6 +88,13 @@ def convert_kind(row: Row, wanted: Kind) -> list[Row]:
     raise DataError(
         "wrong-kind", f"the rows are {row.kind!r}, but the method wants {wanted!r} rows"
     )
+
+
+def prompt_of(row: Row) -> tuple[tuple[Message, ...], str]:
+    """Return the turns to be answered, and the text of the row's own answer, "" without one."""
+    if row.messages and row.messages[-1].role == "assistant":
+        return row.messages[:-1], row.messages[-1].text
+    return row.messages, ""
 
 
 class Encoder:
@@ -130,6 +148,9 @@ class Encoder:
             whole = row.text
             text = self.template.render(row.messages, row.tools) if whole is None else whole
             return {"tokens": Rendered(text, ((0, len(text)),))}
+        if row.kind == "prompts":
+            asked, _ = prompt_of(row)
+            return {"tokens": Rendered(self.template.render(asked, row.tools, True), ())}
         if row.kind == "preference":
             first = len(row.messages)
             return {
@@ -154,8 +175,8 @@ class Encoder:
             if self._bos and self.tokenizer.bos_id is not None:
                 bos = self.tokenizer.bos_id
                 columns = {name: with_bos(one, bos) for name, one in columns.items()}
-            found = self._cut(columns)
-        if all(any(one.mask[1:]) for one in found.values()):
+            found = columns if row.kind == "prompts" else self._cut(columns)
+        if row.kind == "prompts" or all(any(one.mask[1:]) for one in found.values()):
             return found
         cut = any(any(one.mask[1:]) for one in columns.values())
         reason = (

@@ -13,6 +13,7 @@ _NEEDS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     "labelled": ("a column 'label' that says yes or no, or 'chosen' and 'rejected'", ("label",)),
     "messages": ("turns, or a prompt with an answer", ("prompt", "completion")),
     "text": ("text", ("text",)),
+    "prompts": ("turns, or a column 'prompt'", ("prompt",)),
 }
 _SHOWN = 12  # columns named in a message
 

@@ -242,7 +242,7 @@ class _Work:
                 rows = load(self.section, other, evaluation=True)
                 for example in self._examples(rows, other.tally):
                     outs["eval"].add(example)
-        if outs["train"].labels == 0:
+        if outs["train"].labels == 0 and self.kind != "prompts":
             raise self._nothing()
         self._warn()
         found = build_facts(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from stead.messages import Message
 
-Kind = Literal["messages", "text", "preference", "labelled"]
+Kind = Literal["messages", "text", "preference", "labelled", "prompts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Row:
     """An example with its place. Which fields are set depends on `kind`:
 
     messages: `messages` (every turn, the answers included). text: `text`. preference: `messages`
-    (the prompt's turns), `chosen`, `rejected`. labelled: `messages` and `label`.
+    (the prompt's turns), `chosen`, `rejected`. labelled: `messages` and `label`. prompts: `messages`,
+    of which a last answer is only the reference.
     """
 
     kind: Kind

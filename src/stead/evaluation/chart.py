@@ -91,15 +91,20 @@ def lines(
         marks.append(
             f'<polyline class="l{i % 4}" points="{path}"><title>{escape(name)}</title></polyline>'
         )
-        marks += [
-            f'<circle class="c{(i + 1) % 4}" cx="{frame.x(a):.1f}" cy="{frame.y(b):.1f}" r="3">'
-            f"<title>{escape(name)}: {b:.4g} at {a:g}</title></circle>"
-            for a, b in (shown if len(shown) <= 40 else shown[-1:])
-        ]
+        dotted = shown if len(shown) <= 40 else shown[-1:]
+        marks += [_dot(frame, a, b, name, f"c{(i + 1) % 4}") for a, b in dotted]
         if len(series) > 1:
             marks.append(_rect(440, 12 + i * 18, 10, 10, f"c{(i + 1) % 4}", name))
             marks.append(_text(456, 17 + i * 18, name, "start"))
     return _svg(frame.height, title, [*frame.axes(x, y), *marks])
+
+
+def dots(points: Sequence[tuple[float, float]], *, title: str, x: str) -> str:
+    """Draw points that nothing joins, e.g. a trial's value over one of its settings."""
+    shown = [p for p in points if math.isfinite(p[1])]
+    xs, ys = [p[0] for p in shown], [p[1] for p in shown]
+    frame = _Frame(min(xs), max(xs), min(ys), max(ys), height=260)
+    return _svg(frame.height, title, [*frame.axes(x, ""), *(_dot(frame, a, b, title, "c1") for a, b in shown)])  # fmt: skip
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -141,6 +146,13 @@ class _Frame:
         found.append(_text(_WIDTH - 20, self.height - 8, x, "end"))
         found.append(_text(12, 8, y, "start"))
         return found
+
+
+def _dot(frame: _Frame, a: float, b: float, name: str, kind: str) -> str:
+    return (
+        f'<circle class="{kind}" cx="{frame.x(a):.1f}" cy="{frame.y(b):.1f}" r="3">'
+        f"<title>{escape(name)}: {b:.4g} at {a:g}</title></circle>"
+    )
 
 
 def _top(group: Group) -> float:

@@ -19,7 +19,7 @@ from stead.models.segments import Segments, Span
 
 NAME = "stead"
 _STEP = 32  # lengths are filled up to this: oneDNN compiles a kernel for each new shape
-_BLOCK = 512  # queries per block of the backward pass: bounds its memory to H·512·L numbers
+_BLOCK = 256  # queries per block of the backward pass: bounds its memory to H·256·L numbers
 
 
 def segment_attention(  # noqa: PLR0913, PLR0917 - transformers gives the signature
@@ -215,7 +215,7 @@ def _segment_backward(
     """
     length, seen = q.shape[1], k.shape[1]
     before = seen - length  # P
-    q, grad = _filled(q), _filled(grad)
+    q, grad = _filled(q) * scale, _filled(grad)  # scaled once here, not in every product
     H, L, D = q.shape
     k, v = (_filled(t, before + L) for t in (k, v))  # every query, a filled one too, sees a key
     K, M = k.shape[:2]
@@ -228,12 +228,14 @@ def _segment_backward(
         qb = q[:, i:end].reshape(K, H // K * n, D)
         gb = grad[:, i:end].reshape(K, H // K * n, D)
         kb, vb = k[:, low:last], v[:, low:last]
-        scores = torch.bmm(qb, kb.transpose(1, 2)).mul_(scale).view(H, n, m)
-        scores += _bias(n, m, before + i - low, window, q.dtype, q.device)
+        scores = torch.bmm(qb, kb.transpose(1, 2)).view(H, n, m)
+        hidden = low if window is not None else (before + i) // _STEP * _STEP  # all before are seen
+        rule = _bias(n, last - hidden, before + i - hidden, window, q.dtype, q.device)
+        scores[:, :, hidden - low :] += rule
         weights = torch.softmax(scores, -1).view(K, -1, m)
         d_weights = torch.bmm(gb, vb.transpose(1, 2))
-        d_scores = torch._softmax_backward_data(d_weights, weights, -1, q.dtype).mul_(scale)
-        d_queries = torch.bmm(d_scores, kb).view(H, n, D)
+        d_scores = torch._softmax_backward_data(d_weights, weights, -1, q.dtype)
+        d_queries = torch.bmm(d_scores, kb).view(H, n, D).mul_(scale)
         dq[:, i:end] = d_queries[:, : length - i]
         dk_sum[:, low:last] += torch.bmm(d_scores.transpose(1, 2), qb)
         dv_sum[:, low:last] += torch.bmm(weights.transpose(1, 2), gb)

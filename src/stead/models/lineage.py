@@ -46,3 +46,13 @@ def check_base(base: Path, adapter: Path, config: dict[str, Any]) -> None:  # An
         recorded=want,
         found=have,
     )
+
+
+def check_plain(base: Path, config: dict[str, Any], because: str) -> None:  # Any: JSON values
+    """Refuse a base whose weights are stored rounded. Raises: ModelError("base-quantized")."""
+    method = config.get("quantization_config")
+    if method:
+        name = method.get("quant_method", "?") if isinstance(method, dict) else method
+        bits = [k for k in ("load_in_4bit", "load_in_8bit") if isinstance(method, dict) and method.get(k)]  # fmt: skip
+        how = ", ".join([repr(name), *bits])
+        raise ModelError("base-quantized", f"{str(base)!r} is quantized already ({how}); {because}")

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stead.core import files, manifest
 from stead.core.errors import ModelError
@@ -57,7 +57,7 @@ class Merged:
         Raises: ModelError("base-quantized" | "wrong-base" | "adapter-shape" | …) with the values.
         """
         config = files.read_json(base / "config.json")
-        _check_plain(base, config)
+        lineage.check_plain(base, config, "merging into rounded weights would damage both")
         found = Adapter.open(adapter)
         lineage.check_base(base, adapter, found.config)
         model = Weights.open(base)
@@ -131,16 +131,6 @@ class Merged:
 
 def _no_tensor(name: str) -> ModelError:
     return ModelError("wrong-base", f"the base has no tensor {name!r}", tensor=name)
-
-
-def _check_plain(base: Path, config: dict[str, Any]) -> None:
-    method = config.get("quantization_config")
-    if method:
-        name = method.get("quant_method", "?") if isinstance(method, dict) else method
-        raise ModelError(
-            "base-quantized",
-            f"{str(base)!r} is quantized ({name!r}); merging into rounded weights would damage both",
-        )
 
 
 def merge(

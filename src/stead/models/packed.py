@@ -116,10 +116,11 @@ class Packed:
         else:
             out = torch.addmm(residual, wide, self.matrix.t())
         if any(m.bias is not None for m in self.linears):
-            self._add_bias(out)
+            self.add_bias(out)
         return out, mask
 
-    def _add_bias(self, out: Tensor) -> None:
+    def add_bias(self, out: Tensor) -> None:
+        """Add the layers' biases to a product in place. Shapes: [T, N]."""
         row = 0
         for m in self.linears:
             if m.bias is not None:

@@ -14,7 +14,7 @@ import torch
 
 from stead.models.load import DTYPES
 
-_ROWS = 1024  # tokens of a part, as in training
+_ROWS = 512  # tokens of a part, as in training
 _WIDTHS = (128, 512, 2048)
 _SPAN_S = 0.04  # of one measurement; the best of _TIMES counts
 _TIMES = 3
@@ -50,10 +50,10 @@ def _side_by_side(work: Callable[[], float], lanes: int) -> float:
 
 
 def _products(width: int, dtype: torch.dtype, device: str) -> float:
-    """Return FLOP/s of [rows, width] · [width, 4·width]."""
+    """Return FLOP/s of [rows, width] · [width, 2·width]."""
     left = torch.ones(_ROWS, width, dtype=dtype, device=device)
-    right = torch.ones(4 * width, width, dtype=dtype, device=device)
-    return _rate(lambda: torch.mm(left, right.t()), 2.0 * _ROWS * width * 4 * width, device)
+    right = torch.ones(2 * width, width, dtype=dtype, device=device)
+    return _rate(lambda: torch.mm(left, right.t()), 2.0 * _ROWS * width * 2 * width, device)
 
 
 def _copies(device: str) -> float:

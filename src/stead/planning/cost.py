@@ -15,9 +15,9 @@ from stead.planning.work import Work
 _PASSES = 4  # over what is kept: written and read, and the same for its gradient; partly in fp32
 _ATTENTION_FLOPS = 9  # per query feature and squared length: 2 forward (half is masked), 7 backward
 _ADAM_PASSES = 4  # gradient, weight and both moments, each read; three are written
-_DISK_BYTES_PER_S = 250e6  # write, flush, read back and hash
+_DISK_BYTES_PER_S = 500e6  # write, flush, read back and hash
 _MAPPED_BYTES_PER_S = 1e9
-_TOKENS_PER_S = 150e3  # rows to tokens, read twice
+_TOKENS_PER_S = 1.2e6  # rows to tokens, read twice
 
 
 def steps(config: RunConfig, model: ModelFacts, work: Work, machine: Machine) -> dict[str, float]:
@@ -27,14 +27,15 @@ def steps(config: RunConfig, model: ModelFacts, work: Work, machine: Machine) ->
     gradients of trained weights, 2 again when recomputed. Source: arXiv:2001.08361, section 2.1.
     """
     found = shape(model, config.adapter, config.model.device)
+    own, reference = passes(config)
     method = registry("method").get(config.method.type)
-    forward = float(getattr(method, "forward_passes", 1))
     backward = float(getattr(method, "backward_passes", 1))
-    forward += getattr(method, "reference", "none") == "live"
+    live = getattr(method, "reference", "none") == "live"
+    forward = own + (reference if live else 0.0)
     again = backward if config.trainer.gradient_checkpointing else 0.0
     width, rate = BYTES[config.model.dtype], machine.rate(found.hidden)
-    passes = 2 * forward + 2 * backward + 2 * again + (2 * backward if found.whole else 0)
-    products = (found.body * passes + found.low * 6) * work.lane_tokens
+    flops = 2 * forward + 2 * backward + 2 * again + (2 * backward if found.whole else 0)
+    products = (found.body * flops + found.low * 6) * work.lane_tokens
     labels = work.labels * work.lane_share
     head = 2 * found.embedding * labels * (3 if found.whole else 2) * max(forward, backward)
     flow = (
@@ -55,6 +56,17 @@ def steps(config: RunConfig, model: ModelFacts, work: Work, machine: Machine) ->
         "first calls": _first(config, found, work),
     }  # fmt: skip
     return counted
+
+
+def passes(config: RunConfig) -> tuple[float, float]:
+    """Return the forward passes over each token by the trained model and by its reference.
+
+    A method's `forward_passes` count both; those of a reference are as many as the model's own.
+    """
+    method = registry("method").get(config.method.type)
+    every = float(getattr(method, "forward_passes", 1))
+    has = getattr(method, "reference", "none") != "none"
+    return (every / 2, every / 2) if has else (every, 0.0)
 
 
 def _answers(model: ModelFacts, found: Shape, work: Work, width: float, machine: Machine) -> float:
@@ -102,7 +114,7 @@ def around(
         "start": machine.start_s,
         "prepare": tokens / _TOKENS_PER_S,
         "load": model.parameters * 4 / _MAPPED_BYTES_PER_S + 0.3,
-        "reference": data.tokens * forward if once else 0.0,
+        "reference": data.tokens * forward * passes(config)[1] if once else 0.0,
         "checkpoints": saves * saved,
         "evaluation": evaluated,
         "result": final_bytes(config, model) / _DISK_BYTES_PER_S + 0.2,

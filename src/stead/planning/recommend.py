@@ -94,7 +94,9 @@ def verdicts(
     """
     config, needs = plan.config, plan.forecast
     have = room(config, seer.hardware).free_bytes
-    found = [_verdict("memory", needs.memory_bytes, have, config.model.device)]
+    count = config.launch.processes if config.model.device == "cpu" else 1  # a card each
+    memory = Interval(*(count * v for v in needs.memory_bytes.to_list()))
+    found = [_verdict("memory", memory, have, config.model.device)]
     found.append(_verdict("disk", needs.disk_bytes, seer.hardware.disk_free_bytes, "disk"))
     for item in found:
         if item["verdict"] != "fits":

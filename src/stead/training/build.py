@@ -18,6 +18,7 @@ from stead.data.pack import plan_batches
 from stead.models import layers
 from stead.models.adapter import Adapter
 from stead.models.learner import Learner, LearnerOptions
+from stead.models.lineage import check_plain
 from stead.training.adjust import NAME as ADJUSTMENTS
 from stead.training.adjust import Adjustments
 from stead.training.batches import Columns
@@ -40,6 +41,7 @@ OPTIMIZERS: Registry[Optimizer] = registry("optimizer")
 
 BATCH_TOKENS = 2048  # when nobody decided: a few rows, some hundred MB of activations
 _CHECKPOINTS_PER_RUN = 10
+_WHOLE = "training starts from weights of full precision; adapter=qlora rounds them itself"
 _CHUNK = 256  # labelled tokens with logits at once: 16 MB at 32,000 words in bf16
 
 
@@ -49,7 +51,8 @@ def build(
 ) -> Parts:  # fmt: skip
     """Build method, adapter, batches, schedule, optimizer and log; the adapter is put on the model.
 
-    Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), ConfigError("bad-pair" | …).
+    Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), ConfigError("bad-pair" | …),
+    ModelError("base-quantized").
     """
     refused = pairing.refusal(learning.method, learning.adapter)
     if refused is not None:
@@ -61,6 +64,7 @@ def build(
             "wrong-data-kind",
             f"the method {learning.method!r} needs {' or '.join(method.kinds)} rows, the data are {prepared.kind!r}",
         )
+    check_plain(loaded.folder, loaded.model.config.to_dict(), _WHOLE)
     adapter.wrap(loaded.model, layers, trainer.seed)
     learner = Learner(
         loaded,

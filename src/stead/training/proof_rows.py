@@ -23,7 +23,11 @@ def check_masks(parts: Parts) -> Proof:
     """Look at the first conversations: is trained what the model has to write, and nothing else?"""
     folder = parts.loaded.folder
     listed = parts.prepared.path / "train.rows.jsonl"
-    if parts.prepared.kind == "text" or not listed.is_file() or not _has_tokenizer(folder):
+    if (
+        parts.prepared.kind in ("text", "prompts")
+        or not listed.is_file()
+        or not _has_tokenizer(folder)
+    ):
         return Proof("mask", "not-run", "there are no conversations to look at")
     judge = _Rows(parts, Judge(TextTokenizer.open(folder), ChatTemplate.open(folder)))
     return judge.proof()
@@ -103,6 +107,8 @@ def _turns(row: Row, *, last_only: bool) -> dict[str, Turns]:
 
 def check_row_labels(parts: Parts, rows: list[int]) -> Proof:
     """Check that labels are the tokens that follow, in the same row, where the mask says so."""
+    if parts.prepared.kind == "prompts":
+        return Proof("labels", "not-run", "prompts have no labels: the model writes the answers")
     if not rows:
         return Proof(
             "labels", "failed", "no row has a token to learn: this run would train on nothing"

@@ -73,7 +73,7 @@ class RolloutMethod(Method):
     """
 
     config: RolloutConfig
-    kinds = ("messages",)
+    kinds = ("prompts", "messages")
     columns = ("tokens",)
     unit: ClassVar[str] = "answers"
     rollout: ClassVar[bool] = True
@@ -198,7 +198,8 @@ class RolloutMethod(Method):
         if self.needs_reference:
             with tools.reference() as model:
                 buffer.columns["reference"] = self._scores(model, buffer)
-        if self.config.steps_per_generation > 1:  # later parts meet weights that have moved
+        # Later parts meet weights that have moved; another process's part is never seen here.
+        if self.config.steps_per_generation > 1 or (self.repeat > 1 and _is_shared()):
             with torch.no_grad():
                 buffer.columns["old"] = self._scores(tools.model, buffer)
         self.judge(tools, buffer)
@@ -327,6 +328,11 @@ class RolloutMethod(Method):
         if "owner" in kept.tensors:
             self._buffer = Buffer.unpack(kept.tensors, kept.values["values"])
             self._next = int(kept.values["next"])
+
+
+def _is_shared() -> bool:
+    """Say whether several processes train together, each on its share of a step."""
+    return bool(torch.distributed.is_available() and torch.distributed.is_initialized())
 
 
 def _places(part: Rolled) -> Any:  # Any: int64 [N]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stead.core.errors import DataError
+from stead.data.examples import prompt_of
 from stead.data.mask import chat_needs_bos
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
@@ -49,9 +50,7 @@ class Prompts:
     def __getitem__(self, row: int) -> Prompt:
         """Return one row's prompt. Raises: DataError("no-prompt") for a row without a question."""
         found = self._rows[row]
-        messages, reference = found.messages, ""
-        if messages and messages[-1].role == "assistant":
-            messages, reference = messages[:-1], messages[-1].text
+        messages, reference = prompt_of(found)
         if not messages:
             raise DataError("no-prompt", f"the row {found.where} has no turn before its answer")
         text = self._template.render(messages, found.tools, add_generation_prompt=True)

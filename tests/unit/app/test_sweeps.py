@@ -103,6 +103,10 @@ def test_the_best_recipe_is_the_first_one_with_the_best_values(
     assert best["trainer"]["lr"] == result["best"]["params"]["trainer.lr"]
     assert best["adapter"]["r"] == result["best"]["params"]["adapter.r"]
     assert best["data"] == {"path": "rows.jsonl"}
+    page = Path(result["report"]).read_text()
+    assert page.count("<tr>") == 7
+    for title in ("Best so far", "trainer.lr", "adapter.r", "Trials"):
+        assert f"<h2>{title}</h2>" in page
 
 
 def test_a_score_may_be_raised_instead(recipe: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from tests.fakes import matrix, training
 
 from stead.config.kinds import registry
 from stead.config.recipe import read_recipe
@@ -216,6 +217,20 @@ def test_a_base_that_is_adapted_already_is_refused(tiny_model: Path) -> None:
         adapter.wrap(loaded.model, layers, 1)
 
     assert caught.value.code == "already-adapted"
+
+
+@pytest.mark.parametrize("name", ["qlora", "lora"])
+def test_a_base_in_eight_bits_is_not_trained_in_four_on_top(
+    name: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    loaded = load_model(tiny_model, dtype="fp32", device="cpu")
+    loaded.model.config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    rows = training.prepared(tmp_path / "rows", training.rows(4))
+
+    with pytest.raises(ModelError, match=r"bitsandbytes.*load_in_8bit.*full precision") as caught:
+        matrix.train(loaded, rows, tmp_path / "run", method="sft", adapter=name, base_hash="")
+
+    assert caught.value.code == "base-quantized"
 
 
 def test_pissa_needs_whole_weights() -> None:

@@ -518,3 +518,9 @@ def test_a_forecast_counts_what_an_adapter_trains(adapter: dict[str, Any], count
 
     assert trainable(Model(), made.config.adapter) == count
     assert made.config.trainer.lr == (1e-2 if count < Model().parameters else 2e-5)
+
+
+def test_every_process_needs_its_own_memory() -> None:
+    one, two = (make(over={"launch.processes": n}).verdicts[0] for n in (1, 2))
+
+    assert two["expected_bytes"] == 2 * one["expected_bytes"]

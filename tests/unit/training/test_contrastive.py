@@ -122,8 +122,7 @@ def test_equal_texts_do_not_compete(tiny_model: Path, tmp_path: Path) -> None:
     assert lines(tmp_path / "run")[0]["loss"] == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "last"])
-@pytest.mark.parametrize("adapter", ["lora", "full"])
+@pytest.mark.parametrize(("adapter", "pooling"), [("lora", "last"), ("full", "mean")])
 def test_a_trained_model_gives_vectors_that_find_their_pairs(
     adapter: str, pooling: str, tiny_model: Path, rows: Any, tmp_path: Path
 ) -> None:
@@ -151,8 +150,7 @@ def stop_after(step: int) -> Any:
     return watch
 
 
-@pytest.mark.parametrize("kind", ["text", "preference"])
-@pytest.mark.parametrize("adapter", ["lora", "prefix"])
+@pytest.mark.parametrize(("adapter", "kind"), [("lora", "text"), ("prefix", "preference")])
 def test_a_run_resumes_to_the_bit(
     adapter: str, kind: str, tiny_model: Path, rows: Any, tmp_path: Path
 ) -> None:

@@ -85,17 +85,12 @@ def test_the_first_loss_is_the_divergence_from_the_teacher(
     assert lines(tmp_path / "run")[0]["loss"] == pytest.approx(total / count, rel=1e-4)
 
 
+# What the matrix of all methods and adapters (tests/contracts) does not reach by small settings.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "logits-lora": ({"divergence": "jsd", "top_k": 20, "temperature": 2.0}, {}),
-    "logits-full": ({"divergence": "reverse_kl"}, {"adapter": "full", "lr": 1e-3}),
-    "feature-lora": ({"kind": "feature"}, {}),
-    "feature-full": ({"kind": "feature", "layers": ((1, 2),)}, {"adapter": "full", "lr": 1e-3}),
-    "self-lora": ({"kind": "self"}, {}),
-    "self-full": ({"kind": "self"}, {"adapter": "full", "lr": 1e-3}),
-    "ema-lora": ({"kind": "self", "ema": 0.5, "alpha": 0.1}, {}),
-    "ema-full": ({"kind": "self", "ema": 0.5, "alpha": 0.1}, {"adapter": "full", "lr": 1e-3}),
+    "jsd": ({"divergence": "jsd", "top_k": 20, "temperature": 2.0}, {}),
+    "feature": ({"kind": "feature", "layers": ((1, 2),)}, {"adapter": "full", "lr": 1e-3}),
+    "ema": ({"kind": "self", "ema": 0.5, "alpha": 0.1}, {}),
     "own-answers": ({"on_policy": 0.5, "max_new_tokens": 5}, {}),
-    "prompt": ({"kind": "feature"}, {"adapter": "prompt", "adapter_config": {"tokens": 3}}),
 }
 
 
@@ -108,11 +103,9 @@ def test_a_run_resumes_to_the_bit(
         method = method | {"teacher": str(teacher)}
 
     whole = run(tiny_model, data, tmp_path / "whole", method, **settings)
-    for step in (2, 3):
-        with pytest.raises(Interrupted):
-            run(tiny_model, data, tmp_path / "cut", method, resume=step > 2,
-                emit=stop_after(step), **settings)  # fmt: skip
-        stop_requested.clear()
+    with pytest.raises(Interrupted):
+        run(tiny_model, data, tmp_path / "cut", method, emit=stop_after(3), **settings)
+    stop_requested.clear()
     last = run(tiny_model, data, tmp_path / "cut", method, resume=True, **settings)
 
     assert last["weights_sha256"] == whole["weights_sha256"]

@@ -11,13 +11,9 @@ from tests.fakes import training
 from stead.values import PreparedData
 
 CASES: dict[str, dict[str, Any]] = {
-    "prompt": {"adapter": "prompt", "adapter_config": {"tokens": 3}, "lr": 1e-2},
-    "p_tuning": {"adapter": "p_tuning", "adapter_config": {"tokens": 3, "hidden": 8}, "lr": 1e-2},
     "prefix": {"adapter": "prefix", "adapter_config": {"tokens": 3}, "lr": 1e-2},
     "qat": {"adapter": "qat", "adapter_config": {"bits": 4}, "lr": 1e-3},
     "wanda": {"adapter": "pruning", "adapter_config": {"method": "wanda"}, "lr": 1e-3},
-    "neurons": {"adapter": "pruning", "adapter_config": {"method": "structured"}, "lr": 1e-3},
-    "self": {"method": "distillation", "method_config": {"kind": "self"}, "adapter": "full", "lr": 1e-3},
     "feature": {"method": "distillation", "method_config": {"kind": "feature"}, "adapter": "full", "lr": 1e-3},
 }  # fmt: skip
 

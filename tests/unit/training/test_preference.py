@@ -447,7 +447,8 @@ def test_the_first_loss_of_dpo_is_the_logarithm_of_two(tiny_model: Path, folder:
 
 
 @pytest.mark.parametrize(
-    ("adapter", "config"), [("lora", {"init": "pissa"}), ("full", {}), ("qlora", {}), ("ia3", {})]
+    ("adapter", "config"),
+    [("lora", {"init": "pissa"}), ("full", {}), ("qlora", {"init": "loftq"}), ("ia3", {})],
 )
 def test_every_adapter_starts_as_its_own_reference(
     adapter: str, config: dict[str, Any], tiny_model: Path, folder: Path
@@ -461,3 +462,27 @@ def test_every_adapter_starts_as_its_own_reference(
     )  # fmt: skip
 
     assert training_losses(folder / "run")[0] == pytest.approx(math.log(2), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("good", "config", "said"),
+    [
+        (4, {}, None),
+        (6, {}, "6 good and 2 bad answers weigh 6 to 2, not 1 to 4/3 times; method.undesirable_weight=3 balances"),
+        (6, {"undesirable_weight": 3.0}, None),
+        (8, {}, "8 good and 0 bad answers weigh 8 to 0, not 1 to 4/3 times"),
+    ],
+)  # fmt: skip
+def test_kto_says_when_one_side_outweighs_the_other(
+    good: int, config: dict[str, float], said: str | None, tiny_model: Path, folder: Path
+) -> None:
+    rows, labels = preference.labelled(8)[0], [float(i < good) for i in range(8)]
+    data = preference.prepared_labelled(folder / "data", (rows, labels))
+    events: list[AnyEvent] = []
+
+    method_for("kto", **config).setup(
+        tools_for(tiny_model, data, folder, ("tokens",), emit=events.append)
+    )
+
+    notes = [e.message for e in events if isinstance(e, Note) and e.code == "unbalanced-labels"]
+    assert [n[: len(said)] for n in notes] == [said] if said else notes == []

@@ -8,9 +8,13 @@ import pytest
 import torch
 from tests.fakes import rl
 
+from stead.config.run import DataSection
 from stead.core.errors import ConfigError, Interrupted, TrainingError
 from stead.core.events import AnyEvent, Note
 from stead.core.process import stop_requested
+from stead.data.pack import TokenStore
+from stead.data.prepare import prepare
+from stead.training.rollout_prompts import Prompts
 from stead.values import PreparedData
 
 DROPOUT = {"adapter_config": {"dropout": 0.1}}
@@ -234,3 +238,42 @@ def test_a_reward_that_fails_stops_the_run_and_is_named(
 
     assert found.value.code == code
     assert repr(function) in found.value.message
+
+
+def test_rows_without_an_answer_are_prompts(tiny_model: Path, tmp_path: Path) -> None:
+    """A lone column of questions, or of turns; chats that end with the user's when they are called so."""
+    for name, row in {
+        "column": {"prompt": "what is two plus two"},
+        "turns": {"prompt": [{"role": "user", "content": "what is two"}]},
+        "chat": {"messages": [{"role": "user", "content": "what is two"}]},
+    }.items():
+        source = tmp_path / f"{name}.jsonl"
+        source.write_text("".join(json.dumps(row | {"level": i}) + "\n" for i in range(3)))
+        found = prepare(
+            DataSection(path=str(source), eval_share=0.0, dedupe=False, format="prompts" if name == "chat" else "auto"),
+            tiny_model, tmp_path / name, kind_wanted="prompts",
+        )  # fmt: skip
+        settings = rl.config(rewards=[{"function": "tests.fakes.rl:only_level_0"}])
+
+        rl.run(
+            tiny_model, found, tmp_path / f"{name}-run", "grpo", method_config=settings, max_steps=1
+        )
+
+        assert found.kind == "prompts"
+        assert found.splits["train"] == 3
+
+
+def test_the_prompt_ends_where_the_answer_begins(tiny_model: Path, tmp_path: Path) -> None:
+    """What is written continues exactly what supervised training would have put before an answer."""
+    data = rl.rows(tmp_path, tiny_model, 1)
+    prompts = Prompts(tiny_model, data, "train", 256, lambda *_: None)
+    whole = prepare(
+        DataSection(path=str(tmp_path / "rows.jsonl"), eval_share=0.0), tiny_model,
+        tmp_path / "whole", kind_wanted="messages",
+    )  # fmt: skip
+    store = TokenStore.open(whole, "train")
+    first = int(store.mask(0).argmax())
+
+    assert prompts[0].ids == store.tokens(0)[:first].tolist()
+    assert prompts[0].ids == TokenStore.open(data, "train").tokens(0).tolist()
+    assert prompts[0].reference == "four 0"

@@ -21,7 +21,7 @@ KNOBS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("adapter", "prefix", {"tokens": 3, "projection": True}, {"hidden": 8}),
     ("adapter", "qat", {}, {"group": 0}),
     ("adapter", "qat", {}, {"activations": True}),
-    ("adapter", "pruning", {"end": 1.0}, {"every": 2}),
+    ("adapter", "pruning", {"end": 1.0}, {"every": 1}),
     ("adapter", "pruning", {"every": 1}, {"begin": 0.5}),
     ("adapter", "pruning", {"method": "structured"}, {"importance": "first-order"}),
     ("method", "distillation", {}, {"temperature": 3.0}),
@@ -48,7 +48,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def learnt(tiny_model: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return the hash of what a run with these settings learns; equal settings run once."""
     folder = tmp_path_factory.mktemp("runs")
-    data = training.prepared(folder / "data", training.rows(8))
+    data = training.prepared(folder / "data", training.rows(4))
     seen: dict[str, str] = {}
 
     def run(kind: str, name: str, settings: dict[str, Any]) -> str:

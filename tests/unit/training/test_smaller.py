@@ -118,14 +118,13 @@ def test_its_gguf_file_holds_exactly_the_trained_weights(
         assert torch.equal(torch.from_numpy(back), trained[f"model.layers.1.{ours}.weight"])
 
 
+# What the matrix of all methods and adapters (tests/contracts) does not reach by small settings.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "qat": ("qat", {"bits": 8, "activations": True}),
-    "magnitude": ("pruning", {"every": 2}),
-    "global": ("pruning", {"scope": "global", "sparsity": 0.7, "every": 1}),
     "wanda": ("pruning", {"method": "wanda", "every": 3}),
-    "wanda-2:4": ("pruning", {"method": "wanda", "pattern": "2:4"}),
-    "neurons": ("pruning", {"method": "structured", "every": 1}),
-    "heads": ("pruning", {"method": "structured", "parts": "both", "importance": "first-order"}),
+    "heads": (
+        "pruning",
+        {"method": "structured", "parts": "both", "importance": "first-order", "every": 1},
+    ),
 }
 
 
@@ -137,11 +136,9 @@ def test_a_run_resumes_to_the_bit(
     settings = {"adapter": name, "adapter_config": config, "lr": 1e-3}
 
     whole = training.run(tiny_model, data, tmp_path / "whole", **settings)
-    for step in (2, 5):
-        with pytest.raises(Interrupted):
-            training.run(tiny_model, data, tmp_path / "cut", resume=step > 2,
-                         emit=stop_after(step), **settings)  # fmt: skip
-        stop_requested.clear()
+    with pytest.raises(Interrupted):
+        training.run(tiny_model, data, tmp_path / "cut", emit=stop_after(4), **settings)
+    stop_requested.clear()
     last = training.run(tiny_model, data, tmp_path / "cut", resume=True, **settings)
 
     assert last["weights_sha256"] == whole["weights_sha256"]

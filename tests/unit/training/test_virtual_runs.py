@@ -15,7 +15,6 @@ from stead.models.generate import generate
 from stead.models.load import load_model
 
 CASES: dict[str, dict[str, Any]] = {
-    "prompt": {"tokens": 4},
     "p_tuning": {"tokens": 4, "encoder": "lstm", "hidden": 8},
     "prefix": {"tokens": 4, "projection": True, "hidden": 16},
 }
@@ -41,11 +40,9 @@ def test_a_run_learns_and_resumes_to_the_bit(case: str, tiny_model: Path, tmp_pa
     settings = {"adapter": case, "adapter_config": CASES[case], "epochs": 3.0, "lr": 0.1}
 
     whole = training.run(tiny_model, data, tmp_path / "whole", **settings)
-    for step in (1, 5):
-        with pytest.raises(Interrupted):
-            training.run(tiny_model, data, tmp_path / "cut", resume=step > 1,
-                         emit=stop_after(step), **settings)  # fmt: skip
-        stop_requested.clear()
+    with pytest.raises(Interrupted):
+        training.run(tiny_model, data, tmp_path / "cut", emit=stop_after(5), **settings)
+    stop_requested.clear()
     last = training.run(tiny_model, data, tmp_path / "cut", resume=True, **settings)
 
     assert last["weights_sha256"] == whole["weights_sha256"]

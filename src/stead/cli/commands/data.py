@@ -29,7 +29,8 @@ Model = Annotated[
 ]
 Length = Annotated[int | None, typer.Option("--max-length", help="Longest sequence.", min=8)]
 Kind = Annotated[
-    str | None, typer.Option(help="messages, text, preference or labelled; else as the data is.")
+    str | None,
+    typer.Option(help="messages, text, preference, labelled or prompts; else as the data is."),
 ]
 
 _MARKS = ("⟦", "⟧")  # around trained text where there is no color
@@ -58,8 +59,10 @@ def _folder(model: str) -> Path:
 def _kind(kind: str | None) -> Any:  # Any: the literal type Kind, checked here
     from stead.core.errors import ConfigError
 
-    if kind not in (None, "messages", "text", "preference", "labelled"):
-        message = f"there is no kind {kind!r} (known: messages, text, preference, labelled)"
+    if kind not in (None, "messages", "text", "preference", "labelled", "prompts"):
+        message = (
+            f"there is no kind {kind!r} (known: messages, text, preference, labelled, prompts)"
+        )
         raise ConfigError("unknown-kind", message)
     return kind
 

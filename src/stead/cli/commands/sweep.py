@@ -105,6 +105,7 @@ def _show(result: Mapping[str, Any]) -> None:  # Any: JSON values
     best = result["best"]
     console.out(f"\nbest:    trial {best['number']}, {result['metric']} {best['value']:.5g}  {search_space.shown(best['params'])}")  # fmt: skip
     console.out(f"recipe:  {result['recipe']}")
+    console.out(f"report:  {result['report']}")
     console.out(f"next:    stead train {result['recipe']} --out DIR")
 
 

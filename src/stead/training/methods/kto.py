@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from stead.core.events import Note
 from stead.core.lazy import lazy
 from stead.data.pack import TokenStore, read_scalars
 from stead.data.tree import Masked
@@ -65,6 +66,20 @@ class KTO(Method):
                 "reference": table[:, 0],
                 "foreign": table[:, 1],
             }
+        self._tell_balance(tools)
+
+    def _tell_balance(self, tools: Tools) -> None:
+        """Say when one side outweighs the other beyond what the paper found good (its eq. 8)."""
+        labels = self._facts["train"]["label"]
+        good = int((labels > 0).sum())
+        bad = len(labels) - good
+        weighed = (good * self.config.desirable_weight, bad * self.config.undesirable_weight)
+        if weighed[1] <= weighed[0] <= 4 / 3 * weighed[1]:
+            return
+        balance = good * self.config.desirable_weight / max(1, bad)
+        fitting = "" if 0 in weighed else f"; method.undesirable_weight={balance:.3g} balances them"
+        message = f"{good} good and {bad} bad answers weigh {weighed[0]:g} to {weighed[1]:g}, not 1 to 4/3 times{fitting}"
+        tools.emit(Note(stage="train", level="warning", code="unbalanced-labels", message=message))
 
     def _measure(self, store: Store) -> Measure:
         def flatten(rows: Sequence[int]) -> Columns:

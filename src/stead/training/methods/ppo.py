@@ -48,7 +48,7 @@ class PPO(RolloutMethod):
 
     config: PPOConfig
     unit: ClassVar[str] = "answer tokens"
-    default_lr: ClassVar[dict[str, float]] = {"full": 1e-6, "lora": 1e-5}
+    default_lr: ClassVar[dict[str, float]] = {"full": 1.41e-6, "lora": 1.41e-5}  # TRL's examples
 
     @property
     def needs_reference(self) -> bool:

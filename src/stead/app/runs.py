@@ -40,6 +40,7 @@ _TRACKERS = ("WANDB_", "MLFLOW_")  # a tracker's own variables say where it writ
 _HELD = 75  # a worker's status when another one is at work: EX_TEMPFAIL of sysexits.h
 _POLL_S = 0.05
 _GRACE_S = 30.0
+_PATIENCE_S = 600.0  # for the step that is being made when a stop is asked for
 
 
 def new_id(verb: str) -> str:
@@ -156,7 +157,7 @@ def _stop(
     followed.emit(Note(stage=followed.verb, code="stopping",
                        message="stopping after this step; once more stops at once"))  # fmt: skip
     child.signal(signal.SIGTERM)
-    if child.wait(_GRACE_S) is not None:
+    if child.wait(_PATIENCE_S) is not None:
         followed.read()  # raises the worker's own Interrupted, which names the step
         if followed.result is not None:
             return followed.result

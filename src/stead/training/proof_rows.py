@@ -25,6 +25,7 @@ def check_masks(parts: Parts) -> Proof:
     listed = parts.prepared.path / "train.rows.jsonl"
     if (
         parts.prepared.kind in ("text", "prompts")
+        or parts.method.rollout
         or not listed.is_file()
         or not _has_tokenizer(folder)
     ):
@@ -107,7 +108,7 @@ def _turns(row: Row, *, last_only: bool) -> dict[str, Turns]:
 
 def check_row_labels(parts: Parts, rows: list[int]) -> Proof:
     """Check that labels are the tokens that follow, in the same row, where the mask says so."""
-    if parts.prepared.kind == "prompts":
+    if parts.prepared.kind == "prompts" or parts.method.rollout:
         return Proof("labels", "not-run", "prompts have no labels: the model writes the answers")
     if not rows:
         return Proof(

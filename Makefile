@@ -37,6 +37,9 @@ demo: setup ## the whole path on a small model, offline: rows to a served model,
 
 bench: setup ## measurements beside the peers (PEER_PYTHON=... for the peers' environment)
 	$(BIN)/python bench/sft.py
+	$(BIN)/python bench/sft.py --adapter full
+	$(BIN)/python bench/dpo.py
+	$(BIN)/python bench/grpo.py
 
 spec: setup ## run the tests that show a promise; list promises with and without one
 	$(BIN)/python tools/spec.py

@@ -1,10 +1,12 @@
 """Prepared data, settings and whole runs on the tiny model, for tests of the training room."""
 
+import copy
 import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,20 @@ def prepared(path: Path, train: Rows, held_out: Rows = (), kind: str = "messages
     return PreparedData.open(path)
 
 
+@cache
+def _read(model: Path, dtype: str, written: int) -> Any:
+    from stead.models.load import load_model
+
+    return load_model(model, dtype=dtype, device="cpu")
+
+
+def _copy_of(model: Path, dtype: str) -> Any:
+    """Return a model as it would be loaded; reading it from disk each time is most of a tiny run."""
+    written = (model / "model.safetensors").stat().st_mtime_ns
+    read = _read(model, dtype, written)
+    return replace(read, model=copy.deepcopy(read.model), meta=dict(read.meta))
+
+
 def run(
     model: Path,
     data: PreparedData,
@@ -106,7 +122,6 @@ def run(
 ) -> dict[str, Any]:
     """Load the model and train; return fit's result."""
     from stead.hub.inspect import inspect
-    from stead.models.load import load_model
     from stead.training.fit import fit
 
     return fit(
@@ -116,7 +131,7 @@ def run(
         adapter_name=adapter,
         adapter_config=adapter_config or {},
         prepared=data,
-        loaded=load_model(model, dtype=dtype, device="cpu"),
+        loaded=_copy_of(model, dtype),
         run_dir=out,
         resume=resume,
         emit=emit,

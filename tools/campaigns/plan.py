@@ -1,28 +1,26 @@
 """M3: how far forecasts are from what runs need: `make campaign PART=plan`, under 12 minutes on two quiet cores.
 
 Every case is forecast first and then trained in a fresh process, so that its forecast knows only the cases before it.
-The first third teaches, the others are judged. Writes evidence/plan.json. Seconds are compared on an idle machine's
+The first third teaches, the others are judged; every case is in evidence/plan.json. Seconds are compared on an idle machine's
 clock: what a run waited for a core is taken off, and the load is told. Knows nothing about how forecasts are made.
 """
 
-import importlib.metadata
 import json
 import os
 import random
 import shutil
 import statistics
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from campaign import ROOT, Order, Result
 from stead.app import plans, runs
 from stead.core import hardware
 from stead.core.paths import Home
 from stead.planning import history, lessons, machine
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CASES = {"smoke": 4, "full": 45, "long": 120}
 PRESETS = {"nano": 0.5, "tiny": 4, "mini": 12, "small": 41}  # millions of parameters
 LENGTHS = (64, 128, 256, 512, 1024, 2048)
@@ -228,50 +226,46 @@ def factors(home: Home) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def run(size: str, n: int | None, seed: int) -> int:
-    """Run the cases, print a table, write the evidence; return the exit status."""
-    cases = draw_cases(CASES[size] if n is None else n, seed)
+def run(order: Order) -> list[Result]:
+    """Run the cases, print a table, write every case to evidence/plan.json."""
+    cases = draw_cases(order.count(**CASES), order.seed)
     os.environ.pop("OMP_NUM_THREADS", None)  # forecasts and runs use the cores there are
-    work = Path(tempfile.mkdtemp(prefix="campaign-plan-"))
-    home, blank = Home(work / "home"), Home(work / "blank")
+    home, blank = Home(order.work / "home"), Home(order.work / "blank")
     os.environ["STEAD_HOME"] = str(home.root)
     begun = time.monotonic()
-    write_inputs(work, seed)
-    make_models(work)
+    write_inputs(order.work, order.seed)
+    make_models(order.work)
     done: list[dict[str, Any]] = []
     print(
         f"{'':3} {'case':58} {'memory MiB':>12} {'said':>6} {'error':>6}  {'seconds':>7} {'said':>6} {'error':>6}"
     )
     for i, case in enumerate(cases):
-        if time.monotonic() - begun > _BUDGET_S and size == "full":
+        if time.monotonic() - begun > _BUDGET_S and order.size == "full":
             break
         machine.path(blank).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(machine.path(home), machine.path(blank))
-        done.append(run_case(case, i, work, home, blank))
+        done.append(run_case(case, i, order.work, home, blank))
         _print_case(i, done[-1])
     judged = done[len(done) // 3 :]
-    line = evidence(size, seed, done, judged, home)
-    line["not_run"] = [c.label for c in cases[len(done) :]]
-    line["seconds"] = round(time.monotonic() - begun, 1)
-    (ROOT / "evidence").mkdir(exist_ok=True)
-    (ROOT / "evidence" / "plan.json").write_text(json.dumps(line, indent=1) + "\n")
-    _print_summary(line)
-    shutil.rmtree(work)
-    return 0 if all(line["passes"].values()) else 1
+    found = evidence(done, judged, home)
+    path = ROOT / "evidence" / "plan.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found | {"cases": done}, indent=1) + "\n")
+    _print_summary(found, len(judged))
+    missed = sum(not met for met in found["passes"].values())
+    left = [c.label for c in cases[len(done) :]]
+    return [Result("M3", len(judged), missed, time.monotonic() - begun, found, left)]
 
 
 def evidence(
-    size: str, seed: int, done: list[dict[str, Any]], judged: list[dict[str, Any]], home: Home
+    done: list[dict[str, Any]], judged: list[dict[str, Any]], home: Home
 ) -> dict[str, Any]:
-    """Return what is written down: machine, versions, counts, errors, every case."""
-    found, summary = hardware.probe(), summarize(judged)
+    """Return what is written down: errors, bars, what the runs teach, rates of the machine."""
+    summary = summarize(judged)
     return {
-        "id": "M3", "size": size, "seed": seed, "n": len(judged), "taught": len(done) - len(judged),
-        "summary": summary, "bars": BARS, "passes": passes(summary), "factors": factors(home),
-        "cpu": found.cpu, "cores": found.cores, "flags": list(found.flags), "ram_bytes": found.ram_bytes,
-        "load": statistics.median(c["load"] for c in done), "machine": machine.read(home),
-        "versions": {name: importlib.metadata.version(name) for name in ("stead", "torch", "transformers")},
-        "cases": done,
+        "taught": len(done) - len(judged), "summary": summary, "bars": BARS, "passes": passes(summary),
+        "factors": factors(home), "rates": machine.read(home),
+        "ran_share": statistics.median(c["ran_share"] for c in done),
     }  # fmt: skip
 
 
@@ -285,15 +279,12 @@ def _print_case(number: int, found: dict[str, Any]) -> None:
     )
 
 
-def _print_summary(line: dict[str, Any]) -> None:
-    print(
-        f"\njudged {line['n']} of {line['n'] + line['taught']} cases, median load {line['load']:.1f}"
-    )
-    for name, value in line["summary"].items():
+def _print_summary(found: dict[str, Any], judged: int) -> None:
+    print(f"\njudged {judged} of {judged + found['taught']} cases; share of the time that a core was free for them: {found['ran_share']:.2f}")  # fmt: skip
+    for name, value in found["summary"].items():
         bar = (
-            f"bar {BARS[name]:.2f}  {'met' if line['passes'][name] else 'MISSED'}"
+            f"bar {BARS[name]:.2f}  {'met' if found['passes'][name] else 'MISSED'}"
             if name in BARS
             else ""
         )
         print(f"  {name:24} {value:7.3f}  {bar}")
-    print(f"evidence/plan.json written after {line['seconds']:.0f} s")

@@ -219,3 +219,28 @@ def make_biased(tiny_model: Path, tmp_path: Path) -> Path:
     for file in tiny_model.glob("*token*"):
         (folder / file.name).write_bytes(file.read_bytes())
     return folder
+
+
+def test_layers_that_lost_every_direction_load_in_peft_and_here(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+
+    loaded, adapter = wrapped(tiny_model, "adalora", {"init_r": 3, "target_r": 1})
+    for i, (name, layer) in enumerate(
+        (n, m) for n, m in loaded.model.named_modules() if hasattr(m, "lora_E")
+    ):
+        kept = torch.tensor([i % 3 == 0, i % 3 != 1, False])
+        layer.lora_E.data.mul_(kept[:, None])
+        adapter._kept[name] = kept
+    adapter.save(loaded.model, layers, tmp_path, Origin(tiny_model))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT 0.21 does not know its own rank_pattern's keys
+        theirs = PeftModel.from_pretrained(base(tiny_model), tmp_path)
+    ours = load_model(tiny_model, dtype="fp32", device="cpu", adapter=tmp_path)
+
+    with torch.no_grad():
+        expected = loaded.model(input_ids=IDS).logits
+        assert torch.allclose(theirs(input_ids=IDS).logits, expected, **CLOSE)
+        assert torch.allclose(ours.model(input_ids=IDS).logits, expected, **CLOSE)

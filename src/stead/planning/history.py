@@ -83,7 +83,8 @@ def needed(measured: Mapping[str, Any], *, on_cpu: bool) -> dict[str, float | No
     """
     share, steps = measured["ran_share"], measured["step_s"]
     inside, stage = measured["loop_s"], measured["stage_s"]
-    start = measured["begun_s"] if measured["begun_s"] < _START_S else 0.0
+    begun = measured["begun_s"] * measured["begun_ran_share"]
+    start = begun if measured["begun_s"] < _START_S else 0.0
     around = start + (inside - steps) * share + (stage - inside) * measured["stage_ran_share"]
     own = measured["peak_bytes"] > measured["begun_peak_bytes"]  # else an earlier peak hides ours
     peak = measured["peak_bytes"] if on_cpu else measured["device_peak_bytes"]

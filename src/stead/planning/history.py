@@ -40,9 +40,10 @@ def key(config: RunConfig, device_name: str) -> dict[str, str]:
 def record(plan: Plan, measured: Mapping[str, Any], home: Home) -> None:
     """Append what a finished run needed. `measured`: the run's "measured", see pipeline/stages.
 
-    A resumed or stopped run is no measure of a whole one and is left out.
+    A resumed or stopped run is no measure of a whole one and is left out, and so is a plan of an
+    older version, which did not count parts.
     """
-    if not measured.get("whole", False):
+    if not measured.get("whole", False) or not plan.forecast.kind:
         return
     line = {
         "version": VERSION,

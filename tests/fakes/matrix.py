@@ -42,6 +42,7 @@ ROWS = {
     "labelled": lambda i: {
         "prompt": f"the {WORDS[i % 6]} {i}", "completion": f"four {i}", "label": i % 2 == 0,
     },
+    "prompts": lambda i: {"messages": _turns(i, f"four {WORDS[i % 5]}")},
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ class Usage:
     """A reading of the meters, or the difference of two. Seconds and bytes.
 
     `peak_bytes` is the largest resident size since this program began: unlike `ru_maxrss` it leaves
-    out what the parent held when it forked.
+    out what the parent held when it forked. `main_…`: of the main thread alone; the waiting of
+    threads that have ended is forgotten by the system, so the whole program's is too low then.
     """
 
     wall_s: float
@@ -28,6 +29,8 @@ class Usage:
     wait_s: float
     resident_bytes: int
     peak_bytes: int
+    main_cpu_s: float = 0.0
+    main_wait_s: float = 0.0
 
     def since(self, before: "Usage") -> "Usage":
         """Return the times that passed since `before`, and the sizes as they are."""
@@ -37,13 +40,23 @@ class Usage:
             max(0.0, self.wait_s - before.wait_s),
             self.resident_bytes,
             self.peak_bytes,
+            self.main_cpu_s - before.main_cpu_s,
+            self.main_wait_s - before.main_wait_s,
         )
 
     @property
     def ran_share(self) -> float:
         """The share of the time it could run in which it did run; 1 on an idle machine."""
-        wanted = self.cpu_s + self.wait_s
-        return self.cpu_s / wanted if wanted > 0 else 1.0
+        return _share(self.cpu_s, self.wait_s)
+
+    @property
+    def main_ran_share(self) -> float:
+        """The same of the main thread."""
+        return _share(self.main_cpu_s, self.main_wait_s)
+
+
+def _share(ran: float, waited: float) -> float:
+    return ran / (ran + waited) if ran + waited > 0 else 1.0
 
 
 def read(proc: Path = Path("/proc/self")) -> Usage:
@@ -54,6 +67,7 @@ def read(proc: Path = Path("/proc/self")) -> Usage:
     return Usage(
         time.perf_counter(), own.ru_utime + own.ru_stime, _waited(proc / "task"),
         sizes.get("resident", peak), sizes.get("peak", peak),
+        *_times(proc / "schedstat"),
     )  # fmt: skip
 
 
@@ -83,11 +97,14 @@ def _sizes(path: Path) -> dict[str, int]:
 
 
 def _waited(tasks: Path) -> float:
-    """Add up the waiting of all living threads: the second field of schedstat, in nanoseconds."""
-    total = 0
-    for path in tasks.glob("*/schedstat"):
-        try:
-            total += int(path.read_text().split()[1])
-        except (OSError, IndexError):
-            continue  # a thread that ended meanwhile
-    return total / 1e9
+    """Add up the waiting of all living threads."""
+    return sum(_times(path)[1] for path in tasks.glob("*/schedstat"))
+
+
+def _times(path: Path) -> tuple[float, float]:
+    """Return the seconds a thread ran and waited: the first two fields of schedstat, nanoseconds."""
+    try:
+        ran, waited = path.read_text().split()[:2]
+    except (OSError, ValueError):
+        return 0.0, 0.0  # not counted here, or a thread that ended meanwhile
+    return int(ran) / 1e9, int(waited) / 1e9

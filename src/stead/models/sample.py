@@ -157,29 +157,31 @@ def draw(
             x = x / temperature
         e = x.exp()
         if filtered:
-            chosen = _filtered(e, point_n, top_k, top_p, min_p)
+            chosen, total = _filtered(e, point_n, top_k, top_p, min_p), e.sum(-1)
         else:
-            chosen = _place(e, point_n)
-        total = e.sum(-1, keepdim=True)
+            chosen, total = _place(e, point_n)
         ids.append(chosen)
-        logs.append((x.gather(1, chosen[:, None]) - total.log()).squeeze(1))
+        logs.append(x.gather(1, chosen[:, None]).squeeze(1) - total.log())
     return Drawn(torch.cat(ids).tolist(), torch.cat(logs).tolist())
 
 
-def _place(weights_BV: "Tensor", point_B: "Tensor") -> "Tensor":
-    """Return where each row's running sum passes its point; sums of blocks first, then inside one.
+def _place(weights_BV: "Tensor", point_B: "Tensor") -> tuple["Tensor", "Tensor"]:
+    """Return where each row's running sum passes its point, and the whole sums, float32.
+
+    Sums of blocks come first, then the place inside one.
 
     Only the block's numbers are added up one by one, in float64.
     """
     B, V = weights_BV.shape
     width = min(_WIDTH, V)
-    padded = torch.nn.functional.pad(weights_BV, (0, -V % width))
+    more = -V % width
+    padded = torch.nn.functional.pad(weights_BV, (0, more)) if more else weights_BV
     blocks_BCW = padded.view(B, -1, width)
     sums_BC = blocks_BCW.sum(-1).double()
     block_B, low_B = _passing(sums_BC, point_B * sums_BC.sum(-1))
     inside_BW = blocks_BCW[torch.arange(B, device=block_B.device), block_B].double()
     found_B, _ = _passing(inside_BW, low_B)
-    return block_B * width + found_B
+    return block_B * width + found_B, sums_BC.sum(-1).float()
 
 
 def _passing(weights_BN: "Tensor", wanted_B: "Tensor") -> tuple["Tensor", "Tensor"]:

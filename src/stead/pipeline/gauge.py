@@ -44,7 +44,10 @@ class Gauge:
         home = Home.find()
         history.record(plan, measured, home)
         if self._begun_s < _FRESH_S:
-            values = {"process_bytes": self._begun.resident_bytes, "start_s": self._begun_s}
+            values = {
+                "process_bytes": self._begun.resident_bytes,
+                "start_s": self._begun_s * self._begun.main_ran_share,
+            }
             machine.keep(home, "worker", values)
         name = plan.forecast.kind.get("name", "")
         if name and measured["step_s"] >= _WORTH_S:
@@ -60,7 +63,8 @@ class Gauge:
             "prepared_before": self._cached,
             "begun_s": round(self._begun_s, 4),
             "stage_s": round(spent.wall_s, 4),
-            "stage_ran_share": round(spent.ran_share, 4),
+            "begun_ran_share": round(self._begun.main_ran_share, 4),
+            "stage_ran_share": round(spent.main_ran_share, 4),
             "begun_bytes": self._begun.resident_bytes,
             "begun_peak_bytes": self._begun.peak_bytes,
             "peak_bytes": used.peak_bytes,

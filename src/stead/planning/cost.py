@@ -73,8 +73,7 @@ def _answers(model: ModelFacts, found: Shape, work: Work, width: float, machine:
     """Seconds of writing answers: each position reads all weights once, each token multiplies them."""
     if work.written == 0:
         return 0.0
-    positions = work.written / max(1, work.together) * work.longest
-    read = positions * model.parameters * width / machine.bytes_per_s
+    read = work.positions * model.parameters * width / machine.bytes_per_s
     return read + work.written * 2 * model.parameters / machine.rate(found.hidden)
 
 

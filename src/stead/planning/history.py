@@ -40,9 +40,10 @@ def key(config: RunConfig, device_name: str) -> dict[str, str]:
 def record(plan: Plan, measured: Mapping[str, Any], home: Home) -> None:
     """Append what a finished run needed. `measured`: the run's "measured", see pipeline/stages.
 
-    A resumed or stopped run is no measure of a whole one and is left out.
+    A resumed or stopped run is no measure of a whole one and is left out, and so is a plan of an
+    older version, which did not count parts.
     """
-    if not measured.get("whole", False):
+    if not measured.get("whole", False) or not plan.forecast.kind:
         return
     line = {
         "version": VERSION,
@@ -83,7 +84,8 @@ def needed(measured: Mapping[str, Any], *, on_cpu: bool) -> dict[str, float | No
     """
     share, steps = measured["ran_share"], measured["step_s"]
     inside, stage = measured["loop_s"], measured["stage_s"]
-    start = measured["begun_s"] if measured["begun_s"] < _START_S else 0.0
+    begun = measured["begun_s"] * measured["begun_ran_share"]
+    start = begun if measured["begun_s"] < _START_S else 0.0
     around = start + (inside - steps) * share + (stage - inside) * measured["stage_ran_share"]
     own = measured["peak_bytes"] > measured["begun_peak_bytes"]  # else an earlier peak hides ours
     peak = measured["peak_bytes"] if on_cpu else measured["device_peak_bytes"]

@@ -30,7 +30,8 @@ class Work:
 
     `largest`: the most tokens that the lanes hold at once, filled. `lane_tokens` and `lane_squares`: what the
     busiest lane processes, tokens and squared lengths; between a `lanes`-th and all of the totals.
-    `written`: tokens that the model itself writes; `together`: those written side by side.
+    `written`: tokens that the model itself writes; `together`: those in memory at once; `positions`:
+    how often the next token of all answers is computed.
     `shapes`: filled sizes of parts that are met, each once; `lengths`: those of rows.
     """
 
@@ -51,6 +52,7 @@ class Work:
     eval_tokens: float
     written: float = 0.0
     together: int = 0
+    positions: float = 0.0
 
     @property
     def lane_share(self) -> float:
@@ -102,7 +104,8 @@ def work(config: RunConfig, data: DataFacts, lane_count: int) -> Work:
     return Work(
         steps=steps, micro=len(dealt) * times, tokens=tokens * times,
         labels=prompts * rolled.tokens if rolled.answers else data.label_tokens * steps / each,
-        written=prompts * rolled.tokens, together=together, squares=tokens * times * spread,
+        written=prompts * rolled.tokens, together=together,
+        positions=steps / rolled.repeat * rolled.length, squares=tokens * times * spread,
         lane_tokens=lane_tokens, lane_squares=lane_tokens * spread, parts=parts * times,
         largest=largest,
         labels_at_once=math.ceil(largest * min(1.0, data.label_tokens / max(1, data.tokens))),

@@ -131,7 +131,8 @@ class RolloutMethod(Method):
     def callbacks(self) -> dict[str, dict[str, Any]]:
         """Watch for games with the reward, unless switched off."""
         watch = self.config.watch
-        return {"reward_hacking": {"settings": watch}} if watch.enabled else {}
+        watched = [f"rewards/{r.title}" for r in self.config.rewards if r.weight == 0]
+        return {"reward_hacking": {"settings": watch, "watched": watched}} if watch.enabled else {}
 
     def lengths(self, store: Store) -> Any:
         """Return what a row costs: its prompt (at most the row) and all its answers."""

@@ -42,11 +42,13 @@ def test_waiting_is_added_up_over_threads(tmp_path: Path) -> None:
     for number, text in (("1", "5 2000000000 3"), ("2", "9 500000000 1"), ("3", "")):
         (tmp_path / "task" / number).mkdir(parents=True)
         (tmp_path / "task" / number / "schedstat").write_text(text)
+    (tmp_path / "schedstat").write_text("3000000000 1000000000 2")
     (tmp_path / "status").write_text("Name:\tx\nVmHWM:\t  2048 kB\nVmRSS:\t 1024 kB\n")
 
     found = usage.read(tmp_path)
 
     assert found.wait_s == 2.5
+    assert found.main_ran_share == 0.75
     assert (found.peak_bytes, found.resident_bytes) == (2048 << 10, 1024 << 10)
 
 

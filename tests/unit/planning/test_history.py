@@ -13,7 +13,7 @@ from stead.planning.machine import Machine
 
 MEASURED: dict[str, Any] = {
     "whole": True, "step_s": 10.0, "loop_s": 14.0, "ran_share": 0.5, "stage_s": 20.0,
-    "stage_ran_share": 0.8, "begun_s": 3.0, "begun_bytes": 100, "begun_peak_bytes": 110,
+    "stage_ran_share": 0.8, "begun_s": 3.0, "begun_ran_share": 1.0, "begun_bytes": 100, "begun_peak_bytes": 110,
     "peak_bytes": 900, "device_peak_bytes": None,
 }  # fmt: skip
 CPU = Hardware("cpu x", 2, ("avx2", "avx512f", "amx_bf16"), 1 << 34, 1 << 34, 1 << 36)

@@ -382,7 +382,7 @@ def measured(plan: Plan, factor: float = 1.0, **more: Any) -> dict[str, Any]:
     said = plan.forecast.said
     return {
         "whole": True, "step_s": said["steps"] * factor, "loop_s": said["steps"] * factor,
-        "ran_share": 1.0, "stage_ran_share": 1.0, "load": 0.0, "lanes": 2, "begun_s": 3.0,
+        "ran_share": 1.0, "stage_ran_share": 1.0, "load": 0.0, "lanes": 2, "begun_s": 3.0, "begun_ran_share": 1.0,
         "stage_s": said["seconds"] * factor - 3.0, "begun_bytes": 365_000_000,
         "begun_peak_bytes": 365_000_000, "peak_bytes": said["memory"] * factor,
     } | more  # fmt: skip

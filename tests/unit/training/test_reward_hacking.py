@@ -84,6 +84,18 @@ def test_what_is_no_game_is_left_alone(name: str, before: float, after: float, r
     assert watched(steps(name, before, after, rise)) == []
 
 
+@pytest.mark.parametrize(("after", "codes"), [(0.2, ["reward-hacking-opinion"]), (0.9, [])])
+def test_a_second_opinion_that_falls_is_a_sign(after: float, codes: list[str]) -> None:
+    notes: list[AnyEvent] = []
+    run = Run(total=99, emit=notes.append, save=lambda: None, evaluate=lambda: None)
+    watch = WatchReward(WatchSettings(warmup=3, decay=0.0), watched=["rewards/true"])
+
+    for step in steps("rewards/true", 0.8, after):
+        watch.after_step(run, StepOutcome(0.0, 0.0, 0.0, 1, 1.0, values=step))
+
+    assert [n.code for n in notes if isinstance(n, Note)] == codes
+
+
 def test_what_was_said_survives_a_kill() -> None:
     first, second = WatchReward(WatchSettings()), WatchReward(WatchSettings())
     run = Run(total=9, emit=lambda _: None, save=lambda: None, evaluate=lambda: None)

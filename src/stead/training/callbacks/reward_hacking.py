@@ -1,10 +1,12 @@
 """Warn when the reward rises for the wrong reason: answers grow, repeat, copy, empty out or collapse.
 
-Knows nothing about rewards or texts; it compares each step's signs with the run's own beginning, and
-watched rewards (weight 0) with the one that is trained on. It warns once per sign and stops nothing.
+Knows nothing about rewards or texts; it compares each step's signs with the run's own beginning.
+Rewards that are only watched (weight 0) are a second opinion: falling, they are a sign too. It warns
+once per sign and stops nothing.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from stead.core.events import Note
@@ -29,8 +31,9 @@ _SAID = {
 class WatchReward(Callback):
     """Keep the mean of the first steps and a running mean of every sign."""
 
-    def __init__(self, settings: WatchSettings) -> None:
+    def __init__(self, settings: WatchSettings, watched: Sequence[str] = ()) -> None:
         self.settings = settings
+        self._watched = frozenset(watched)
         self._first: dict[str, list[float]] = {}
         self._now: dict[str, float] = {}
         self._warned: list[str] = []
@@ -38,6 +41,7 @@ class WatchReward(Callback):
     def after_step(self, run: Run, outcome: StepOutcome) -> None:
         """Take in one step's values, and warn when a sign has come up with the reward."""
         signs = _signs(outcome.values)
+        signs |= {n: v for n, v in outcome.values.items() if n in self._watched}
         if "reward" not in signs:
             return
         warming = len(self._first.get("reward", ())) < self.settings.warmup
@@ -63,6 +67,8 @@ class WatchReward(Callback):
         before = _mean(self._first.get(name, [0.0]))
         if name == "length":
             return now >= s.longer * before
+        if name in self._watched:
+            return before - now > max(s.sigmas * _deviation(self._first[name]), 1e-6)
         if name == "kl":
             return now >= s.kl
         return now >= s.bound and now - before >= s.rise
@@ -70,11 +76,13 @@ class WatchReward(Callback):
     def _note(self, name: str, step: int) -> Note:
         before, now = _mean(self._first.get(name, [0.0])), self._now[name]
         reward = f"{_mean(self._first['reward']):.3g} to {self._now['reward']:.3g}"
+        said = _SAID.get(name, "a reward that is only watched fell")
         message = (
-            f"step {step}: the reward rose from {reward} while {_SAID[name]} "
+            f"step {step}: the reward rose from {reward} while {said} "
             f"({name}: {before:.3g} to {now:.3g}); read some answers before you trust it"
         )
-        return Note(stage="train", message=message, level="warning", code=f"reward-hacking-{name}")
+        kind = "opinion" if name in self._watched else name
+        return Note(stage="train", message=message, level="warning", code=f"reward-hacking-{kind}")
 
     def state(self) -> dict[str, Any]:  # Any: JSON values
         """Return the beginning, the running means and what was said."""

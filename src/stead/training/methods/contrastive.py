@@ -66,8 +66,8 @@ class Contrastive(Method):
     _views: dict[str, ViewsOf]
 
     def columns_of(self, kind: str) -> tuple[str, ...]:
-        """Return the column that counts rows; texts are read from the rows themselves."""
-        return ("chosen",) if kind == "preference" else ("tokens",)
+        """Return the columns of a kind of rows; texts are read from the rows themselves."""
+        return ("chosen", "rejected") if kind == "preference" else ("tokens",)
 
     def setup(self, tools: Tools) -> None:
         """Open the texts. Raises: ConfigError("no-dropout") when two views would be the same."""

@@ -48,6 +48,7 @@ class PPO(RolloutMethod):
 
     config: PPOConfig
     unit: ClassVar[str] = "answer tokens"
+    reference: ClassVar[Literal["live"]] = "live"
     default_lr: ClassVar[dict[str, float]] = {"full": 1.41e-6, "lora": 1.41e-5}  # TRL's examples
 
     @property

@@ -43,6 +43,7 @@ class RLAIF(RolloutMethod):
     """Learn from a judge."""
 
     config: RLAIFConfig
+    reference: ClassVar[Literal["live"]] = "live"
     default_lr: ClassVar[dict[str, float]] = {"full": 5e-7, "lora": 5e-6}
 
     @property

@@ -37,6 +37,7 @@ class RLOO(RolloutMethod):
     """REINFORCE, leave one out."""
 
     config: RLOOConfig
+    reference: ClassVar[Literal["live"]] = "live"
     default_lr: ClassVar[dict[str, float]] = {"full": 1e-6, "lora": 1e-5}
 
     @property

@@ -6,8 +6,11 @@ answers; what is used for several steps is part of the checkpoint.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -52,6 +55,16 @@ class RolloutConfig(MethodConfig):
     micro_batch_tokens: int = Field(default=4096, gt=0, description="tokens of answers and prompts computed at once in a training pass")  # fmt: skip
     sampler: Literal["transformers"] = Field(default="transformers", description="what writes the answers: the trained weights in this process")  # fmt: skip
     watch: WatchSettings = Field(default=WatchSettings(), description="warn when the reward is being gamed")  # fmt: skip
+
+
+Ask = Callable[[], AbstractContextManager[Model]]
+
+
+@contextmanager
+def asked(tools: Tools) -> Iterator[Model]:
+    """Give the trained model, without gradient and dropout."""
+    with torch.no_grad():
+        yield tools.model
 
 
 @dataclass(slots=True)
@@ -197,22 +210,36 @@ class RolloutMethod(Method):
         count = len(buffer.columns["sampled"])
         buffer.columns["old"] = np.full(count, np.nan, dtype=np.float32)
         if self.needs_reference:
-            with tools.reference() as model:
-                buffer.columns["reference"] = self._scores(model, buffer)
+            buffer.columns["reference"] = self._scores(tools, buffer, tools.reference)
         # Later parts meet weights that have moved; another process's part is never seen here.
         if self.config.steps_per_generation > 1 or (self.repeat > 1 and _is_shared()):
-            with torch.no_grad():
-                buffer.columns["old"] = self._scores(tools.model, buffer)
+            buffer.columns["old"] = self._scores(tools, buffer, partial(asked, tools))
         self.judge(tools, buffer)
         buffer.values |= self._facts(buffer)
         return buffer
 
-    def _scores(self, model: Model, buffer: Buffer) -> Any:  # Any: float32 [N]
+    def _scores(self, tools: Tools, buffer: Buffer, ask: Ask) -> Any:  # Any: float32 [N]
         """Return log-probabilities of all answer tokens by a model, without gradient."""
-        found = []
-        for low, high in buffer.cuts(0, len(buffer.answers), self.config.micro_batch_tokens, 1):
-            found.append(self.score(model, buffer.part(low, high)).logp.detach().float().cpu())
-        return torch.cat(found).numpy()
+        return self.over(tools, buffer, ask, lambda model, part: self.score(model, part).logp)
+
+    def over(
+        self, tools: Tools, buffer: Buffer, ask: Ask, read: "Callable[[Model, Rolled], Tensor]"
+    ) -> Any:  # Any: float32 [N]
+        """Compute something for every answer token, in lanes of one thread as training does.
+
+        `ask` gives the model inside a `with`, in each lane, and sees that there is no gradient.
+        """
+        count = len(buffer.answers)
+        cuts = buffer.cuts(0, count, self.config.micro_batch_tokens, tools.lanes)
+
+        def work(cut: tuple[int, int]) -> "Tensor":
+            with ask() as model:
+                return read(model, buffer.part(*cut)).detach().float().cpu()
+
+        if tools.lanes == 1:
+            return torch.cat([work(cut) for cut in cuts]).numpy()
+        with ThreadPoolExecutor(tools.lanes, "ask", torch.set_num_threads, (1,)) as pool:
+            return torch.cat(list(pool.map(work, cuts))).numpy()
 
     def sampled(self, tools: Tools, buffer: Buffer) -> Any:  # Any: float32 [N]
         """Return log-probabilities of the answers' tokens by the weights that wrote them.
@@ -222,8 +249,7 @@ class RolloutMethod(Method):
         found = buffer.columns["sampled"]
         if not np.isnan(found).any():
             return found
-        with torch.no_grad():
-            return self._scores(tools.model, buffer)
+        return self._scores(tools, buffer, partial(asked, tools))
 
     def _facts(self, buffer: Buffer) -> dict[str, float]:
         """Return what is logged about the answers. Values are the means of the step."""

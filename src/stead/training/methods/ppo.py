@@ -5,6 +5,7 @@ beside the adapter with its own learning rate, and is not part of the finished m
 arXiv:1707.06347; advantages: 1506.02438; the distance in the reward: 1909.08593 section 2.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -13,7 +14,7 @@ from stead.core.lazy import lazy
 from stead.training.advantages import generalized, whiten
 from stead.training.method import Columns, Loss, Model, Tools
 from stead.training.policy import Clip, Estimator, clipped, clipped_value_loss, divergence
-from stead.training.rollout import RolloutConfig, RolloutMethod
+from stead.training.rollout import RolloutConfig, RolloutMethod, asked
 from stead.training.rollout_buffer import Buffer, Rolled
 
 if TYPE_CHECKING:
@@ -107,11 +108,10 @@ class PPO(RolloutMethod):
         return rewards
 
     def _values(self, tools: Tools, buffer: Buffer) -> Any:  # Any: float32 [N]
-        found = []
-        with torch.no_grad():
-            for low, high in buffer.cuts(0, len(buffer.answers), self.config.micro_batch_tokens, 1):
-                found.append(self._value_of(self.hidden(tools.model, buffer.part(low, high))).cpu())
-        return torch.cat(found).numpy()
+        def read(model: Model, part: Rolled) -> "Tensor":
+            return self._value_of(self.hidden(model, part))
+
+        return self.over(tools, buffer, partial(asked, tools), read)
 
     def _value_of(self, hidden_NE: "Tensor") -> "Tensor":
         """Return the head's values. Shapes: [N, E] → float32 [N]."""

@@ -13,6 +13,7 @@ from stead.planning.machine import Machine, table
 
 _OTHER_KIND = 0.5  # weight of a run with another method, adapter or dtype
 _OTHER_PLACE = 0.25  # for bytes: of a run on another machine
+_BUSY = 1.2  # times the share of time that a run had a core; squared: caches are shared, too
 _LEAST_SHARE = 0.2  # a run that waited more says nothing about seconds
 _NEWEST = 200
 _HALVED = 60  # runs after which a run counts half: code changes
@@ -57,7 +58,9 @@ def _example(item: Record, wanted: dict[str, str], quantity: str) -> Example | N
         return Example(parts, needed, weight * (1.0 if here else _OTHER_PLACE), kind_name(kind)) if covered else None  # fmt: skip
     if kind["name"] != wanted["name"] or item["ran_share"] < _LEAST_SHARE:
         return None
-    return Example(parts, needed, weight * min(1.0, 1.3 * item["ran_share"]), kind_name(kind))
+    return Example(
+        parts, needed, weight * min(1.0, _BUSY * item["ran_share"]) ** 2, kind_name(kind)
+    )
 
 
 def _aged(example: Example, age: int) -> Example:

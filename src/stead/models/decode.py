@@ -35,6 +35,7 @@ _STEP = 64  # prompt tokens are filled up to this: oneDNN compiles a kernel for 
 _ROWS = 8  # places of finished answers are given up in multiples of this, for the same reason
 _READ_TOKENS = 2048  # prompt tokens read at once
 _FEW = 256  # rows up to which W·xᵀ is faster than x·Wᵀ: 1.5 to 2.5 times for 8 to 64 rows
+_SHARED_BYTES = 8 << 20  # about a millisecond of reading: what a barrier costs on a busy machine
 _LANE_ROWS = 32  # fewer answers than this are not worth a lane of their own
 _ROPE = ("default", "linear", "llama3", "yarn")  # turns that do not depend on the batch's length
 Halt = Callable[[], None]
@@ -80,10 +81,20 @@ def write(
         return writer.answers()
 
     parts = _lanes([len(group) for group in each])
-    if len(parts) == 1:
+    if len(parts) == 1 and (torch.get_num_threads() == 1 or not _is_small(loaded)):
         return work(parts[0])
     with ThreadPoolExecutor(len(parts), "write", torch.set_num_threads, (1,)) as pool:
         return [group for found in pool.map(work, parts) for group in found]
+
+
+def _is_small(loaded: LoadedModel) -> bool:
+    """Say whether a layer's largest product is too short to be shared among threads.
+
+    Threads of one product wait for one another: a busy core then costs a time slice per product.
+    """
+    fused: FusedLayer = loaded.model.get_decoder().layers[0]._stead
+    sizes = [p.matrix.numel() * p.matrix.itemsize for p in (fused.qkv, fused.up, fused.down)]
+    return bool(max(sizes) < _SHARED_BYTES)
 
 
 def _lanes(answers: Sequence[int]) -> list[slice]:

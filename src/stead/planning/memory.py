@@ -50,7 +50,7 @@ def parts(
         "optimizer": found.trained * state,
         "activations": _activations(config, found, work, width),
         "working": _working(found, work, width),
-        "held": _activations(config, found, work, width) if _waiting(work) else 0.0,
+        "held": _held(config, found, work, width),
         "attention": _attention(found, work, width),
         "logits": at_once * work.lanes * found.vocab * width,
         "answers": work.together * found.cached * width,
@@ -120,6 +120,12 @@ def _activations(config: RunConfig, found: Shape, work: Work, width: float) -> f
     if config.trainer.gradient_checkpointing:
         return work.largest * (kept + borders + found.layers * found.hidden * width)
     return work.largest * (kept * found.layers + borders)
+
+
+def _held(config: RunConfig, found: Shape, work: Work, width: float) -> float:
+    """What the allocator holds of former parts and of bf16 products' working copies (docs/log.md)."""
+    is_held = config.model.device == "cpu" and (_waiting(work) or config.model.dtype != "fp32")
+    return _activations(config, found, work, width) if is_held else 0.0
 
 
 def _working(found: Shape, work: Work, width: float) -> float:

@@ -196,7 +196,11 @@ def summarize(judged: list[dict[str, Any]]) -> dict[str, float]:
         found[f"{name}_untaught_median"] = statistics.median(
             abs(c[name]["untaught_error"]) for c in judged
         )
-    longest = [c["memory"]["error"] for c in judged if c["case"]["length"] == max(LENGTHS)]
+    long = [c["memory"] for c in judged if c["case"]["length"] == max(LENGTHS)]
+    longest = [c["error"] for c in long]
+    found["worst_beyond_range_at_longest"] = (
+        max(0.0, *(c["needed"] / c["high"] - 1 for c in long)) if long else 0.0
+    )
     found["worst_under_at_longest"] = max(0.0, -min(longest, default=0.0))
     return {name: round(value, 4) for name, value in found.items()}
 

@@ -17,7 +17,7 @@ _MASTER = 4  # trained weights and their moments are kept in fp32
 _LOGIT_COPIES = 3  # logits, their float32 form, their gradient
 _BLOCK = 512  # queries per block of the attention's backward pass; models/attention
 _ROWS = 256  # encoded together; data/prepare
-_TOKEN_BYTES = 150  # a number, its place in the text and its mask, as Python holds them
+_TOKEN_BYTES = 320  # measured: its number, its place in the text and what the encoder keeps
 _SCORES = 4  # scores, weights and their gradients of one block
 
 
@@ -50,9 +50,9 @@ def parts(
         "optimizer": found.trained * state,
         "activations": _activations(config, found, work, width),
         "working": _working(found, work, width),
-        "held": _activations(config, found, work, width) if _waiting(work) else 0.0,
+        "held": _held(config, found, work, width),
         "attention": _attention(found, work, width),
-        "logits": at_once * work.lanes * found.vocab * width,
+        "logits": at_once * work.busy * found.vocab * width,
         "answers": work.together * found.cached * width,
         "other models": (others + _copied(config, model, found)) * width,
     }
@@ -97,15 +97,15 @@ def _rows(data: DataFacts) -> float:
 def _gradients(found: Shape, work: Work, width: float) -> float:
     """Each lane's own; the head's are made in fp32 and rounded."""
     if not found.whole:
-        return found.trained * _MASTER * work.lanes
-    return work.lanes * (found.trained * width + found.embedding * (_MASTER + width))
+        return found.trained * _MASTER * work.busy
+    return work.busy * (found.trained * width + found.embedding * (_MASTER + width))
 
 
 def _sums(found: Shape, work: Work, width: float) -> float:
     """Gradients added up in fp32, and what is added to them while lanes go on with the next part."""
     if not found.whole or width == _MASTER:
         return 0.0
-    return found.trained * (2 * _MASTER + (work.lanes * width if _waiting(work) else 0))
+    return found.trained * (2 * _MASTER + (work.busy * width if _waiting(work) else 0))
 
 
 def _waiting(work: Work) -> bool:
@@ -122,6 +122,12 @@ def _activations(config: RunConfig, found: Shape, work: Work, width: float) -> f
     return work.largest * (kept * found.layers + borders)
 
 
+def _held(config: RunConfig, found: Shape, work: Work, width: float) -> float:
+    """What the allocator holds of former parts and of bf16 products' working copies (docs/log.md)."""
+    is_held = config.model.device == "cpu" and (_waiting(work) or config.model.dtype != "fp32")
+    return _activations(config, found, work, width) if is_held else 0.0
+
+
 def _working(found: Shape, work: Work, width: float) -> float:
     """What one layer needs while it is computed: its gradients, fp32 copies, bytes of dropout."""
     return work.largest * (
@@ -132,7 +138,7 @@ def _working(found: Shape, work: Work, width: float) -> float:
 def _attention(found: Shape, work: Work, width: float) -> float:
     """Scores of one block per lane, and the masks that are kept for each length."""
     block = min(_BLOCK, work.longest)
-    scores = found.heads * block * work.longest * width * _SCORES * work.lanes
+    scores = found.heads * block * work.longest * width * _SCORES * work.busy
     masks = sum(n * (n + _BLOCK) / 2 if n > _BLOCK else n * n for n in work.lengths[-256:]) * width
     return scores + (masks if found.fused else 0.0)
 

@@ -30,7 +30,8 @@ class Work:
 
     `largest`: the most tokens that the lanes hold at once, filled. `lane_tokens` and `lane_squares`: what the
     busiest lane processes, tokens and squared lengths; between a `lanes`-th and all of the totals.
-    `written`: tokens that the model itself writes; `together`: those in memory at once; `positions`:
+    `busy`: lanes that have
+    a part at the same time. `written`: tokens that the model itself writes; `together`: those in memory at once; `positions`:
     how often the next token of all answers is computed.
     `shapes`: filled sizes of parts that are met, each once; `lengths`: those of rows.
     """
@@ -49,6 +50,7 @@ class Work:
     shapes: tuple[int, ...]
     lengths: tuple[int, ...]
     lanes: int
+    busy: int
     eval_tokens: float
     written: float = 0.0
     together: int = 0
@@ -112,7 +114,8 @@ def work(config: RunConfig, data: DataFacts, lane_count: int) -> Work:
         longest=max(rows.pieces, default=0),
         shapes=_seen({p.tokens for parts in dealt for p in parts}, parts * times),
         lengths=_seen({-(-n // _ROUND) * _ROUND for n in rows.pieces}, count),
-        lanes=lane_count, eval_tokens=tokens * rows.scale * data.eval_rows / max(1, data.rows),
+        lanes=lane_count,
+        busy=min(lane_count, max(map(len, groups), default=1)), eval_tokens=tokens * rows.scale * data.eval_rows / max(1, data.rows),
     )  # fmt: skip
 
 

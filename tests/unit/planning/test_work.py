@@ -73,6 +73,7 @@ def test_one_row_in_a_micro_batch_keeps_one_lane_busy() -> None:
     beside = work(config(batch_tokens=512, accumulation=2), facts(sizes), 2)
 
     assert (alone.largest, beside.largest) == (448, 896)
+    assert (alone.busy, beside.busy) == (1, 2)
     assert alone.lane_tokens == 2 * beside.lane_tokens
 
 

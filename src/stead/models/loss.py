@@ -4,6 +4,7 @@ Knows nothing about which tokens count or what the loss is for. Legend: N labell
 size, V vocabulary.
 """
 
+import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,7 +112,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # tor
             rows = slice(start, start + chunk)
             part = _filled(hidden[rows])
             n = labels[rows].shape[0]
-            logits = torch.mm(part, weight.t())
+            logits = _logits(part, weight)
             gradient = wants_hidden or wants_weight
             losses = _label_losses_(logits[:n], labels[rows], gradient=gradient)
             total += losses.double().sum().cpu()
@@ -165,7 +166,7 @@ class ChunkedLogProbs(torch.autograd.Function):  # type: ignore[misc]  # torch i
         for start in range(0, hidden.shape[0], chunk):
             rows = slice(start, start + chunk)
             n = labels[rows].shape[0]
-            logits = torch.mm(_filled(hidden[rows]), weight.t())
+            logits = _logits(_filled(hidden[rows]), weight)
             found[rows] = -_label_losses_(logits[:n], labels[rows], gradient=one_pass)
             if slope is not None:
                 logits[n:] = 0
@@ -188,13 +189,33 @@ class ChunkedLogProbs(torch.autograd.Function):  # type: ignore[misc]  # torch i
         for start in range(0, hidden.shape[0], chunk):
             rows = slice(start, start + chunk)
             part, n = _filled(hidden[rows]), labels[rows].shape[0]
-            logits = torch.mm(part, weight.t())
+            logits = _logits(part, weight)
             _label_losses_(logits[:n], labels[rows], gradient=True)
             logits[:n] *= -grad[rows, None]
             logits[n:] = 0
             d_hidden[rows] = torch.mm(logits, weight)[:n]
             d_weight = _added(d_weight, torch.mm(logits.t(), part))
         return d_hidden, None if d_weight is None else d_weight.to(weight.dtype), None, None
+
+
+class _Kept(threading.local):
+    """Memory for the logits of each lane: fresh memory of that size costs as much as the product."""
+
+    buffer: Tensor | None = None
+
+
+_kept = _Kept()
+
+
+def _logits(rows: Tensor, weight: Tensor) -> Tensor:
+    """Return rows·weightᵀ in memory that the next call of this thread overwrites. Shapes: [n, V]."""
+    n, V = rows.shape[0], weight.shape[0]
+    if rows.device.type != "cpu":
+        return torch.mm(rows, weight.t())
+    kept = _kept.buffer
+    if kept is None or kept.dtype != rows.dtype or kept.numel() < n * V:
+        kept = _kept.buffer = torch.empty(n * V, dtype=rows.dtype)
+    return torch.mm(rows, weight.t(), out=kept[: n * V].view(n, V))
 
 
 def _filled(rows: Tensor) -> Tensor:
@@ -227,5 +248,6 @@ def _label_losses_(logits: Tensor, labels: Tensor, *, gradient: bool) -> Tensor:
         torch.sub(log_sums.squeeze(1), picked, out=losses[start : start + step])
         if gradient:
             torch.mul(wide, sums.reciprocal_(), out=part)
-            part.scatter_add_(1, index, part.new_full((1, 1), -1.0).expand(part.shape[0], 1))
+    if gradient:
+        logits[torch.arange(n, device=labels.device), labels] -= 1
     return losses

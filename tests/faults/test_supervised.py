@@ -22,7 +22,7 @@ from stead.core.events import AnyEvent, Note, Progress
 from stead.pipeline import stages
 from stead.planning.plan import Plan
 
-STEPS = 30
+STEPS = 300  # a worker makes a hundred in the time in which its follower looks twice
 
 
 def plan_of(model: Path, folder: Path, out: Path) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def plan_of(model: Path, folder: Path, out: Path) -> dict[str, Any]:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {
         "model.path": str(model), "data.path": str(path), "data.max_length": 64, "out": str(out),
-        "trainer.max_steps": STEPS, "trainer.batch_tokens": 128, "trainer.checkpoint_every": 4,
-        "trainer.epochs": 50, "trainer.trackers": [], "adapter.dropout": 0.1, "trainer.proofs": False,
+        "trainer.max_steps": STEPS, "trainer.batch_tokens": 128, "trainer.checkpoint_every": 20,
+        "trainer.epochs": 500, "trainer.trackers": [], "adapter.dropout": 0.1, "trainer.proofs": False,
         "model.dtype": "fp32",
     }  # fmt: skip
     return plans.make_plan(None, settings).placed(out).to_json()
@@ -83,13 +83,13 @@ def test_a_run_that_is_hurt_in_every_way_ends_as_one_that_nobody_touched(
             runs.launch("train", spec, out)
         refused.append(caught.value.code)
 
-    hurts = [Hurt(3, intrude), Hurt(8, lambda: kill_worker(out)), Hurt(16, leave)]
+    hurts = [Hurt(3, intrude), Hurt(60, lambda: kill_worker(out)), Hurt(120, leave)]
 
     def all_of(event: AnyEvent) -> None:
         for hurt in hurts:
             hurt(event)
 
-    with pytest.raises(Interrupted, match=r"after step \d+ of 30") as caught:
+    with pytest.raises(Interrupted, match=rf"after step \d+ of {STEPS}") as caught:
         supervise.train(spec, out, all_of)
     found = supervise.train(spec, out)
 

@@ -39,7 +39,7 @@ def promises(path: Path = PROMISES) -> dict[str, Promise]:
 
 def run(results: Path = RESULTS) -> int:
     """Run the marked tests; their outcomes go to `results`. Return pytest's status."""
-    argv = [sys.executable, "-m", "pytest", "-q", "--spec", "--spec-out", str(results)]
+    argv = [sys.executable, "-m", "pytest", "-q", "tests", "--spec", f"--spec-out={results}"]
     return subprocess.run(argv, cwd=ROOT, check=False).returncode
 
 

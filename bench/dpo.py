@@ -10,12 +10,11 @@ appended to bench/results/dpo.jsonl.
 
 import argparse
 import json
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from pairs import compare, parser, reference_model
+from pairs import compare, parser, prepared, reference_model
 from sft import SETTINGS
 
 MAX_LENGTH = 1024  # the peer's
@@ -25,21 +24,13 @@ def ours(a: argparse.Namespace) -> None:
     """Train once in this process; print one JSON line."""
     import torch
 
-    from stead.config.run import DataSection, TrainerSection
+    from stead.config.run import TrainerSection
     from stead.core.events import AnyEvent, Finished
-    from stead.data.prepare import prepare
     from stead.models.load import load_model
     from stead.training.fit import fit
 
-    work = Path(tempfile.mkdtemp(prefix="stead-bench-"))
-    section = DataSection(
-        path=a.data, limit=a.rows, eval_share=0, max_length=MAX_LENGTH, dedupe=False
-    )
-    prepared = prepare(section, Path(a.model), work / "data", kind_wanted="preference",
-                       max_length=MAX_LENGTH, emit=lambda _: None)  # fmt: skip
+    work, data = prepared(a, "preference", MAX_LENGTH)
     loaded = load_model(Path(a.model), dtype=a.dtype, device="cpu")
-    settings = SETTINGS | {"batch_rows": a.batch}
-    known = {k: v for k, v in settings.items() if k in TrainerSection.model_fields}
     reference: dict[str, Any] = {}
 
     def watch(event: AnyEvent) -> None:
@@ -48,17 +39,18 @@ def ours(a: argparse.Namespace) -> None:
 
     start = time.perf_counter()
     result = fit(
-        trainer=TrainerSection(**known), method_name="dpo", method_config={"beta": 0.1},
+        trainer=TrainerSection(**SETTINGS | {"batch_rows": a.batch}), method_name="dpo", method_config={"beta": 0.1},
         adapter_name=a.adapter, adapter_config={"dropout": 0.0} if a.adapter == "lora" else {},
-        prepared=prepared, loaded=loaded, run_dir=work / "run", emit=watch,
+        prepared=data, loaded=loaded, run_dir=work / "run", emit=watch,
     )  # fmt: skip
     seconds = time.perf_counter() - start
+    learnt = data.splits["train"]
     line = {k: result[k] for k in ("tokens", "mean_loss", "final_loss", "peak_rss_mib")} | {
-        "pairs": a.rows,
-        "pairs_learnt": prepared.splits["train"],
+        "pairs": learnt,
+        "pairs_left_out": a.rows - learnt,  # nothing of an answer is left in MAX_LENGTH tokens
         "seconds": round(seconds, 2),
         "reference_s": reference["seconds"],
-        "pairs_per_s": round(a.rows / seconds, 3),
+        "pairs_per_s": round(learnt / seconds, 3),
         "threads": torch.get_num_threads(),
     }
     print(json.dumps(line))

@@ -11,11 +11,10 @@ comparison is appended to bench/results/grpo.jsonl. Without the peer it measures
 import argparse
 import json
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
-from pairs import compare, parser, reference_model
+from pairs import compare, parser, prepared, reference_model
 
 SETTINGS = {
     "epochs": 1.0, "batch_tokens": None, "lr": 1e-4, "schedule": "constant", "warmup": 0.0,
@@ -32,16 +31,11 @@ def ours(a: argparse.Namespace) -> None:
     """Train once in this process; print one JSON line."""
     import torch
 
-    from stead.config.run import DataSection, TrainerSection
-    from stead.data.prepare import prepare
+    from stead.config.run import TrainerSection
     from stead.models.load import load_model
     from stead.training.fit import fit
 
-    work = Path(tempfile.mkdtemp(prefix="stead-bench-"))
-    section = DataSection(path=a.data, limit=a.rows, eval_share=0, max_length=512, dedupe=False)
-    prepared = prepare(section, Path(a.model), work / "data", kind_wanted="messages",
-                       max_length=512, emit=lambda _: None)  # fmt: skip
-    settings = {k: v for k, v in SETTINGS.items() if k in TrainerSection.model_fields}
+    work, data = prepared(a, "messages", 512)
     method = {
         "rewards": [{"function": f"{__file__}:digits"}], "num_generations": a.group,
         "max_completion_length": a.new_tokens, "beta": 0.04, "steps_per_generation": a.together,
@@ -49,9 +43,9 @@ def ours(a: argparse.Namespace) -> None:
     loaded = load_model(Path(a.model), dtype=a.dtype, device="cpu")
     began = time.perf_counter()
     result = fit(
-        trainer=TrainerSection(batch_rows=a.together, **settings), method_name="grpo",
+        trainer=TrainerSection(batch_rows=a.together, **SETTINGS), method_name="grpo",
         method_config=method, adapter_name="lora",
-        adapter_config={"r": 8, "alpha": 32, "dropout": 0.0}, prepared=prepared, loaded=loaded,
+        adapter_config={"r": 8, "alpha": 32, "dropout": 0.0}, prepared=data, loaded=loaded,
         run_dir=work / "run",
     )  # fmt: skip
     seconds = time.perf_counter() - began

@@ -10,6 +10,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,20 @@ def parser(description: str, data: str, peer: str, rows: int) -> argparse.Argume
     p.add_argument("--peer", type=Path, default=PEERS / peer)
     p.add_argument("--child", action="store_true")
     return p
+
+
+def prepared(a: argparse.Namespace, kind: str, max_length: int) -> tuple[Path, Any]:
+    """Prepare the rows of our side in a fresh folder; return the folder and the data."""
+    from stead.config.run import DataSection
+    from stead.data.prepare import prepare
+
+    work = Path(tempfile.mkdtemp(prefix="stead-bench-"))
+    section = DataSection(
+        path=a.data, limit=a.rows, eval_share=0, max_length=max_length, dedupe=False
+    )
+    return work, prepare(
+        section, Path(a.model), work / "data", kind_wanted=kind, max_length=max_length
+    )
 
 
 def compare(

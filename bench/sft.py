@@ -8,10 +8,9 @@ bench/results/sft.jsonl. Without the peer it measures our side alone and says so
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 
-from pairs import HERE, compare, parser, reference_model
+from pairs import HERE, compare, parser, prepared, reference_model
 
 SETTINGS = {  # what the peer's script does: one epoch of batches of 8, constant rate, no decay
     "epochs": 1.0, "batch_tokens": None, "batch_rows": 8, "lr": 2e-4, "schedule": "constant",
@@ -24,20 +23,15 @@ def ours(a: argparse.Namespace) -> None:
     """Train once in this process; print one JSON line."""
     import torch
 
-    from stead.config.run import DataSection, TrainerSection
-    from stead.data.prepare import prepare
+    from stead.config.run import TrainerSection
     from stead.models.load import load_model
     from stead.training.fit import fit
 
-    work = Path(tempfile.mkdtemp(prefix="stead-bench-"))
-    section = DataSection(path=a.data, limit=a.rows, eval_share=0, max_length=512, dedupe=False)
-    prepared = prepare(section, Path(a.model), work / "data", kind_wanted="messages",
-                       max_length=512, emit=lambda _: None)  # fmt: skip
-    settings = {k: v for k, v in SETTINGS.items() if k in TrainerSection.model_fields}
+    work, data = prepared(a, "messages", 512)
     result = fit(
-        trainer=TrainerSection(**settings), method_name="sft", method_config={},
+        trainer=TrainerSection(**SETTINGS), method_name="sft", method_config={},
         adapter_name=a.adapter, adapter_config={"dropout": 0.0} if a.adapter == "lora" else {},
-        prepared=prepared, loaded=load_model(Path(a.model), dtype=a.dtype, device="cpu"),
+        prepared=data, loaded=load_model(Path(a.model), dtype=a.dtype, device="cpu"),
         run_dir=work / "run",
     )  # fmt: skip
     kept = ("tokens", "seconds", "tokens_per_s", "mean_loss", "final_loss", "peak_rss_mib")

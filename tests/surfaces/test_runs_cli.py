@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from stead.app import run_control, run_folders, runs
-from stead.cli.main import run
 from stead.core.errors import TrainingError
 
 
@@ -19,19 +18,6 @@ def argv(*arguments: object) -> list[str]:
 
 
 Stead = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def stead(capsys: pytest.CaptureFixture[str]) -> Stead:
-    """Run a command in this process; return exit status, stdout and stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            run([str(a) for a in arguments])
-        out, error = capsys.readouterr()
-        return int(caught.value.code or 0), out, error
-
-    return call
 
 
 def last(done: tuple[int, str, str]) -> dict:

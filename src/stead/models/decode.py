@@ -51,8 +51,6 @@ def fits(loaded: LoadedModel) -> bool:
         return False
     if layers is None or loaded.device.type != "cpu" or not head_of(loaded.model).is_plain:
         return False
-    if virtual.length(loaded.model):
-        return False
     rope = getattr(loaded.model.config, "rope_parameters", None)
     kind = rope.get("rope_type", "default") if isinstance(rope, dict) else "default"
     fused = [layer.__dict__.get("_stead") for layer in layers]

@@ -16,6 +16,7 @@ from stead.core.errors import ModelError
 from stead.models import attention, fused, observed, virtual
 from stead.models.divergence import Distance, chunked_sum
 from stead.models.features import captured
+from stead.models.flat import FlatBatch
 from stead.models.loss import Head, cross_entropy_sum, token_log_probs
 from stead.models.lowrank import Draw, current_draw, set_draw
 from stead.models.measure import Measure
@@ -26,29 +27,6 @@ from stead.values import LoadedModel
 
 IGNORED = -100
 _STEP = 64  # CPU batches are filled up to this many tokens: oneDNN compiles a kernel for each shape
-
-
-class FlatBatch(Protocol):
-    """A padding-free micro-batch, as `data/pack` makes it (arrays of the lengths it names).
-
-    One with `parents: Sequence[int]` names the row that each row continues, or -1: models/segments.
-    """
-
-    @property
-    def tokens(self) -> Any:  # Any: int64[T], numpy or torch
-        """Ids. Shapes: [T]."""
-
-    @property
-    def labels(self) -> Any:
-        """The next token where it is trained, else -100. Shapes: [T]."""
-
-    @property
-    def positions(self) -> Any:
-        """0, 1, 2 … in each row; a row that continues another counts on. Shapes: [T]."""
-
-    @property
-    def starts(self) -> Any:
-        """Where rows begin, and the end. Shapes: [S+1]."""
 
 
 class Asked(Protocol):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from stead.core.events import Emit
 from stead.messages import Message
+from stead.models.flat import FlatBatch
 from stead.models.measure import Measure
 
 if TYPE_CHECKING:
@@ -29,27 +30,7 @@ class MethodConfig(BaseModel):
     type: str
 
 
-class Flat(Protocol):
-    """One column of a micro-batch, flattened: see `data/pack.Batch`."""
-
-    @property
-    def tokens(self) -> Any:  # Any: int64[T], numpy or torch
-        """int64 [T], numpy or torch."""
-
-    @property
-    def labels(self) -> Any:
-        """int64 [T]: the next token where it is trained, else -100."""
-
-    @property
-    def positions(self) -> Any:
-        """int64 [T]."""
-
-    @property
-    def starts(self) -> Any:
-        """int32 [S+1]: where rows begin."""
-
-
-Columns = Mapping[str, Flat]
+Columns = Mapping[str, FlatBatch]
 """A micro-batch: column name → its flattened rows; the same rows in every column."""
 
 
@@ -60,14 +41,14 @@ class Model(Protocol):
     def options(self) -> Any:  # Any: models/learner.LearnerOptions
         """How its forward pass is run."""
 
-    def hidden(self, batch: Flat) -> "torch.Tensor":
+    def hidden(self, batch: FlatBatch) -> "torch.Tensor":
         """Return the last hidden states. Shapes: [T, E]."""
 
     def logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
         """Return the logits of hidden states. Shapes: [N, E] → [N, V]."""
 
     def features(
-        self, batch: Flat, layers: Sequence[int]
+        self, batch: FlatBatch, layers: Sequence[int]
     ) -> "tuple[torch.Tensor, list[torch.Tensor]]":
         """Return the last hidden states, and what layers, counted from 1, give out. [T, E] each."""
 
@@ -78,7 +59,7 @@ class Model(Protocol):
         """Name the trained parameters, each once."""
 
     def distill(
-        self, batch: Flat, teacher: Any, measure: Measure
+        self, batch: FlatBatch, teacher: Any, measure: Measure
     ) -> "tuple[torch.Tensor, dict[str, float]]":
         """Return the summed distance to another `Model` over the labelled tokens, and its parts."""
 
@@ -90,10 +71,10 @@ class Model(Protocol):
         Shapes: hidden [N, E], labels [N] → [N], [N].
         """
 
-    def label_loss(self, batch: Flat) -> "tuple[torch.Tensor, int]":
+    def label_loss(self, batch: FlatBatch) -> "tuple[torch.Tensor, int]":
         """Return the summed loss over labelled tokens, and their number."""
 
-    def label_log_probs(self, batch: Flat) -> "tuple[torch.Tensor, torch.Tensor]":
+    def label_log_probs(self, batch: FlatBatch) -> "tuple[torch.Tensor, torch.Tensor]":
         """Return log-probabilities of the labels, and their places in the batch."""
 
     def draw(self, seed: int, step: int, *, active: bool = True) -> AbstractContextManager[None]:

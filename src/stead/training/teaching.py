@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from stead.core import seeds
 from stead.core.errors import ModelError
 from stead.core.lazy import lazy
-from stead.training.method import Flat, Model
+from stead.models.flat import FlatBatch
+from stead.training.method import Model
 
 if TYPE_CHECKING:
     import torch
@@ -35,13 +36,13 @@ class Teacher:
         with self.enter() as model:
             return model.head
 
-    def hidden(self, batch: Flat) -> "torch.Tensor":
+    def hidden(self, batch: FlatBatch) -> "torch.Tensor":
         """Return its last hidden states. Shapes: [T, E]."""
         with self.enter() as model:
             found: torch.Tensor = model.hidden(batch)
             return found
 
-    def features(self, batch: Flat, layers: Sequence[int]) -> "list[torch.Tensor]":
+    def features(self, batch: FlatBatch, layers: Sequence[int]) -> "list[torch.Tensor]":
         """Return what its layers give out. Shapes: [T, E] each."""
         with self.enter() as model:
             found: list[torch.Tensor] = model.features(batch, layers)[1]
@@ -135,7 +136,7 @@ class Projections:
         return {f"projection.{i}": p for i, p in enumerate(self._maps)}
 
     def compare(
-        self, model: Model, teacher: Teacher, flat: Flat, alpha: float
+        self, model: Model, teacher: Teacher, flat: FlatBatch, alpha: float
     ) -> "tuple[torch.Tensor, dict[str, float]]":
         """Return alpha · cross-entropy + (1 − alpha) · distance, summed over the labelled tokens.
 

@@ -85,13 +85,15 @@ def test_what_is_written_depends_on_the_seed(
     assert len(found) == 2
 
 
-@pytest.mark.parametrize("case", CASES)
+# Later parts of a generation that serves several steps meet weights that have moved.
+FRESH = [name for name, (_, more) in CASES.items() if not more.get("steps_per_generation")]
+
+
+@pytest.mark.parametrize("case", FRESH)
 def test_ratios_of_the_first_pass_are_exactly_1(
     case: str, tiny_model: Path, data: PreparedData, tmp_path: Path
 ) -> None:
     name, more = CASES[case]
-    if more.get("steps_per_generation"):
-        pytest.skip("later parts of a generation meet weights that have moved")
     rl.run(
         tiny_model, data, tmp_path, name, method_config=rl.config(**more), max_steps=3, **DROPOUT
     )

@@ -16,7 +16,8 @@ from stead.core import files
 from stead.core.errors import ConfigError
 from stead.core.lazy import lazy
 from stead.data.tokenizer import TextTokenizer
-from stead.training.method import Columns, Flat, Loss, Method, MethodConfig, Model, Store, Tools
+from stead.models.flat import FlatBatch
+from stead.training.method import Columns, Loss, Method, MethodConfig, Model, Store, Tools
 from stead.training.views import ViewsOf, lay_out
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Contrastive(Method):
         similar = found[own, own].sum() * self.config.temperature
         return Loss(total, {"accuracy": float(right), "similarity": float(similar)})
 
-    def _pool(self, hidden_TE: "torch.Tensor", flat: Flat) -> "torch.Tensor":
+    def _pool(self, hidden_TE: "torch.Tensor", flat: FlatBatch) -> "torch.Tensor":
         """Return one vector per row, float32. Shapes: [T, E] → [S, E]."""
         ends = torch.as_tensor(flat.starts).to(hidden_TE.device).long()
         if self.config.pooling == "last":
@@ -134,13 +135,13 @@ class Contrastive(Method):
         files.write_json(folder / EMBEDDING, made)
 
 
-def _texts(name: str, flat: Flat) -> int:
+def _texts(name: str, flat: FlatBatch) -> int:
     """Return the number of anchors in a micro-batch."""
     per_text = next(n for n, known in _NAMES.items() if known == name)
     return (len(flat.starts) - 1) // per_text
 
 
-def _alike(flat: Flat, P: int) -> "torch.Tensor":
+def _alike(flat: FlatBatch, P: int) -> "torch.Tensor":
     """Say which others an anchor's positive equals without being it. Shapes: bool [P, S − P]."""
     edges = [int(s) for s in flat.starts]
     texts = [tuple(flat.tokens[a:b].tolist()) for a, b in pairwise(edges)]

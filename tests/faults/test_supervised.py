@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
 from stead.app import plans, runs, supervise
 from stead.core import lease
 from stead.core.errors import Interrupted, ProcessError, TrainingError
-from stead.core.events import AnyEvent, Note, Progress
+from stead.core.events import AnyEvent, Note, Progress, ignore
 from stead.pipeline import stages
 from stead.planning.plan import Plan
 
@@ -103,6 +104,31 @@ def test_a_run_that_is_hurt_in_every_way_ends_as_one_that_nobody_touched(
     log = (out / "metrics.jsonl").read_bytes()
     assert log == (whole / "metrics.jsonl").read_bytes()
     assert [json.loads(x)["step"] for x in log.splitlines()] == list(range(1, STEPS + 1))
+
+
+def test_two_processes_of_which_one_is_killed_end_as_two_that_nobody_touched(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    def together(out: Path, emit: Callable[[AnyEvent], None]) -> dict[str, Any]:
+        spec = plan_of(tiny_model, tmp_path, out)
+        spec["config"]["launch"] |= {"type": "torchrun", "processes": 2}
+        where = Plan.from_json(spec).config.launch
+        return supervise.train({"plan": spec, "resume": False}, out, emit, where)
+
+    def kill_one() -> None:
+        first = psutil.Process(lease.holder(tmp_path / "hurt" / runs.ALIVE))
+        other = next(p for p in first.parent().children() if p.pid != first.pid)
+        other.kill()
+
+    hurt = Hurt(60, kill_one)
+    wanted = together(tmp_path / "whole", ignore)
+    found = together(tmp_path / "hurt", hurt)
+
+    assert [n.code for n in hurt.notes].count("restarted") == 1
+    assert found["processes"] == 2
+    assert found["weights_sha256"] == wanted["weights_sha256"]
+    logs = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "hurt")]
+    assert logs[0] == logs[1]
 
 
 def test_a_worker_that_dies_again_and_again_is_given_up(

@@ -41,7 +41,8 @@ def run(plan: Plan, *, resume: Resume = False, emit: Emit = ignore) -> Checkpoin
     The checkpoint's `meta` is the summary of the run; `reports` and `artifacts` are added to it.
     """
     world = World.join(sharded=plan.config.launch.sharding == "full")
-    checkpoint = train(plan, resume=resume, emit=emit, world=world)
+    with world.watched():
+        checkpoint = train(plan, resume=resume, emit=emit, world=world)
     world.leave()
     if not world.leads:
         return checkpoint

@@ -15,7 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from stead.core.errors import ProcessError
+
 T = TypeVar("T")
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe",
+         "NCCL communicator was aborted", "remote process exited")  # fmt: skip
 _BUCKET = 1 << 24  # float32 numbers that travel together: 64 MiB
 
 
@@ -41,6 +45,21 @@ class World:
     def leads(self) -> bool:
         """Say whether this process writes files and events."""
         return self.rank == 0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Say it when another process is gone; the collective's own words name a socket.
+
+        Raises: ProcessError("worker-died") with the launcher's status, so that all are started again.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not any(word in str(error) for word in _LOST):
+                raise
+            raise ProcessError(
+                "worker-died", f"one of the {self.size} processes of the run is gone", status=1
+            ) from error
 
     def leave(self) -> None:
         """End the connection; calling it twice is allowed."""

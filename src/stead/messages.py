@@ -71,23 +71,6 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     n: int = 1
 
 
-class GenerateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One generation. Exactly one of `messages` (chat) and `prompt` (completion) is set."""
-
-    model: str
-    messages: tuple[Message, ...] | None = None
-    prompt: str | tuple[int, ...] | None = None
-    sampling: Sampling = Sampling()
-    tools: tuple[dict[str, Any], ...] = ()  # Any: JSON schema of each function, as given
-    tool_choice: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
-    stream: bool = False
-    strict: bool = False  # deviations become errors
-    user: str | None = None
-    echo: bool = False
-    extra: dict[str, Any] = {}  # fields only one vendor knows, passed through as they came
-
-
 class Usage(msgspec.Struct, frozen=True):
     """Token counts as the endpoint reports them."""
 
@@ -107,6 +90,53 @@ class Deviation(msgspec.Struct, frozen=True):
 
     kind: str
     detail: str
+
+
+class Attempt(msgspec.Struct, kw_only=True):
+    """One request sent to one endpoint, whatever came of it; written by whoever sends it."""
+
+    candidate: str  # name of the component or chain entry
+    model: str  # as the endpoint calls it
+    seconds: float = 0.0
+    first_s: float | None = None  # until the first content byte
+    outcome: Literal["ok", "failed", "cancelled", "cut"] = "failed"
+    code: str | None = None  # of the error
+    usage: Usage | None = None  # as reported; of a cut stream what was counted
+    estimated: bool = False  # the usage was counted here, the endpoint reported none
+    cost: int | None = None  # picodollars (1e-12 USD); None: no price is known
+
+
+class Call(msgspec.Struct, kw_only=True):
+    """What travels with a request and is filled on its way: who asks, and what was done for them.
+
+    Made once at the edge; never sent to an endpoint. Copies of a request share it.
+    """
+
+    id: str
+    key: str = ""  # the id of the API key, "" without keys
+    limits: tuple[Any, ...] = ()  # Any: `core.shared.Limit` of that key; messages know no limits
+    models: frozenset[str] | None = None  # what the key may ask for; None: all
+    tags: frozenset[str] = frozenset()
+    attempts: list[Attempt] = []
+    deviations: list[Deviation] = []
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One generation. Exactly one of `messages` (chat) and `prompt` (completion) is set."""
+
+    model: str
+    messages: tuple[Message, ...] | None = None
+    prompt: str | tuple[int, ...] | None = None
+    sampling: Sampling = Sampling()
+    tools: tuple[dict[str, Any], ...] = ()  # Any: JSON schema of each function, as given
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    stream: bool = False
+    strict: bool = False  # deviations become errors
+    user: str | None = None
+    echo: bool = False
+    extra: dict[str, Any] = {}  # fields only one vendor knows, passed through as they came
+    call: Call | None = None
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):
@@ -179,6 +209,8 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     input: tuple[str | tuple[int, ...], ...]
     dimensions: int | None = None
     user: str | None = None
+    strict: bool = False
+    call: Call | None = None
 
 
 class EmbedReply(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,10 @@ class Backend(ABC):
         """Turn texts into vectors. Raises: BackendError("not-supported") unless overridden."""
         raise BackendError("not-supported", f"{request.model!r} has no embeddings here")
 
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the tokens of a request's prompt. Raises: BackendError("not-supported") unless overridden."""
+        raise BackendError("not-supported", f"{request.model!r} has no token counter here")
+
     @abstractmethod
     async def models(self) -> list[ModelCard]:
         """List what can be asked for."""

@@ -13,10 +13,11 @@ import msgspec
 
 from stead.core.errors import BackendError, SteadError, UsageError
 from stead.core.registry import Registry
-from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, Reply
+from stead.messages import Chunk, Deviation, EmbedReply, EmbedRequest, GenerateRequest, Reply
 from stead.wire.sse import Event
 
-Kind = Literal["chat", "completion", "embedding"]
+Kind = Literal["chat", "completion", "embedding", "count"]
+Framing = Literal["sse", "ndjson"]
 T = TypeVar("T")
 
 
@@ -63,10 +64,27 @@ class StreamReader(ABC):
 
 
 class Dialect(ABC):
-    """One route of a protocol, both directions. Instances hold no state."""
+    """One route of a protocol, both directions. Instances hold no state.
+
+    `serves` False: our server has no such route, only the client uses it.
+    """
 
     kind: ClassVar[Kind]
     path: ClassVar[str]
+    framing: ClassVar[Framing] = "sse"  # how a streamed answer is cut into events
+    serves: ClassVar[bool] = True
+
+    def target(self, request: GenerateRequest | EmbedRequest) -> str:
+        """Return path and query for an upstream; some protocols name the model there."""
+        return self.path
+
+    def auth(self, token: str) -> dict[str, str]:
+        """Return the headers that carry the key to an upstream."""
+        return {"Authorization": f"Bearer {token}"}
+
+    def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
+        """Return what of a request this protocol cannot carry; `write_request` leaves that out."""
+        return ()
 
     @abstractmethod
     def read_request(self, body: bytes) -> Asked:
@@ -115,6 +133,18 @@ class EmbedDialect(Dialect):
     @abstractmethod
     def read_vectors(self, body: bytes) -> EmbedReply:
         """Decode vectors. Raises: BackendError("bad-answer")."""
+
+
+class CountDialect(Dialect):
+    """A route that counts the tokens of a request without answering it."""
+
+    @abstractmethod
+    def write_count(self, tokens: int) -> bytes:
+        """Encode the count."""
+
+    @abstractmethod
+    def read_count(self, body: bytes) -> int:
+        """Decode the count. Raises: BackendError("bad-answer")."""
 
 
 DIALECTS: Registry[Dialect] = Registry(

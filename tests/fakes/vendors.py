@@ -126,6 +126,10 @@ def _sse(data, name=None) -> bytes:
     return f"{head}data: {json.dumps(data)}\n\n".encode()
 
 
+ANTHROPIC_FINISH = {"stop": "end_turn", "length": "max_tokens", "tool": "tool_use"}
+GOOGLE_FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP"}
+
+
 class OpenAI:
     """`/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`."""
 
@@ -254,8 +258,6 @@ class Anthropic:
             body["tools"][0]["name"] if calls else None,
         )
 
-    _FINISH = {"stop": "end_turn", "length": "max_tokens", "tool": "tool_use"}
-
     @classmethod
     def _message(cls, said, answer, **more):
         usage = {
@@ -273,7 +275,9 @@ class Anthropic:
         if answer.tool:
             block = {"type": "tool_use", "id": "toolu_1", "name": answer.tool}
             block["input"] = answer.arguments
-        found = cls._message(said, answer, content=[block], stop_reason=cls._FINISH[answer.finish])
+        found = cls._message(
+            said, answer, content=[block], stop_reason=ANTHROPIC_FINISH[answer.finish]
+        )
         found["usage"]["output_tokens"] = answer.completion_tokens
         return found
 
@@ -298,7 +302,7 @@ class Anthropic:
                 delta = {"type": "text_delta", "text": word}
                 yield event("content_block_delta", index=0, delta=delta), 1
         yield event("content_block_stop", index=0), 0
-        delta = {"stop_reason": cls._FINISH[answer.finish], "stop_sequence": None}
+        delta = {"stop_reason": ANTHROPIC_FINISH[answer.finish], "stop_sequence": None}
         usage = {"output_tokens": answer.completion_tokens} if answer.usage else {}
         yield event("message_delta", delta=delta, usage=usage), 0
         yield event("message_stop"), 0
@@ -356,17 +360,15 @@ class Google:
         found = {"candidates": [candidate], "modelVersion": said.model, "responseId": "resp1"}
         return found | ({"usageMetadata": usage} if answer.usage else {})
 
-    _FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP"}
-
     @classmethod
     def whole(cls, path, said, answer):
-        return cls._part(said, answer, answer.text, cls._FINISH[answer.finish])
+        return cls._part(said, answer, answer.text, GOOGLE_FINISH[answer.finish])
 
     @classmethod
     def stream(cls, path, said, answer, body):
         last = len(answer.words) - 1
         for i, word in enumerate(answer.words):
-            finish = cls._FINISH[answer.finish] if i == last else None
+            finish = GOOGLE_FINISH[answer.finish] if i == last else None
             yield _sse(cls._part(said, answer, word, finish, i + 1)), 1
 
     @staticmethod

@@ -23,9 +23,9 @@ from stead.serving.settings import Settings
 from stead.serving.stream import ASGIMessage, Departure, Receive, Relay, Send
 from stead.wire import openai_errors
 from stead.wire.dialect import DIALECTS, Asked, Dialect, EmbedDialect, GenerateDialect, status_of
+from stead.wire.framing import frames
 
 _JSON = (b"content-type", b"application/json")
-_SSE = (b"content-type", b"text/event-stream; charset=utf-8")
 _MODELS = "/v1/models"
 _CHOICES_LIMIT = 256  # prompts × n of one request
 _GRACE_S = 5.0  # a slow reader may take this much longer than the deadline
@@ -79,7 +79,7 @@ class App:
         self._settings = settings
         names = dialects if dialects else tuple(DIALECTS.names())
         made = [DIALECTS.create(name) for name in names]
-        self._dialects: dict[str, Dialect] = {d.path: d for d in made}
+        self._dialects: dict[str, Dialect] = {d.path: d for d in made if d.serves}
         self._admit = Admit(settings.concurrency, settings.queue, settings.queue_wait_s)
 
     async def __call__(self, scope: ASGIMessage, receive: Receive, send: Send) -> None:
@@ -195,12 +195,14 @@ class App:
         chunks = streams[0]
         if len(streams) > 1:
             chunks = merge_streams(streams, choices=n, same_prompt=False)
+        form = frames(dialect.framing)
         relay = Relay(
             chunks,
             dialect.stream_writer(asked),
             exchange.send,
-            exchange.headers(_SSE),
+            exchange.headers((b"content-type", form.media_type)),
             choices=n * len(streams),
+            idle=form.idle,
         )
         try:
             await relay.run(self._settings.first_event_s)

@@ -44,9 +44,13 @@ def test_a_cut_stream_is_billed_for_what_was_sent():
     async def work(vendor, backend):
         vendor.script(Fault(cut_after=2), Fault(status=429, retry_after="3"))
         texts = []
-        with pytest.raises(BackendError) as cut:
+
+        async def read():
             async for chunk in backend.stream(ASK):
                 texts.append(chunk.text)
+
+        with pytest.raises(BackendError) as cut:
+            await read()
         with pytest.raises(BackendError) as limited:
             await backend.generate(ASK)
         return "".join(texts), cut.value.code, limited.value.details["retry_after_s"]

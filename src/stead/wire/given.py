@@ -19,6 +19,7 @@ from stead.messages import (
 _SAMPLING = tuple(name for name in Sampling.__struct_fields__ if name not in {"stop", "logit_bias"})
 _PLAIN = Sampling()
 _FIELDS = ("tools", "tool_choice", "response_format", "user", "echo")
+_NOTHING: tuple[object, ...] = (None, (), False, "auto", {"type": "text"})
 DROPPED = "param_dropped"
 
 
@@ -26,7 +27,8 @@ def given(request: GenerateRequest | EmbedRequest) -> tuple[str, ...]:
     """Return the names of everything a request asks for beyond its text, in a fixed order.
 
     Names: the fields of `Sampling` and of the request, the keys of `extra`, and `messages.name`,
-    `messages.reasoning`, `messages.image`, `messages.detail`, `messages.tool_calls`.
+    `messages.tool_name`, `messages.reasoning`, `messages.image`, `messages.detail`,
+    `messages.tool_calls`.
     """
     if isinstance(request, EmbedRequest):
         return tuple(n for n in ("dimensions", "user") if getattr(request, n) is not None)
@@ -47,7 +49,7 @@ def _sampling(asked: Sampling) -> Iterator[str]:
 
 def _request(request: GenerateRequest) -> Iterator[str]:
     for name in _FIELDS:
-        if getattr(request, name) not in (None, (), False):
+        if getattr(request, name) not in _NOTHING:
             yield name
     yield from request.extra
 
@@ -61,7 +63,7 @@ def _messages(request: GenerateRequest) -> list[str]:
 
 def _message(message: Message) -> Iterator[str]:
     if message.name is not None:
-        yield "name"
+        yield "tool_name" if message.role == "tool" else "name"
     if message.reasoning is not None:
         yield "reasoning"
     if message.tool_calls:

@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 import uuid
+from collections.abc import Callable
 
 import msgspec
 
@@ -17,15 +18,15 @@ from stead.core.errors import BackendError, BackendTimeout, SteadError
 from stead.inference.backend import Backend
 from stead.inference.fan import merge_replies, merge_streams
 from stead.messages import ModelCard
-from stead.serving import guard
+from stead.serving import guard, ollama_info
 from stead.serving.admit import Admit
 from stead.serving.settings import Settings
 from stead.serving.stream import ASGIMessage, Departure, Receive, Relay, Send
-from stead.wire import openai_errors
+from stead.wire import ollama_shape, openai_errors
 from stead.wire.dialect import DIALECTS, Asked, Dialect, EmbedDialect, GenerateDialect, status_of
+from stead.wire.framing import frames
 
 _JSON = (b"content-type", b"application/json")
-_SSE = (b"content-type", b"text/event-stream; charset=utf-8")
 _MODELS = "/v1/models"
 _CHOICES_LIMIT = 256  # prompts × n of one request
 _GRACE_S = 5.0  # a slow reader may take this much longer than the deadline
@@ -79,7 +80,7 @@ class App:
         self._settings = settings
         names = dialects if dialects else tuple(DIALECTS.names())
         made = [DIALECTS.create(name) for name in names]
-        self._dialects: dict[str, Dialect] = {d.path: d for d in made}
+        self._dialects: dict[str, Dialect] = {d.path: d for d in made if d.serves}
         self._admit = Admit(settings.concurrency, settings.queue, settings.queue_wait_s)
 
     async def __call__(self, scope: ASGIMessage, receive: Receive, send: Send) -> None:
@@ -107,7 +108,9 @@ class App:
         except ConnectionError:
             return  # the client has gone while its body was read
         except Exception as error:  # house: broad-except - the edge: every fault gets an answer
-            await self._refuse(exchange, dialect, exchange.translate(error))
+            await self._refuse(
+                exchange, _words_of(scope["path"], dialect), exchange.translate(error)
+            )
 
     async def _route(
         self, scope: ASGIMessage, exchange: _Exchange, dialect: Dialect | None
@@ -131,6 +134,13 @@ class App:
         elif path == _MODELS or path.startswith(_MODELS + "/"):
             _check_method(method, "GET")
             await exchange.reply(await self._cards(path[len(_MODELS) + 1 :]))
+        elif path in ollama_info.METHODS:
+            _check_method(method, ollama_info.METHODS[path])
+            body = b""
+            if method == "POST":
+                guard.check_body_head(head, self._settings)
+                body = await self._read(exchange.receive)
+            await exchange.reply(await ollama_info.answer(path, body, self._backend))
         else:
             raise guard.refused(404, "unknown-route", f"there is no route {path[:200]!r}")
 
@@ -195,12 +205,14 @@ class App:
         chunks = streams[0]
         if len(streams) > 1:
             chunks = merge_streams(streams, choices=n, same_prompt=False)
+        form = frames(dialect.framing)
         relay = Relay(
             chunks,
             dialect.stream_writer(asked),
             exchange.send,
-            exchange.headers(_SSE),
+            exchange.headers((b"content-type", form.media_type)),
             choices=n * len(streams),
+            idle=form.idle,
         )
         try:
             await relay.run(self._settings.first_event_s)
@@ -228,12 +240,18 @@ class App:
         )
 
     async def _refuse(
-        self, exchange: _Exchange, dialect: Dialect | None, error: SteadError
+        self, exchange: _Exchange, write: Callable[[SteadError], bytes], error: SteadError
     ) -> None:
-        """Answer with an error, in the dialect of the route."""
-        write = openai_errors.write_error if dialect is None else dialect.write_error
+        """Answer with an error, in the words of the route."""
         status = status_of(error)
         await exchange.reply(write(error), status, _error_headers(error, status))
+
+
+def _words_of(path: str, dialect: Dialect | None) -> Callable[[SteadError], bytes]:
+    """Return what writes an error for a route's clients; also for routes that are not there."""
+    if dialect is not None:
+        return dialect.write_error
+    return ollama_shape.write_error if path.startswith("/api/") else openai_errors.write_error
 
 
 def _error_headers(error: SteadError, status: int) -> list[tuple[bytes, bytes]]:

@@ -10,7 +10,6 @@ from typing import Any
 from stead.core.errors import BackendError, SteadError
 from stead.inference.backend import close_stream
 from stead.messages import Chunk
-from stead.wire import sse
 from stead.wire.dialect import StreamWriter
 
 ASGIMessage = MutableMapping[str, Any]  # Any: the shape of ASGI's own messages
@@ -57,8 +56,8 @@ class Relay:
     """Sends one stream.
 
     Before the first chunk errors are raised with nothing sent, so that the status can tell them. After
-    `first_event_s` without a chunk the headers go out, and a comment as often, to keep the connection
-    open. Once `begun`, an error is told by `fail`: the protocol's own event, and no end marker.
+    `first_event_s` without a chunk the headers go out, and `idle` as often, to keep the connection
+    open; where the framing has no such bytes, nothing is sent. Once `begun`, an error is told by `fail`: the protocol's own event, and no end marker.
     """
 
     def __init__(
@@ -69,12 +68,14 @@ class Relay:
         headers: list[tuple[bytes, bytes]],
         *,
         choices: int,
+        idle: bytes,
     ) -> None:
         self._chunks = chunks
         self._writer = writer
         self._send = send
         self._headers = headers
         self._choices = choices
+        self._idle = idle
         self.begun = False
 
     async def run(self, first_event_s: float) -> None:
@@ -94,8 +95,9 @@ class Relay:
         first = asyncio.ensure_future(_next(self._chunks))
         try:
             while not (await asyncio.wait({first}, timeout=first_event_s))[0]:
-                await self._begin()
-                await self._body(sse.comment("waiting"))
+                if self._idle:
+                    await self._begin()
+                    await self._body(self._idle)
             return first.result()
         finally:
             if not first.done():

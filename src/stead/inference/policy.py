@@ -38,9 +38,12 @@ class Seen:
 
 
 class Policy(ABC):
-    """Order candidates. `order` returns each candidate once; it must not wait."""
+    """Order candidates. `order` returns each candidate once; it must not wait.
 
-    name: ClassVar[str]
+    `primary`: the first candidate as written is meant to answer, so that its absence is told.
+    """
+
+    primary: ClassVar[bool] = False
     config: PolicyConfig
 
     def __init__(self, config: PolicyConfig) -> None:

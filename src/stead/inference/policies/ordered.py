@@ -19,6 +19,7 @@ class OrderedConfig(PolicyConfig):
 class Ordered(Policy):
     """As written."""
 
+    primary = True
     config: OrderedConfig
 
     def order(self, request: Request, candidates: Sequence[Candidate]) -> list[Candidate]:

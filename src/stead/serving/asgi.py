@@ -6,6 +6,7 @@ Knows nothing about engines, vendors or the web framework beside it. Try it with
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Sequence
 
 from stead.inference.backend import Backend
@@ -15,20 +16,21 @@ from stead.serving.admit import Admit
 from stead.serving.answer import Answers, stopping, uncancel
 from stead.serving.cards import Cards
 from stead.serving.exchange import LEFT, Exchange, Routes, no_route
+from stead.serving.measure import Measured
 from stead.serving.settings import Settings
 from stead.serving.stream import ASGIMessage, Receive, Send
 from stead.wire.dialect import DIALECTS, Dialect
 
 _TAG = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _TAGS = 16
-Watcher = Callable[[Exchange], None]
+Watcher = Callable[[Exchange, float], None]
 
 
 class App:
     """The server of one Backend. Bounded in everything: bodies, queue, time.
 
-    `watchers` are told of every request when it is over; they must be quick and must not raise. On the
-    ASGI server's shutdown the Backend is closed.
+    `watchers` are told of every request when it is over, with its seconds; they must be quick and must
+    not raise. On the ASGI server's shutdown the Backend is closed.
     """
 
     def __init__(
@@ -45,12 +47,18 @@ class App:
         names = dialects if dialects else tuple(DIALECTS.names())
         made = [d for d in map(DIALECTS.create, names) if d.serves]
         self._dialects: dict[str, Dialect] = {d.path: d for d in made}
-        self._groups: dict[str, Routes] = {"/v1/models": Cards(backend)}
         self._admit = Admit(settings.concurrency, settings.queue, settings.queue_wait_s)
+        self._at_work: dict[Exchange, asyncio.Task[None] | None] = {}
+        self.measured = Measured(
+            active=lambda: len(self._at_work), waiting=lambda: self._admit.waiting
+        )
+        self._groups: dict[str, Routes] = {
+            "/v1/models": Cards(backend),
+            "/metrics": self.measured,
+        }
         self.answers = Answers(backend, settings, self._admit)
         self._access = Keys(settings.api_keys) if access is None else access
-        self._watchers = tuple(watchers)
-        self._at_work: dict[Exchange, asyncio.Task[None] | None] = {}
+        self._watchers: tuple[Watcher, ...] = (self.measured, *watchers)
         self._draining = False
 
     async def __call__(self, scope: ASGIMessage, receive: Receive, send: Send) -> None:
@@ -109,8 +117,9 @@ class App:
             await exchange.refuse(exchange.translate(error))
         finally:
             del self._at_work[exchange]
+            seconds = time.monotonic() - exchange.begun
             for watcher in self._watchers:
-                watcher(exchange)
+                watcher(exchange, seconds)
 
     async def _route(self, scope: ASGIMessage, exchange: Exchange) -> None:
         exchange.head = head = guard.Head(scope["headers"])

@@ -11,7 +11,9 @@ from msgspec import Meta, Struct
 
 from stead.inference.backend import Backend
 from stead.messages import ModelCard
-from stead.serving import guard
+from stead.serving import body, guard
+from stead.serving.exchange import Exchange, no_route
+from stead.serving.settings import Settings
 from stead.wire import ollama_shape
 
 VERSION: Final = "0.12.6"  # of Ollama, whose shapes these are; clients compare it with their needs
@@ -32,7 +34,27 @@ class _Show(Struct):
 _SHOW = msgspec.json.Decoder(_Show)
 
 
-async def answer(path: str, body: bytes, backend: Backend) -> bytes:
+class OllamaInfo:
+    """The routes of `METHODS`."""
+
+    def __init__(self, backend: Backend, settings: Settings) -> None:
+        self._backend = backend
+        self._settings = settings
+
+    async def handle(self, exchange: Exchange, rest: str) -> None:
+        """Answer; errors are told in Ollama's words."""
+        exchange.words = ollama_shape.write_error
+        if rest:
+            raise no_route(exchange.path)
+        exchange.allow(METHODS[exchange.path])
+        asked = b""
+        if exchange.method == "POST":
+            guard.check_body_head(exchange.head, self._settings)
+            asked = await body.read(exchange.receive, self._settings)
+        await exchange.reply(await answer(exchange.path, asked, self._backend))
+
+
+async def answer(path: str, asked: bytes, backend: Backend) -> bytes:
     """Return the body for one of `METHODS`' paths.
 
     Raises: RequestRefused 400 for nonsense, 404 for a model that is not served.
@@ -41,13 +63,13 @@ async def answer(path: str, body: bytes, backend: Backend) -> bytes:
         return msgspec.json.encode({"version": VERSION})
     cards = await backend.models()
     if path == "/api/show":
-        return msgspec.json.encode(_shown(_find(cards, body)))
+        return msgspec.json.encode(_shown(_find(cards, asked)))
     make = _tag if path == "/api/tags" else _loaded
     return msgspec.json.encode({"models": [make(c) for c in cards]})
 
 
-def _find(cards: list[ModelCard], body: bytes) -> ModelCard:
-    asked = ollama_shape.decode_request(_SHOW, body)
+def _find(cards: list[ModelCard], body_: bytes) -> ModelCard:
+    asked = ollama_shape.decode_request(_SHOW, body_)
     name = asked.model if asked.model else asked.name
     if not name:
         raise guard.refused(400, "missing-required-parameter", "model is required", param="model")

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from stead.config.model_catalog import CatalogFile
 from stead.config.run import RunConfig
 from stead.config.settings import Settings
 from stead.config.strategy import StrategyFile
@@ -16,6 +17,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "run": RunConfig,
     "settings": Settings,
     "strategy": StrategyFile,
+    "catalog": CatalogFile,
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"  # what pydantic 2 writes
 

@@ -10,7 +10,9 @@ from stead.cli import console
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="run, settings, strategy or catalog; default: all.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="run, settings, strategy or catalog; default: all.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write to a file.")] = None,
     as_json: console.Json = False,
 ) -> None:

@@ -7,11 +7,11 @@ that asking it can never fail; nothing is ever run as code. Grammar, loosest fir
     check     := value [("==" | "!=" | "<" | "<=" | ">" | ">=") value]
     value     := number | text in quotes | true | false | name | name ".contains(" text {"," text} ")"
                | "(" condition ")"
-    name      := input.length (characters) | input.tokens (estimated) | input.turns | input.model | input.text
+    name      := input.length (characters of all messages) | input.tokens (estimated) | input.turns | input.model | input.text
                | input.is_code | input.requires_vision | input.requires_tools | input.requires_json
                | tags | any other word: true when it is one of the request's tags
 
-`contains` ignores case; of several texts one is enough; `tags.contains("x")` looks for a whole tag.
+`input` and `input.text` are the user's last message. `contains` ignores case; of several texts one is enough; `tags.contains("x")` looks for a whole tag.
 `&&`, `||` and `!` are accepted too. "<" and its kin compare numbers, "==" values of one type.
 """
 
@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, Protocol
 
 from stead.core.errors import ConfigError
 from stead.core.suggest import nearest
@@ -32,24 +32,53 @@ Kind = Literal["number", "text", "switch", "tags"]
 Value = float | str | bool | frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Protocol):
     """What a condition may ask about a request."""
 
-    text: str = ""
-    tokens: int = 0
-    turns: int = 1
-    model: str = ""
-    is_code: bool = False
-    requires_vision: bool = False
-    requires_tools: bool = False
-    requires_json: bool = False
-    tags: frozenset[str] = frozenset()
+    @property
+    def text(self) -> str:
+        """What the user said last."""
+
+    @property
+    def length(self) -> int:
+        """Characters of all that is sent."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all that is sent, about."""
+
+    @property
+    def turns(self) -> int:
+        """Messages of the conversation."""
+
+    @property
+    def model(self) -> str:
+        """The model's name in the request."""
+
+    @property
+    def is_code(self) -> bool:
+        """The text holds code."""
+
+    @property
+    def requires_vision(self) -> bool:
+        """There are images."""
+
+    @property
+    def requires_tools(self) -> bool:
+        """Functions may be called."""
+
+    @property
+    def requires_json(self) -> bool:
+        """The answer must be JSON."""
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """What the caller said of the request."""
 
 
 Ask = Callable[[Facts], Value]
 NAMES: dict[str, tuple[Kind, Ask]] = {
-    "input.length": ("number", lambda f: len(f.text)),
+    "input.length": ("number", lambda f: f.length),
     "input.tokens": ("number", lambda f: f.tokens),
     "input.turns": ("number", lambda f: f.turns),
     "input.model": ("text", lambda f: f.model),

@@ -6,7 +6,7 @@ names lead somewhere, `inference/compose` builds what it describes.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializeAsAny, field_validator
 from pydantic_core import PydanticCustomError
 
 from stead.config import rules
@@ -15,11 +15,13 @@ from stead.config.constraints import Constraints
 from stead.config.kinds import Section
 from stead.config.monitoring import Monitoring
 from stead.config.optimization import Optimization
+from stead.config.sections import ExtensionConfig, Owned
 from stead.config.workshop import ConverterComponent, RepositoryComponent, TunerComponent
 from stead.core.errors import ConfigError
 
 SLOTS = ("cloud_api", "model_app", "fine_tuner", "repository", "converter")
 PRIORITIES = ("low", "normal", "high", "critical")
+POLICY = Owned("policy", default="ordered")
 Slot = Literal["cloud_api", "model_app", "fine_tuner", "repository", "converter"]
 Priority = Literal["low", "normal", "high", "critical"]
 
@@ -75,9 +77,9 @@ class Strategy(Section):
         "the name of another strategy for all of its own",
     )
     routing_rules: tuple[Rule, ...] = Field(default=(), description="who answers first, and when")
-    policy: Annotated[str, Field(min_length=1)] | Facts = Field(
-        default="ordered",
-        description="how candidates are ordered: ordered, cheapest, fastest … or {type, settings}",
+    policy: Annotated[SerializeAsAny[ExtensionConfig], POLICY] = Field(
+        default_factory=lambda: POLICY.check("ordered"),
+        description="how candidates are ordered: its name, or {type, settings}",
     )
     constraints: Constraints = Field(default=Constraints(), description="what it may not pass")
     optimization: Optimization = Field(

@@ -2,7 +2,7 @@
 
 Knows nothing about what is logged. `logging` itself is the interface: one logger per module, named
 `stead.…`. The loggers `stead.access`, `stead.training`, `stead.performance` and `stead.audit` have
-files of their own.
+files of their own. A record with `ready=True` holds finished lines, already without secrets.
 """
 
 import json
@@ -112,6 +112,8 @@ class Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one record."""
+        if getattr(record, "ready", False):
+            return record.getMessage()
         text = super().format(record)
         for key, value in _extras(record).items():
             text += f"  {key}={value}"
@@ -125,6 +127,8 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one record."""
+        if getattr(record, "ready", False):
+            return record.getMessage()
         line = {
             "time": round(record.created, 3),
             "level": record.levelname.lower(),

@@ -1,9 +1,8 @@
-"""Who may ask: the Host, the Origin, the key and the kind of body, judged from the headers alone.
+"""Who may ask: the Host, the Origin and the kind of body, judged from the headers alone.
 
 Knows nothing about routes' work. Refusals come before routing; nothing is ever echoed to a browser.
 """
 
-import hmac
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -22,13 +21,18 @@ _HEADER_BYTES = 32 * 1024
 class Head:
     """The headers that matter, read once. Raises: RequestRefused 431 for too many, 400 for two Hosts."""
 
-    __slots__ = ("authorization", "host", "length", "origin", "site", "type")
+    __slots__ = (
+        "api_key", "authorization", "host", "length", "origin", "site", "strict", "tags", "type",
+    )  # fmt: skip
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
         found = dict(headers)
         self.host = found.get(b"host", b"")
         self.type = found.get(b"content-type", b"")
         self.authorization = found.get(b"authorization", b"")
+        self.api_key = found.get(b"x-api-key", b"")
+        self.tags = found.get(b"x-stead-tags", b"")
+        self.strict = found.get(b"x-stead-strict", b"") in (b"true", b"1")
         self.origin = found.get(b"origin", b"")
         self.site = found.get(b"sec-fetch-site", b"")
         length = found.get(b"content-length", b"")
@@ -77,21 +81,6 @@ def check_origin(head: Head) -> None:
     if head.origin and head.origin.lower() not in (b"http://" + head.host, b"https://" + head.host):
         origin = head.origin[:100].decode("latin-1")
         raise refused(403, "foreign-origin", f"pages of {origin!r} may not ask")
-
-
-def check_key(head: Head, settings: Settings) -> None:
-    """Refuse a request without a right key, where keys are set. Raises: RequestRefused 401."""
-    if not settings.api_keys:
-        return
-    scheme, _, given = head.authorization.partition(b" ")
-    if scheme.lower() != b"bearer" or not given.strip():
-        raise refused(
-            401, "missing-api-key", "this server needs an API key (Authorization: Bearer …)"
-        )
-    given = given.strip()
-    matches = [hmac.compare_digest(given, key.encode()) for key in settings.api_keys]
-    if not any(matches):
-        raise refused(401, "invalid-api-key", "this API key is not valid here")
 
 
 def check_body_head(head: Head, settings: Settings) -> None:

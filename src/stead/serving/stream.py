@@ -4,14 +4,20 @@ Knows nothing about where chunks come from or which protocol is written.
 """
 
 import asyncio
+import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stead.core.errors import BackendError, SteadError
 from stead.inference.backend import close_stream
-from stead.messages import Chunk
+from stead.messages import Chunk, Deviation
+from stead.serving import report
 from stead.wire import sse
 from stead.wire.dialect import StreamWriter
+
+if TYPE_CHECKING:
+    from stead.serving.exchange import Exchange
 
 ASGIMessage = MutableMapping[str, Any]  # Any: the shape of ASGI's own messages
 Send = Callable[[ASGIMessage], Awaitable[None]]
@@ -65,30 +71,34 @@ class Relay:
         self,
         chunks: AsyncIterator[Chunk],
         writer: StreamWriter,
-        send: Send,
-        headers: list[tuple[bytes, bytes]],
+        exchange: "Exchange",
+        kind: tuple[bytes, bytes],
         *,
         choices: int,
     ) -> None:
         self._chunks = chunks
         self._writer = writer
-        self._send = send
-        self._headers = headers
+        self._exchange = exchange
+        self._send = exchange.send
+        self._kind = kind
         self._choices = choices
+        self._deviations: tuple[Deviation, ...] = ()
+        self._model = ""
         self.begun = False
 
     async def run(self, first_event_s: float) -> None:
         """Send everything. Raises: what the stream raises; BackendError("stream-cut")."""
         try:
             chunk = await self._first(first_event_s)
-            await self._begin()
+            self._exchange.first_s = time.monotonic() - self._exchange.begun
+            await self._begin(chunk)
             await self._copy(chunk)
         finally:
             await close_stream(self._chunks)
 
     async def fail(self, error: SteadError) -> None:
         """End a begun stream with an error event."""
-        await self._body(self._writer.error(error), more=False)
+        await self._body(self._report() + self._writer.error(error), more=False)
 
     async def _first(self, first_event_s: float) -> Chunk | None:
         first = asyncio.ensure_future(_next(self._chunks))
@@ -109,6 +119,10 @@ class Relay:
                 if chunk.index in finished:
                     raise BackendError("bad-answer", f"choice {chunk.index} ended twice")
                 finished.add(chunk.index)
+            if chunk.usage is not None:
+                self._exchange.usage = chunk.usage
+            if chunk.deviations:
+                self._deviations += chunk.deviations
             if data := self._writer.chunk(chunk):
                 await self._body(data)
             chunk = await _next(self._chunks)
@@ -116,14 +130,28 @@ class Relay:
             raise BackendError(
                 "stream-cut", f"{len(finished)} of {self._choices} choices came to their end"
             )
-        await self._body(self._writer.end(), more=False)
+        await self._body(self._report() + self._writer.end(), more=False)
 
-    async def _begin(self) -> None:
-        if not self.begun:
-            self.begun = True
-            await self._send(
-                {"type": "http.response.start", "status": 200, "headers": self._headers}
-            )
+    def _report(self) -> bytes:
+        """Return what was done differently and what it cost as a comment, where the framing has any."""
+        call = self._exchange.call
+        found = report.all_deviations(call, self._deviations)
+        if not found and report.cost_of(call) is None:
+            return b""
+        told = json.dumps(report.fields(call, self._model, found))
+        return sse.comment("stead " + told)
+
+    async def _begin(self, first: Chunk | None = None) -> None:
+        if self.begun:
+            return
+        self.begun = True
+        self._exchange.status = 200
+        headers = self._exchange.headers(self._kind)
+        if first is not None:
+            self._model = first.model
+            found = report.all_deviations(self._exchange.call, first.deviations)
+            headers += report.headers(None, first.model, found)
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _body(self, data: bytes, *, more: bool = True) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})

@@ -5,20 +5,45 @@ Knows nothing about routes: `serving` answers `/v1`.
 
 import errno
 import socket
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Awaitable, Callable, Sized
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stead.core.errors import ResourceError
 from stead.core.lazy import installed, lazy
+from stead.web.connection import patient
 
 if TYPE_CHECKING:
     import uvicorn
 else:
     uvicorn = lazy("uvicorn", extra="serve")
 
-App = Callable[..., Awaitable[None]]
 _BACKLOG = 2048
-_DRAIN_S = 20
+DRAIN_S = 20.0
+_CUT_S = 2  # for the words that end what the drain did not
+
+
+class App(Protocol):
+    """What is served: an ASGI app that can refuse new work and cut the old."""
+
+    async def __call__(
+        self,
+        scope: Any,  # Any: ASGI's own messages
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """Answer one connection event of ASGI."""
+
+    @property
+    def active(self) -> Sized:
+        """What is not answered yet."""
+
+    def drain(self) -> None:
+        """Refuse new requests from now on."""
+
+    def cut(self) -> None:
+        """End what is at work, with a word to its client."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -60,26 +85,50 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: App, bound: socket.socket, *, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; then let requests in flight finish, `_DRAIN_S` at most.
+def run(
+    app: App, bound: socket.socket, *, on_ready: Callable[[], None], drain_s: float = DRAIN_S
+) -> None:
+    """Serve until SIGINT or SIGTERM; then let requests in flight finish, `drain_s` at most.
 
-    Connections that ask during the drain are closed. Raises: KeyboardInterrupt after SIGINT.
+    Who asks during the drain gets 503 and a closed connection; what the drain does not end is cut with
+    an error event. A second signal cuts at once. Raises: KeyboardInterrupt after SIGINT.
     """
-    server = _server(app, on_ready)
+    server = _server(app, on_ready, drain_s)
     server.run(sockets=[bound])
 
 
-def _server(app: App, on_ready: Callable[[], None]) -> Any:  # Any: uvicorn's untyped server
+def _server(app: App, on_ready: Callable[[], None], drain_s: float) -> Any:  # Any: uvicorn untyped
     class Server(uvicorn.Server):  # type: ignore[misc]  # made here because its base is lazy
-        """Tell when the socket listens."""
+        """Tells when the socket listens; drains before it stops."""
+
+        should_exit: bool
+
+        drain_until: float | None = None
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
             on_ready()
 
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.drain_until is not None or not self.started:
+                super().handle_exit(sig, frame)
+                return
+            self._captured_signals.append(sig)
+            self.drain_until = time.monotonic() + drain_s
+            app.drain()
+
+        async def on_tick(self, counter: int) -> bool:
+            if self.drain_until is not None:
+                over = time.monotonic() > self.drain_until
+                self.should_exit = self.should_exit or over or not len(app.active)
+                if self.should_exit:
+                    app.cut()
+            return bool(await super().on_tick(counter))
+
+    fast = installed("httptools")
     config = uvicorn.Config(
         app,
-        http="httptools" if installed("httptools") else "h11",
+        http="httptools" if fast else "h11",
         loop="uvloop" if installed("uvloop") else "asyncio",
         ws="none",
         log_level="warning",
@@ -87,7 +136,10 @@ def _server(app: App, on_ready: Callable[[], None]) -> Any:  # Any: uvicorn's un
         server_header=False,
         date_header=False,
         backlog=_BACKLOG,
-        timeout_graceful_shutdown=_DRAIN_S,
+        timeout_graceful_shutdown=_CUT_S,
         timeout_keep_alive=30,
     )
+    config.load()
+    if fast:
+        config.http_protocol_class = patient(config.http_protocol_class)
     return Server(config)

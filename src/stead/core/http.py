@@ -190,10 +190,12 @@ class Http:
         waits: Waits = DEFAULT_WAITS,
         deadline: float | None = None,
         address: str | None = None,
+        upload: AsyncIterator[bytes] | None = None,
     ) -> Answer:
         """Send a request and return its answer once the status and headers are there.
 
-        `address` (already checked) is connected to instead of looking the URL's host up.
+        `address` (already checked) is connected to instead of looking the URL's host up. `upload` is a
+        long body in parts, after `body`; the caller's Content-Length header says how long.
         Raises: BackendError("connection-refused", "connection-lost", "encoded-answer", "bad-url"),
         BackendTimeout("connect-timeout", "first-byte-timeout", "deadline").
         """
@@ -208,6 +210,8 @@ class Http:
         connection = await self._connected(pool, place, url, waits, deadline)
         try:
             connection.send(data, without_body=method == "HEAD")
+            if upload is not None:
+                await connection.send_rest(upload)
             limit_s, by_deadline = _limit(waits.first_s, deadline)
             until = None if limit_s is None else time.monotonic() + limit_s
             while not connection.status:

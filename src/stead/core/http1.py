@@ -6,11 +6,13 @@ the bounds on what a server may send are ours. Source: RFC 9112.
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import httptools
 
 HEAD_LIMIT_BYTES = 64 * 1024  # status line and headers of one answer
+_UNSENT_S = 0.002  # between looks at what is unsent of a long body
 _BUFFER_BYTES = 256 * 1024  # above it reading from the socket pauses
 _INFORMATIONAL = 16  # 1xx answers before the real one
 
@@ -61,6 +63,15 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         if self.transport is not None:
             self.transport.write(data)
+
+    async def send_rest(self, parts: AsyncIterator[bytes]) -> None:
+        """Write a long body, waiting while much of it is unsent; an early answer ends the writing."""
+        async for part in parts:
+            if self.transport is None or self.status:
+                return
+            self.transport.write(part)
+            while self.alive and self.transport.get_write_buffer_size() > _BUFFER_BYTES:
+                await asyncio.sleep(_UNSENT_S)  # noqa: ASYNC110 - rare: only long bodies come here
 
     async def news(self, limit_s: float | None) -> bool:
         """Wait until something came or the connection ended; False when `limit_s` passed first."""

@@ -22,7 +22,15 @@ from stead.serving.admit import Admit
 from stead.serving.settings import Settings
 from stead.serving.stream import ASGIMessage, Departure, Receive, Relay, Send
 from stead.wire import openai_errors
-from stead.wire.dialect import DIALECTS, Asked, Dialect, EmbedDialect, GenerateDialect, status_of
+from stead.wire.dialect import (
+    DIALECTS,
+    Asked,
+    CountDialect,
+    Dialect,
+    EmbedDialect,
+    GenerateDialect,
+    status_of,
+)
 
 _JSON = (b"content-type", b"application/json")
 _SSE = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -170,6 +178,9 @@ class App:
         async with self._admit:
             if isinstance(dialect, EmbedDialect):
                 await self._embed(dialect, asked, exchange, deadline)
+            elif isinstance(dialect, CountDialect):
+                tokens = await self._backend.count(asked.generate[0], deadline)
+                await exchange.reply(dialect.write_count(tokens))
             elif isinstance(dialect, GenerateDialect):
                 _check_choices(asked)
                 if asked.stream:

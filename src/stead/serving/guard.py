@@ -28,7 +28,8 @@ class Head:
         found = dict(headers)
         self.host = found.get(b"host", b"")
         self.type = found.get(b"content-type", b"")
-        self.authorization = found.get(b"authorization", b"")
+        key = found.get(b"x-api-key", b"")  # how clients of the Anthropic protocol say it
+        self.authorization = found.get(b"authorization", b"Bearer " + key if key else b"")
         self.origin = found.get(b"origin", b"")
         self.site = found.get(b"sec-fetch-site", b"")
         length = found.get(b"content-length", b"")

@@ -35,6 +35,7 @@ class Asked:
     stream: bool = False
     include_usage: bool = False
     encoding: Literal["float", "base64"] = "float"
+    deviations: tuple[Deviation, ...] = ()  # what of the body was not taken as it was given
 
 
 class StreamWriter(ABC):

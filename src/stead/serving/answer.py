@@ -57,6 +57,7 @@ class Answers:
         call = exchange.caller.call(exchange.id, exchange.tags)
         exchange.call = call
         attach(asked, call, strict=exchange.head.strict)
+        call.deviations.extend(asked.deviations)
         deadline = time.monotonic() + self._settings.deadline_s
         async with self._admit:
             if asked.stream and isinstance(dialect, GenerateDialect):

@@ -44,6 +44,7 @@ class Asked:
     include_usage: bool = False
     encoding: Literal["float", "base64"] = "float"
     begun_ns: int = 0  # of `time.monotonic_ns()`, where the answer tells durations
+    deviations: tuple[Deviation, ...] = ()  # what of the body was not taken as it was given
 
 
 class StreamWriter(ABC):

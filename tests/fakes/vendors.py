@@ -491,7 +491,7 @@ def protocol_of(path):
     """The protocol of a path, or None."""
     if path.startswith("/v1/messages"):
         return Anthropic
-    if path.startswith("/v1beta/models/"):
+    if path.startswith("/v1beta/models"):
         return Google
     if path.startswith("/api/"):
         return Ollama
@@ -570,7 +570,7 @@ class MockVendor:
     def _list(self, path):
         if path == "/api/tags":
             return web.json_response({"models": [{"name": m, "model": m} for m in self.models]})
-        if path == "/v1beta/models/":
+        if path == "/v1beta/models":
             names = [{"name": f"models/{m}"} for m in self.models]
             return web.json_response({"models": names})
         data = [

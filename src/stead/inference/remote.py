@@ -37,7 +37,7 @@ OPENAI = ("openai_chat", "openai_completions", "openai_embeddings")
 
 
 class Remote(Backend):
-    """An endpoint at `url` (without the dialects' paths, so without `/v1`).
+    """An endpoint at `url` (without the dialects' paths; a final `/v1` or `/v1beta` is taken off).
 
     The token goes to this origin only: redirects are not followed. `headers` are sent too and win
     over the dialects' own. Whole answers may take until the deadline for their first byte; `waits`
@@ -58,7 +58,7 @@ class Remote(Backend):
         waits: Waits = DEFAULT_WAITS,
         images: Images | None = None,
     ) -> None:
-        self._url = url.rstrip("/").removesuffix("/v1")
+        self._url = url.rstrip("/").removesuffix("/v1").removesuffix("/v1beta")
         made = [DIALECTS.create(name) for name in dialects]
         self._dialects: dict[Kind, Dialect] = {d.kind: d for d in made}
         more = {} if headers is None else dict(headers)

@@ -26,7 +26,7 @@ DROPPED = "param_dropped"
 def given(request: GenerateRequest | EmbedRequest) -> tuple[str, ...]:
     """Return the names of everything a request asks for beyond its text, in a fixed order.
 
-    Names: the fields of `Sampling` and of the request, the keys of `extra`, and `messages.name`,
+    Names: the fields of `Sampling` and of the request, the keys of `extra`, `tools.strict`, and `messages.name`,
     `messages.tool_name`, `messages.reasoning`, `messages.image`, `messages.detail`,
     `messages.tool_calls`.
     """
@@ -51,6 +51,8 @@ def _request(request: GenerateRequest) -> Iterator[str]:
     for name in _FIELDS:
         if getattr(request, name) not in _NOTHING:
             yield name
+    if any((t.get("function") or {}).get("strict") for t in request.tools):
+        yield "tools.strict"
     yield from request.extra
 
 

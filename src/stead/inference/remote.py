@@ -21,7 +21,7 @@ from stead.messages import (
     ModelCard,
     Reply,
 )
-from stead.wire import given
+from stead.wire import given, ids
 from stead.wire.dialect import (
     DIALECTS,
     CountDialect,
@@ -37,7 +37,7 @@ OPENAI = ("openai_chat", "openai_completions", "openai_embeddings")
 
 
 class Remote(Backend):
-    """An endpoint at `url` (without the dialects' paths; a final `/v1` or `/v1beta` is taken off).
+    """An endpoint at `url` (without the dialects' paths, so without `/v1`).
 
     The token goes to this origin only: redirects are not followed. `headers` are sent too and win
     over the dialects' own. Whole answers may take until the deadline for their first byte; `waits`
@@ -58,7 +58,7 @@ class Remote(Backend):
         waits: Waits = DEFAULT_WAITS,
         images: Images | None = None,
     ) -> None:
-        self._url = url.rstrip("/").removesuffix("/v1").removesuffix("/v1beta")
+        self._url = url.rstrip("/").removesuffix("/v1")
         made = [DIALECTS.create(name) for name in dialects]
         self._dialects: dict[Kind, Dialect] = {d.kind: d for d in made}
         more = {} if headers is None else dict(headers)
@@ -168,6 +168,8 @@ class Remote(Backend):
         """Send the request; return the answer if it is a success, else raise what it says."""
         if isinstance(request, GenerateRequest):
             request = await self._images.inline(request, dialect.takes_url, deadline)
+            if not dialect.signs_ids:
+                request = ids.without_signatures(request)
         answer = await self._http.open(
             "POST",
             self._url + dialect.target(request),

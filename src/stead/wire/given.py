@@ -28,7 +28,7 @@ def given(request: GenerateRequest | EmbedRequest) -> tuple[str, ...]:
 
     Names: the fields of `Sampling` and of the request, the keys of `extra`, `tools.strict`, and `messages.name`,
     `messages.tool_name`, `messages.reasoning`, `messages.image`, `messages.detail`,
-    `messages.tool_calls`.
+    `messages.tool_calls`, `messages.failed`.
     """
     if isinstance(request, EmbedRequest):
         return tuple(n for n in ("dimensions", "user") if getattr(request, n) is not None)
@@ -70,6 +70,8 @@ def _message(message: Message) -> Iterator[str]:
         yield "reasoning"
     if message.tool_calls:
         yield "tool_calls"
+    if message.failed:
+        yield "failed"
     if isinstance(message.content, tuple):
         images = [p for p in message.content if isinstance(p, ImagePart)]
         if images:

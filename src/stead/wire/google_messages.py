@@ -17,12 +17,12 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from stead.core.errors import BackendError
 from stead.messages import ImagePart, Message, Part, TextPart, ToolCall
 from stead.wire.google_shape import FILES
-from stead.wire.ids import stable_id
+from stead.wire.ids import signed, split, stable_id
 from stead.wire.media import data_url, split_data_url
 from stead.wire.openai_shape import refuse
 
-_SIGNED: Final = "~thought~"  # between a call's id and its signature
-_OUTPUT: Final = "output"  # the key that the vendor's guide gives to a function's result
+_OUTPUT: Final = "output"  # the keys that the vendor gives to a function's result
+_ERROR: Final = "error"
 
 
 class CallShape(Struct):
@@ -140,7 +140,7 @@ def write_call(call: ToolCall) -> PartShape:
             "bad-arguments",
             f"the arguments of {call.name!r} are no JSON object: {call.arguments[:200]!r}",
         ) from error
-    id_, _, signature = call.id.partition(_SIGNED)
+    id_, signature = split(call.id)
     shape = CallShape(call.name, Raw(call.arguments.encode()), id_ if id_ else UNSET)
     return PartShape(function_call=shape, thought_signature=signature if signature else UNSET)
 
@@ -153,8 +153,9 @@ def _write_result(message: Message, names: dict[str, str]) -> PartShape:
             "unknown-call", f"the tool message answers {id_!r}, which nobody called",
             status=400, param="messages",
         )  # fmt: skip
-    sent = UNSET if id_ is None else id_.partition(_SIGNED)[0]
-    return PartShape(function_response=ResponseShape(name, {_OUTPUT: message.text}, sent))
+    sent = UNSET if id_ is None else split(id_)[0]
+    told = {_ERROR if message.failed else _OUTPUT: message.text}
+    return PartShape(function_response=ResponseShape(name, told, sent))
 
 
 def read_contents(contents: list[ContentShape]) -> Iterator[Message]:
@@ -176,14 +177,15 @@ def read_contents(contents: list[ContentShape]) -> Iterator[Message]:
 def _read_result(part: PartShape, waiting: list[ToolCall], where: str) -> Message:
     shape = part.function_response
     assert isinstance(shape, ResponseShape)  # noqa: S101 - the caller has chosen by it
-    text = shape.response.get(_OUTPUT) if len(shape.response) == 1 else None
-    if not isinstance(text, str):
+    failed = _ERROR in shape.response
+    text = shape.response.get(_ERROR if failed else _OUTPUT)
+    if not isinstance(text, str) or len(shape.response) > 1:
         text = msgspec.json.encode(shape.response).decode()
     for call in waiting:
-        known = shape.id in (UNSET, "", call.id.partition(_SIGNED)[0])
+        known = shape.id in (UNSET, "", split(call.id)[0])
         if known and call.name == shape.name:
             waiting.remove(call)
-            return Message("tool", text, tool_call_id=call.id)
+            return Message("tool", text, tool_call_id=call.id, failed=failed)
     raise refuse(f"{where}.parts.functionResponse", f"nobody called {shape.name!r}")
 
 
@@ -231,6 +233,6 @@ def _read_call(part: PartShape, shape: CallShape, answer: str, place: int) -> To
     id_ = shape.id if isinstance(shape.id, str) else ""
     if not id_:
         id_ = stable_id(answer, place, shape.name, arguments)
-    if isinstance(part.thought_signature, str) and part.thought_signature:
-        id_ += _SIGNED + part.thought_signature
+    if isinstance(part.thought_signature, str):
+        id_ = signed(id_, part.thought_signature)
     return ToolCall(id_, shape.name, arguments)

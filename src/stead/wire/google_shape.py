@@ -26,16 +26,16 @@ from stead.wire.dialect import decode_answer, status_of
 NAME: Final = "Gemini's protocol"
 ROOT: Final = "/v1beta"
 FILES: Final = ("https://generativelanguage.googleapis.com/v1beta/files/", "gs://")
-EXTRA: Final = ("safetySettings", "cachedContent")  # of `GenerateRequest.extra`, as they came
+CONFIGURED: Final = ("thinkingConfig", "reasoning_effort")  # extras that are no fields of a body
 _SAMPLING: Final = {
     "temperature": "temperature", "top_p": "topP", "top_k": "topK", "max_tokens": "maxOutputTokens",
     "seed": "seed", "presence_penalty": "presencePenalty", "frequency_penalty": "frequencyPenalty",
 }  # fmt: skip
 CARRIED: Final = frozenset(
     {
-        *_SAMPLING, *EXTRA, "thinkingConfig", "reasoning_effort", "stop", "n", "logprobs", "tools",
-        "tool_choice", "response_format", "messages.image", "messages.reasoning",
-        "messages.tool_calls", "messages.tool_name",
+        *_SAMPLING, "stop", "n", "logprobs", "tools", "tool_choice", "response_format",
+        "messages.image", "messages.reasoning", "messages.tool_calls", "messages.tool_name",
+        "messages.failed",
     }
 )  # fmt: skip
 # Tokens of thought for each effort, as Google's own OpenAI-shaped route translates them.
@@ -299,6 +299,7 @@ class GoogleRoute:
 
     models_path: ClassVar[str] = f"{ROOT}/models?pageSize=1000"  # its largest page
     serves: ClassVar[bool] = False
+    signs_ids: ClassVar[bool] = True
 
     def auth(self, token: str) -> dict[str, str]:
         """Return the header that carries the key."""

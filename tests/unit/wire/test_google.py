@@ -319,3 +319,14 @@ def test_a_delta_is_a_piece():
     part = json.loads(last.data)["candidates"][0]["content"]["parts"][0]
     assert silent == [b"", b""]
     assert part == {"functionCall": {"name": "f", "args": {"x": 1}, "id": "a"}}
+
+
+def test_a_failed_tool_is_told_as_an_error_and_comes_back_as_one():
+    call = Message("assistant", "", tool_calls=(ToolCall("a", "f", "{}"),))
+    answer = Message("tool", "no", tool_call_id="a", failed=True)
+    request = GenerateRequest(model="m", messages=(Message("user", "x"), call, answer))
+
+    body = CHAT.write_request(request)
+
+    assert b'"response":{"error":"no"}' in body
+    assert CHAT.read_request(body).generate[0].messages[-1] == answer

@@ -20,11 +20,12 @@ from stead.messages import (
     Reply,
     Usage,
 )
-from stead.wire import given, openai_errors, sse
+from stead.wire import given, openai_errors, seals, sse
 from stead.wire import google_messages as messages
 from stead.wire import google_shape as shape
 from stead.wire.call_pieces import CallPieces, deltas_of
 from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
+from stead.wire.extras import carried
 from stead.wire.openai_shape import decode_request, refuse
 
 
@@ -136,9 +137,12 @@ class Google(shape.GoogleRoute, GenerateDialect):
 
     def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
         """Return what of a request this protocol cannot carry."""
-        found = given.missing(request, shape.CARRIED, shape.NAME)
         if isinstance(request, EmbedRequest) or request.messages is None:
-            return found
+            return ()
+        found = given.missing(
+            request, shape.CARRIED | carried(request.extra, "google").keys(), shape.NAME
+        )
+        found += seals.dropped(request, None)
         if not messages.has_late_system(request.messages):
             return found
         words = f"messages.system stands before all others in {shape.NAME}"
@@ -180,7 +184,8 @@ class Google(shape.GoogleRoute, GenerateDialect):
             body["systemInstruction"] = system
         if config := shape.write_config(request):
             body["generationConfig"] = config
-        body |= {name: request.extra[name] for name in shape.EXTRA if name in request.extra}
+        known = carried(request.extra, "google")
+        body |= {k: v for k, v in known.items() if k not in shape.CONFIGURED}
         return _ENCODER.encode(body | _write_tools(request))
 
     def write_reply(self, reply: Reply, asked: Asked) -> bytes:

@@ -17,6 +17,7 @@ from stead.inference.account import CountText, PriceOf, Request, Seen, most_toke
 from stead.inference.backend import Backend, close_stream
 from stead.inference.prices import Prices
 from stead.inference.purse import ANSWER_TOKENS, Purse, Purses, most_cost, too_dear, unpriced
+from stead.inference.wrapper import Wrapper
 from stead.messages import (
     Attempt,
     Call,
@@ -25,7 +26,6 @@ from stead.messages import (
     EmbedReply,
     EmbedRequest,
     GenerateRequest,
-    ModelCard,
     Reply,
 )
 
@@ -48,7 +48,7 @@ class Rules:
     answer_tokens: int = ANSWER_TOKENS
 
 
-class Limits(Backend):
+class Limits(Wrapper):
     """`inner`, asked only within the limits of `rules` and of each request's `call.limits`.
 
     Raises: RateLimited, BudgetExceeded, before anything is sent.
@@ -65,7 +65,7 @@ class Limits(Backend):
         price_of: PriceOf | None = None,
         count: CountText | None = None,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._shared = shared
         self._rules = rules
         self._prices = prices
@@ -76,11 +76,11 @@ class Limits(Backend):
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
         """Answer a request whole."""
         if not self._is_limited(request):
-            return await self._inner.generate(request, deadline)
+            return await self.inner.generate(request, deadline)
         request = self._bounded(request)
         opened = await self._open(request)
         try:
-            reply = await self._inner.generate(request, deadline)
+            reply = await self.inner.generate(request, deadline)
             opened.seen.reply(reply)
             opened.done = True
             return reply
@@ -95,7 +95,7 @@ class Limits(Backend):
         if self._is_limited(request):
             request = self._bounded(request)
             opened = await self._open(request)
-        chunks = self._inner.stream(request, deadline)
+        chunks = self.inner.stream(request, deadline)
         try:
             async for chunk in chunks:
                 if opened is not None:
@@ -113,30 +113,22 @@ class Limits(Backend):
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
         """Turn texts into vectors."""
         if not self._is_limited(request):
-            return await self._inner.embed(request, deadline)
+            return await self.inner.embed(request, deadline)
         if request.call is None:
             request = replace(request, call=Call(id=uuid.uuid4().hex))
         opened = await self._open(request)
         try:
-            reply = await self._inner.embed(request, deadline)
+            reply = await self.inner.embed(request, deadline)
             opened.seen.vectors(reply)
             opened.done = True
             return reply
         finally:
             self._close(opened)
 
-    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
-        """Count the tokens of a request's prompt; not limited."""
-        return await self._inner.count(request, deadline)
-
-    async def models(self) -> list[ModelCard]:
-        """List what can be asked for."""
-        return await self._inner.models()
-
     async def close(self) -> None:
         """Close the inner one and finish the counters."""
         try:
-            await self._inner.close()
+            await self.inner.close()
         finally:
             await self._shared.close()
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from stead.core.errors import SteadError
 from stead.inference.account import CountText, PriceOf, Request, Seen, total
 from stead.inference.backend import Backend, close_stream
+from stead.inference.wrapper import Wrapper
 from stead.messages import (
     Attempt,
     Call,
@@ -24,7 +25,6 @@ from stead.messages import (
     EmbedReply,
     EmbedRequest,
     GenerateRequest,
-    ModelCard,
     Reply,
     Usage,
 )
@@ -126,7 +126,7 @@ class _Run:
         self.code = error.code if isinstance(error, SteadError) else type(error).__name__
 
 
-class Meter(Backend):
+class Meter(Wrapper):
     """`inner`, with one entry per request in `ledger`.
 
     `price_of` prices attempts that nobody has priced; `count` counts the tokens of a text where the
@@ -143,7 +143,7 @@ class Meter(Backend):
         count: CountText | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._ledger = ledger
         self._strategy = strategy
         self._price_of = price_of
@@ -157,7 +157,7 @@ class Meter(Backend):
         if run.call is not request.call:
             request = replace(request, call=run.call)
         try:
-            reply = await self._inner.generate(request, deadline)
+            reply = await self.inner.generate(request, deadline)
             run.outcome = "ok"
             run.seen.reply(reply)
             return reply
@@ -177,7 +177,7 @@ class Meter(Backend):
         chunks: AsyncIterator[Chunk] | None = None
         seen = run.seen
         try:
-            chunks = self._inner.stream(request, deadline)
+            chunks = self.inner.stream(request, deadline)
             async for chunk in chunks:
                 seen.chunk(chunk)
                 if run.first_s is None and seen.begun:
@@ -200,7 +200,7 @@ class Meter(Backend):
         if run.call is not request.call:
             request = replace(request, call=run.call)
         try:
-            reply = await self._inner.embed(request, deadline)
+            reply = await self.inner.embed(request, deadline)
             run.outcome = "ok"
             run.seen.vectors(reply)
             return reply
@@ -210,18 +210,10 @@ class Meter(Backend):
         finally:
             self._end(run)
 
-    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
-        """Count the tokens of a request's prompt; free, so no entry."""
-        return await self._inner.count(request, deadline)
-
-    async def models(self) -> list[ModelCard]:
-        """List what can be asked for."""
-        return await self._inner.models()
-
     async def close(self) -> None:
         """Close the inner one, then write what is left."""
         try:
-            await self._inner.close()
+            await self.inner.close()
         finally:
             await self._ledger.close()
 

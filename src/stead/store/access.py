@@ -99,7 +99,9 @@ class Keys:
 
     def deeds(self, most: int = 100) -> list[Deed]:
         """Return the newest lines of the audit log, newest first."""
-        columns = [AUDIT.c[name] for name in ("at", "actor", "action", "subject", "before", "after")]
+        columns = [
+            AUDIT.c[name] for name in ("at", "actor", "action", "subject", "before", "after")
+        ]
         query = sa.select(*columns).order_by(AUDIT.c.id.desc()).limit(most)
         with self._database.read() as connection:
             return [Deed(*row) for row in connection.execute(query)]
@@ -108,7 +110,9 @@ class Keys:
         def work(connection: Connection) -> KeyRow:
             row = connection.execute(sa.select(KEYS).where(KEYS.c.id == key_id)).first()
             if row is None:
-                raise NotFound("no-key", f"there is no key {key_id[:100]!r}", hint="stead keys list")
+                raise NotFound(
+                    "no-key", f"there is no key {key_id[:100]!r}", hint="stead keys list"
+                )
             before = _key(row)
             after = replace(before, **changes)
             connection.execute(sa.update(KEYS).where(KEYS.c.id == key_id).values(_columns(after)))
@@ -146,7 +150,10 @@ def add_user(database: Database, user_id: str, name: str, role: str, at: float) 
     """Add a user. Raises: ConfigError("user-name-taken")."""
 
     def work(connection: Connection) -> None:
-        if connection.execute(sa.select(USERS.c.id).where(USERS.c.name == name)).first() is not None:
+        if (
+            connection.execute(sa.select(USERS.c.id).where(USERS.c.name == name)).first()
+            is not None
+        ):
             raise ConfigError("user-name-taken", f"there is a user {name!r} already")
         row = {"id": user_id, "name": name, "role": role, "created_at": at, "disabled_at": None}
         connection.execute(sa.insert(USERS), [row])

@@ -167,6 +167,11 @@ class Spend:
             rows = connection.execute(query).all()
         return [Sum(_name(by, row[0]), *(int(value) for value in row[1:])) for row in rows]
 
+    def spent(self, key: str) -> Sum:
+        """Return all that one key has used."""
+        found = [s for s in self.sums("key", key=key) if s.name == key]
+        return found[0] if found else Sum(key, 0, 0, 0, 0, 0, 0, 0)
+
     def entries(
         self, *, since: float | None = None, key: str | None = None, most: int = 100
     ) -> list[Entry]:
@@ -181,7 +186,7 @@ class Spend:
     def used(self, limit: Limit) -> int:
         """Return what a limit has used by the ledger since its window began: for counters that start empty.
 
-        Its scope says of whom: "key:ID", "strategy:NAME", "model:NAME"; anything else means of all.
+        Its scope says of whom: "key ID", "strategy NAME", "model NAME"; anything else means of all.
         """
         columns = {
             "money": sa.func.sum(SPEND.c.cost),
@@ -192,7 +197,7 @@ class Spend:
             return 0
         since = limit.begin(limit.first(self._clock()))
         query = _between(sa.select(columns[limit.kind]), since, None)
-        of, _, name = limit.scope.partition(":")
+        of, _, name = limit.scope.replace(" ", ":", 1).partition(":")
         if of in ("key", "strategy", "model"):
             query = query.where(SPEND.c[of] == name)
         with self._database.read() as connection:

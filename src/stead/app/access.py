@@ -159,6 +159,11 @@ class Access:
         self._open = {_hash(t): Caller(f"key-{_hash('id ' + t)[:12]}") for t in open_tokens}
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
 
+    @property
+    def has_open_tokens(self) -> bool:
+        """Say whether there are keys beside those of the database."""
+        return bool(self._open)
+
     async def check(self, token: str) -> Caller:
         """Return who holds a token. Raises: RequestRefused 401: missing, invalid, revoked or expired."""
         if not token:

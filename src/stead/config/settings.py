@@ -72,6 +72,10 @@ class Settings(Section):
         default=None,
         description="address of the store, e.g. postgresql://user@host/name; without it stead.db in the data directory",
     )
+    count_limits_in: str = Field(
+        default="memory",
+        description="where limits are counted: memory (one server process), database, or redis://host:port/n",
+    )
     offline: bool = Field(default=False, description="refuse every download")
     disable_tensorboard: bool = Field(
         default=False, description="do not log trainings for TensorBoard unless a recipe asks"

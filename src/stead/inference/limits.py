@@ -126,11 +126,11 @@ class Limits(Wrapper):
             self._close(opened)
 
     async def close(self) -> None:
-        """Close the inner one and finish the counters."""
+        """Close the inner one; the counters stay open for others."""
         try:
             await self.inner.close()
         finally:
-            await self._shared.close()
+            await self._shared.flush()
 
     def _is_limited(self, request: Request) -> bool:
         rules = self._rules

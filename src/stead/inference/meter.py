@@ -68,14 +68,18 @@ class Ledger(ABC):
 
     @abstractmethod
     def record(self, entry: Entry) -> None:
-        """Take an entry; it is written soon, and at the latest by `close`."""
+        """Take an entry; it is written soon, and at the latest by `flush` or `close`."""
 
     def ready(self) -> None:
         """Return if another request can be recorded. Raises: ResourceError("ledger-behind"), status 503."""
         return
 
+    async def flush(self) -> None:
+        """Return when what was recorded so far is written, or the place for it stays away too long."""
+        return
+
     async def close(self) -> None:
-        """Write what is left; safe to call twice."""
+        """Write what is left; called once, by whoever made the ledger. Safe to call twice."""
         return
 
 
@@ -211,11 +215,11 @@ class Meter(Wrapper):
             self._end(run)
 
     async def close(self) -> None:
-        """Close the inner one, then write what is left."""
+        """Close the inner one, then write what is left; the ledger stays open for others."""
         try:
             await self.inner.close()
         finally:
-            await self._ledger.close()
+            await self._ledger.flush()
 
     def _begin(self, request: Request, *, streamed: bool = False) -> _Run:
         self._ledger.ready()

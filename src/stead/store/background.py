@@ -39,6 +39,9 @@ class Background(Generic[T]):
         self._closing = threading.Event()
         self._give_up = threading.Event()
         self._left: list[T] = []
+        self._brought = 0  # counted without a lock: too low a number is only flushed less
+        self._done = 0
+        self._progress = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -47,6 +50,13 @@ class Background(Generic[T]):
         if self._closing.is_set():
             raise RuntimeError(f"{self._thread.name} is closed")
         self._jobs.put(job)
+        self._brought += 1
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Wait until what was put so far is done; say whether it is."""
+        wanted = self._brought
+        with self._progress:
+            return self._progress.wait_for(lambda: self._done >= wanted, timeout_s)
 
     @property
     def waiting(self) -> int:
@@ -68,6 +78,7 @@ class Background(Generic[T]):
         is_last = False
         while not is_last:
             batch, is_last = self._next()
+            count = len(batch)
             wait_s = _FIRST_WAIT_S
             while batch:
                 try:
@@ -79,6 +90,9 @@ class Background(Generic[T]):
                         self._left = batch + self._drain()
                         return
                     wait_s = min(_LONGEST_WAIT_S, 2 * wait_s)
+            with self._progress:
+                self._done += count
+                self._progress.notify_all()
 
     def _next(self) -> tuple[list[T], bool]:
         first = self._jobs.get()

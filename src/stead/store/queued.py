@@ -84,6 +84,10 @@ class QueuedShared(Shared):
         self._background.put(job)
         return await job.future
 
+    async def flush(self) -> None:
+        """Return when what was settled so far is counted, or ten seconds have passed."""
+        await asyncio.to_thread(self._background.flush)
+
     async def close(self) -> None:
         """Settle what is left. What cannot be written frees itself later, uncounted."""
         left = await asyncio.to_thread(self._background.close)

@@ -66,6 +66,10 @@ class SpendLedger(Ledger):
                 retry_after_s=1,
             )
 
+    async def flush(self) -> None:
+        """Return when what was recorded so far is written, or ten seconds have passed."""
+        await asyncio.to_thread(self._background.flush)
+
     async def close(self) -> None:
         """Write what is left. Raises: ResourceError("ledger-unsaved") when only a file could take it, or nothing."""
         await asyncio.to_thread(self.close_now)
@@ -110,6 +114,7 @@ def _row(entry: Entry) -> dict[str, Any]:  # Any: column values
     row["completion_tokens"] = usage.completion_tokens
     row["cached_tokens"] = usage.cached_tokens
     row["reasoning_tokens"] = usage.reasoning_tokens
+    row["cache_write_tokens"] = usage.cache_write_tokens
     row["attempts"] = msgspec.to_builtins(entry.attempts)
     row["tags"] = list(entry.tags)
     row["deviations"] = list(entry.deviations)
@@ -223,8 +228,7 @@ def _name(by: By, value: object) -> str:
 
 def _entry(row: Row[Any]) -> Entry:  # Any: column values
     found = dict(row._mapping)
-    counts = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
-    usage = Usage(*(int(found.pop(name)) for name in counts))
+    usage = Usage(*(int(found.pop(name)) for name in Usage.__struct_fields__))
     attempts: Sequence[Attempt] = msgspec.convert(found.pop("attempts"), tuple[Attempt, ...])
     tags, deviations = tuple(found.pop("tags")), tuple(found.pop("deviations"))
     return Entry(usage=usage, attempts=tuple(attempts), tags=tags, deviations=deviations, **found)

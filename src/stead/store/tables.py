@@ -57,6 +57,7 @@ SPEND = sa.Table(
     sa.Column("completion_tokens", sa.BigInteger, nullable=False),
     sa.Column("cached_tokens", sa.BigInteger, nullable=False),
     sa.Column("reasoning_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cache_write_tokens", sa.BigInteger, nullable=False),
     sa.Column("cost", sa.BigInteger, nullable=False),
     sa.Column("unpriced", sa.Integer, nullable=False),
     sa.Column("estimated", sa.Boolean, nullable=False),

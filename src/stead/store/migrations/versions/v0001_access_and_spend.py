@@ -55,6 +55,7 @@ def upgrade() -> None:
         sa.Column("completion_tokens", sa.BigInteger, nullable=False),
         sa.Column("cached_tokens", sa.BigInteger, nullable=False),
         sa.Column("reasoning_tokens", sa.BigInteger, nullable=False),
+        sa.Column("cache_write_tokens", sa.BigInteger, nullable=False),
         sa.Column("cost", sa.BigInteger, nullable=False),
         sa.Column("unpriced", sa.Integer, nullable=False),
         sa.Column("estimated", sa.Boolean, nullable=False),

@@ -161,8 +161,7 @@ def defaults_of(spec: EndpointSpec) -> tuple[dict[str, int | float], dict[str, A
         if spec.kind != "ollama":
             return {}, {}
         found = {name: option(config, key) for name, key in _OLLAMA_OPTIONS.items()}
-        options = {k: v for k, v in found.items() if v is not None}
-        return {}, {"options": options} if options else {}
+        return {}, {k: v for k, v in found.items() if v is not None}
     said = config.models.get(spec.model)
     pairs = {} if said is None else {"max_tokens": said.max_tokens, "temperature": said.temperature}
     return {k: v for k, v in pairs.items() if v is not None}, {}

@@ -22,13 +22,6 @@ from stead.core.suggest import nearest
 from stead.inference.candidate import Place
 
 Lack = Literal["n", "echo", "exact_seed", "zero_logprobs"]
-_PRIVATE = [
-    ipaddress.ip_network(n)
-    for n in (
-        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10",
-        "fc00::/7", "fe80::/10",
-    )
-]  # fmt: skip
 
 
 class Change(Section):
@@ -120,7 +113,7 @@ def place_of(url: str) -> Place:
     """Return where an address is, without asking the network: names with a dot count as public.
 
     Loopback is local; private and link-local networks, names without a dot and `.local`, `.lan`, `.internal`,
-    `.home.arpa` are private (RFC 1918, 3927, 4193, 6598, 6762, 8375).
+    `.home.arpa` are private (RFC 1918, 3927, 4193, 6762, 8375).
     """
     host = origin(url)[1].rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
@@ -134,5 +127,5 @@ def place_of(url: str) -> Place:
     address = address if mapped is None else mapped
     if address.is_loopback or address.is_unspecified:
         return "local"
-    inside = any(address.version == n.version and address in n for n in _PRIVATE)
-    return "private" if inside else "public"
+    tunnel = isinstance(address, ipaddress.IPv6Address) and (address.teredo or address.sixtofour)
+    return "private" if address.is_private and not tunnel else "public"

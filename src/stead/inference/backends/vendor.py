@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from stead.core.errors import BackendError, ConfigError, UnsafeError
 from stead.core.http import DEFAULT_WAITS, Http, Waits
 from stead.core.secret import Secret
+from stead.inference.address import Address
 from stead.inference.backend import Backend
 from stead.inference.candidate import Place
 from stead.inference.fill import Filled
@@ -113,11 +114,10 @@ class Vendor(Backend):
         waits: Waits,
     ) -> Backend:
         remote: Backend = Remote(
-            self.url,
+            Address.of(self.url, self._row.version),
             token=None if key is None else key.reveal(),
             dialects=self._row.dialects,
             headers=_headers(self._row, {} if options is None else options, env),
-            version=self._row.version,
             omit=self._row.omit,
             http=http,
             waits=waits,
@@ -146,7 +146,7 @@ def adapt(
     given = {k: v for k in _EMPTY if (v := getattr(request.sampling, k)) != _EMPTY[k]}
     if request.user is not None:
         given["user"] = request.user
-    moved: dict[str, Any] = {}  # Any: JSON values
+    moved: dict[str, tuple[str, Any]] = {}  # Any: JSON values
     dropped: list[str] = []
     for change in facts.changes:
         if not change.applies(request.model):
@@ -163,7 +163,7 @@ def adapt(
         request,
         sampling=replace(request.sampling, **empty),
         user=None if "user" in gone else request.user,
-        extra={there: value for there, value in moved.values()} | request.extra,
+        extra=dict(moved.values()) | request.extra,
     )
     return asked, tuple(
         Deviation("param_dropped", f"{field}: {name} does not take it") for field in dropped

@@ -3,7 +3,6 @@
 Knows nothing about requests or sockets. Try: `rows()["groq"].lacks`.
 """
 
-import ipaddress
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
@@ -17,9 +16,9 @@ from stead.config.document import Document
 from stead.config.kinds import Section
 from stead.config.validate import validate
 from stead.core import files
+from stead.core.address import Place
 from stead.core.errors import ConfigError
 from stead.core.suggest import nearest
-from stead.inference.candidate import Place
 
 Lack = Literal["n", "echo", "exact_seed", "zero_logprobs"]
 
@@ -107,25 +106,3 @@ def origin(url: str) -> tuple[str, str, int | None]:
         raise ConfigError("bad-url", f"{url!r} is no plain http or https address")
     usual = 443 if parts.scheme == "https" else 80
     return parts.scheme, parts.hostname, usual if port is None else port
-
-
-def place_of(url: str) -> Place:
-    """Return where an address is, without asking the network: names with a dot count as public.
-
-    Loopback is local; private and link-local networks, names without a dot and `.local`, `.lan`, `.internal`,
-    `.home.arpa` are private (RFC 1918, 3927, 4193, 6762, 8375).
-    """
-    host = origin(url)[1].rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return "local"
-    try:
-        address = ipaddress.ip_address(host.split("%", maxsplit=1)[0])
-    except ValueError:
-        inside = host.endswith((".local", ".lan", ".internal", ".home.arpa")) or "." not in host
-        return "private" if inside else "public"
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = address if mapped is None else mapped
-    if address.is_loopback or address.is_unspecified:
-        return "local"
-    tunnel = isinstance(address, ipaddress.IPv6Address) and (address.teredo or address.sixtofour)
-    return "private" if address.is_private and not tunnel else "public"

@@ -11,16 +11,16 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from stead.core.address import Place, place_of
 from stead.core.errors import BackendError, ConfigError, UnsafeError
 from stead.core.http import DEFAULT_WAITS, Http, Waits
 from stead.core.secret import Secret
 from stead.inference.address import Address
 from stead.inference.backend import Backend
-from stead.inference.candidate import Place
 from stead.inference.fill import Filled
 from stead.inference.remote import Remote
 from stead.inference.strict import declare, with_reply, with_stream
-from stead.inference.vendor_rows import Row, origin, place_of, row
+from stead.inference.vendor_rows import Row, origin, row
 from stead.messages import (
     Chunk,
     Deviation,

@@ -8,14 +8,20 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from stead.inference.backend import Backend
 from stead.serving import guard
 from stead.serving.access import Access, Keys, token_of
 from stead.serving.admit import Admit
 from stead.serving.answer import Answers, stopping, uncancel
+from stead.serving.batch_run import BatchRuns
+from stead.serving.batch_store import BatchStore
+from stead.serving.batches import Batches
 from stead.serving.cards import Cards
 from stead.serving.exchange import LEFT, Exchange, Routes, no_route
+from stead.serving.file_store import FileStore
+from stead.serving.files import Files
 from stead.serving.measure import Measured
 from stead.serving.settings import Settings
 from stead.serving.stream import ASGIMessage, Receive, Send
@@ -30,7 +36,7 @@ class App:
     """The server of one Backend. Bounded in everything: bodies, queue, time.
 
     `watchers` are told of every request when it is over, with its seconds; they must be quick and must
-    not raise. On the ASGI server's shutdown the Backend is closed.
+    not raise. `files` is the folder of uploads and batches; without it there are none. On the ASGI server's shutdown the Backend is closed.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class App:
         *,
         access: Access | None = None,
         watchers: Sequence[Watcher] = (),
+        files: Path | None = None,
     ) -> None:
         self._backend = backend
         self._settings = settings
@@ -59,6 +66,7 @@ class App:
         self.answers = Answers(backend, settings, self._admit)
         self._access = Keys(settings.api_keys) if access is None else access
         self._watchers: tuple[Watcher, ...] = (self.measured, *watchers)
+        self._batches = None if files is None else self._keep(files)
         self._draining = False
 
     async def __call__(self, scope: ASGIMessage, receive: Receive, send: Send) -> None:
@@ -73,6 +81,8 @@ class App:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
+            if message["type"] == "lifespan.startup" and self._batches is not None:
+                await self._batches.resume()
             if message["type"] == "lifespan.shutdown":
                 await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
@@ -81,7 +91,19 @@ class App:
 
     async def close(self) -> None:
         """Close what was opened; safe to call twice."""
+        if self._batches is not None:
+            await self._batches.close()
         await self._backend.close()
+
+    def _keep(self, folder: Path) -> BatchRuns:
+        """Mount the routes that need a folder."""
+        store = FileStore(folder)
+        runs = BatchRuns(
+            BatchStore(store), self.answers, self._access, self._settings, self._dialects
+        )
+        self._groups["/v1/files"] = Files(store, self._settings)
+        self._groups["/v1/batches"] = Batches(runs, self._settings)
+        return runs
 
     @property
     def active(self) -> list[Exchange]:

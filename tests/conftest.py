@@ -4,6 +4,8 @@ Knows nothing about single tests. Also the bookkeeping of `@pytest.mark.spec`: w
 the outcome of every marked test is written there, and `--spec` runs only those.
 """
 
+import asyncio
+import inspect
 import json
 import os
 import socket
@@ -33,6 +35,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _ids(item: pytest.Item) -> list[str]:
     return [i for mark in item.iter_markers("spec") for i in mark.args]
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run `async def` tests on a loop of their own; nothing may hang for ever."""
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+    names = inspect.signature(test).parameters
+
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await test(**{name: pyfuncitem.funcargs[name] for name in names})
+
+    asyncio.run(bounded())
+    return True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

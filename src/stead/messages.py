@@ -35,8 +35,24 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: str
 
 
+class Thought(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A piece of reasoning as its vendor sealed it: goes back to that vendor unchanged, or not at all.
+
+    `seal` is opaque (a signature or a cipher text), `issuer` the protocol it belongs to.
+    """
+
+    issuer: str
+    seal: str
+    text: str = ""
+    id: str | None = None
+    withheld: bool = False  # the vendor shows no text at all
+
+
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One turn. `content` is text, parts, or None when there are only tool calls."""
+    """One turn. `content` is text, parts, or None when there are only tool calls.
+
+    `thoughts`, where there are any, hold the text of `reasoning` piece by piece.
+    """
 
     role: Role
     content: str | tuple[Part, ...] | None = None
@@ -44,6 +60,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     reasoning: str | None = None
+    thoughts: tuple[Thought, ...] = ()
+    failed: bool = False  # what a tool answered is an error
 
     @property
     def text(self) -> str:
@@ -76,8 +94,9 @@ class Usage(msgspec.Struct, frozen=True):
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    cached_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt: read from the vendor's cache
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0  # of the prompt: written to the vendor's cache
 
     @property
     def total_tokens(self) -> int:
@@ -156,6 +175,7 @@ class Choice(msgspec.Struct, frozen=True):
     message: Message
     finish_reason: FinishReason
     logprobs: tuple[TokenLogprob, ...] = ()
+    stop_text: str | None = None  # which of the stop texts ended it, where that is told
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +205,8 @@ class ToolCallDelta(msgspec.Struct, frozen=True):
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of a streamed answer. The last one of a choice carries `finish_reason`;
-    the last one of the stream carries `usage`.
+    the last one of the stream carries `usage`. `thought` ends a piece of reasoning and repeats its
+    text, which came as `reasoning` before.
     """
 
     id: str
@@ -196,7 +217,9 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: str = ""
     role: Role | None = None
     tool_calls: tuple[ToolCallDelta, ...] = ()
+    thought: Thought | None = None
     finish_reason: FinishReason | None = None
+    stop_text: str | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     usage: Usage | None = None
     deviations: tuple[Deviation, ...] = ()

@@ -81,7 +81,7 @@ try:
 except SystemExit:
     pass
 sys.stdout = real
-print(json.dumps(sorted(m for m in sys.modules if m.startswith(("stead", "rich", "pydantic", "aiohttp", "sqlalchemy", "yaml")) )))
+print(json.dumps(sorted(m for m in sys.modules if m.startswith(("stead", "rich", "pydantic", "httptools", "sqlalchemy", "yaml")) )))
 """
 
     loaded = json.loads(python(code))

@@ -5,7 +5,7 @@ Knows nothing about file formats or which keys mean something.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,9 +82,14 @@ def _refuse_leaf(data: Mapping[str, Any], dotted: str) -> None:
             )
 
 
-def substitute(document: Document, environment: Mapping[str, str] | None = None) -> Document:
+def substitute(
+    document: Document,
+    environment: Mapping[str, str] | None = None,
+    unset: Callable[[tuple[str, ...], str], str | None] | None = None,
+) -> Document:
     """Replace `${NAME}` and `${NAME:-default}` in every text; `$${NAME}` stays as `${NAME}`.
 
+    `unset` is asked with the path and the name of a variable that is not set; it may give a text.
     Raises: ConfigError("unset-variable") naming the variable, the key and its place.
     """
     known = os.environ if environment is None else environment
@@ -102,13 +107,14 @@ def substitute(document: Document, environment: Mapping[str, str] | None = None)
             return match[0][1:]
         if name in known:
             return known[name]
-        if default is None:
+        stand_in = unset(path, name) if unset is not None and default is None else default
+        if stand_in is None:
             key = ".".join(path)
             raise ConfigError(
                 "unset-variable",
                 f"{document.place(key)}: {key} needs the variable {name!r}, which is not set",
                 hint=f"export {name}=…",
             )
-        return str(default)
+        return str(stand_in)
 
     return Document(walk(document.data, ()), document.places)

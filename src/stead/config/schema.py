@@ -7,16 +7,23 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from stead.config.model_catalog import CatalogFile
 from stead.config.run import RunConfig
 from stead.config.settings import Settings
+from stead.config.strategy import StrategyFile
 from stead.core.errors import NotFound
 
-MODELS: dict[str, type[BaseModel]] = {"run": RunConfig, "settings": Settings}
+MODELS: dict[str, type[BaseModel]] = {
+    "run": RunConfig,
+    "settings": Settings,
+    "strategy": StrategyFile,
+    "catalog": CatalogFile,
+}
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"  # what pydantic 2 writes
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema called `name`: "run" (recipes) or "settings". Raises: NotFound."""
+    """Return the JSON Schema called `name`: "run" (recipes), "settings", "strategy" … Raises: NotFound."""
     if name not in MODELS:
         raise NotFound(
             "unknown-schema", f"there is no schema {name!r} (known: {', '.join(MODELS)})"

@@ -38,10 +38,36 @@ class LogSettings(Section):
     format: Literal["text", "json"] = Field(default="text", description="form of a log line")
 
 
+class EngineSettings(Section):
+    """Local models: where programs and files are, and how much of the machine they may take."""
+
+    llama_server: str = Field(default="", description="llama.cpp's server; empty: from PATH")
+    vllm: str = Field(default="", description="vLLM's program; empty: from PATH")
+    ollama: str = Field(default="", description="Ollama's program; empty: from PATH")
+    ollama_url: str = Field(
+        default="http://127.0.0.1:11434", description="where Ollama's server answers"
+    )
+    ollama_auto_start: bool = Field(
+        default=True, description="start Ollama's server when none answers"
+    )
+    gemma: str = Field(default="", description="gemma.cpp's program; empty: from PATH")
+    models_dirs: list[str] = Field(default=[], description="more folders to find models in")
+    auto_discover: bool = Field(default=True, description="look for models on this machine")
+    memory_gb: float | None = Field(
+        default=None, gt=0, description="memory of all local models; none: 80 % of the machine's"
+    )
+    idle_s: float = Field(
+        default=300.0, ge=0, description="a model unused for so long is unloaded; 0: never"
+    )
+    wait_s: float = Field(default=60.0, gt=0, description="longest wait for room for a model")
+    preload: list[str] = Field(default=[], description="models that are loaded at the start")
+
+
 class Settings(Section):
     """The settings of the platform, the same for every run."""
 
     log: LogSettings = Field(default=LogSettings(), description="what is logged, and how")
+    engines: EngineSettings = Field(default=EngineSettings(), description="local models")
     offline: bool = Field(default=False, description="refuse every download")
     disable_tensorboard: bool = Field(
         default=False, description="do not log trainings for TensorBoard unless a recipe asks"
@@ -51,6 +77,8 @@ class Settings(Section):
 ALIASES: dict[str, str] = {
     "HF_HUB_OFFLINE": "offline",
     "MODELFORGE_DISABLE_TENSORBOARD": "disable_tensorboard",
+    "OLLAMA_BASE_URL": "engines.ollama_url",
+    "LLM_FRAMEWORK_MODELS_DIR": "engines.models_dirs",
 }
 """Other tools' variables → our key, in order of precedence after our own name."""
 

@@ -4,7 +4,7 @@ Knows nothing about files; the class to check by is passed in. Says which key wa
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -51,21 +51,25 @@ def validate(model: type[M], document: Document) -> M:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        found = problems(model, document, error)
-        raise ConfigError(
-            found[0].code,
-            "\n".join(map(str, found)),
-            problems=[
-                {
-                    "code": p.code,
-                    "key": p.key,
-                    "place": p.place,
-                    "message": p.message,
-                    "suggestion": p.suggestion,
-                }
-                for p in found
-            ],
-        ) from error
+        raise refusal(problems(model, document, error)) from error
+
+
+def refusal(found: Sequence[Problem]) -> ConfigError:
+    """Return the error for some problems: the first one's code, a line for each."""
+    return ConfigError(
+        found[0].code,
+        "\n".join(map(str, found)),
+        problems=[
+            {
+                "code": p.code,
+                "key": p.key,
+                "place": p.place,
+                "message": p.message,
+                "suggestion": p.suggestion,
+            }
+            for p in found
+        ],
+    )
 
 
 def problems(model: type[BaseModel], document: Document, error: ValidationError) -> list[Problem]:
@@ -219,12 +223,14 @@ def keys(model: type[BaseModel], data: Any = None, prefix: str = "") -> Iterator
 
 def _model_at(model: type[BaseModel], data: Any, loc: Location) -> type[BaseModel] | None:
     found: type[BaseModel] | None = model
+    field: Any = None  # Any: pydantic's FieldInfo
     for part in loc:
         data = _step(data, part)
-        if isinstance(part, int) or found is None:
-            continue  # an item of a list has the class found for the list
-        field = found.model_fields.get(part)
-        found = _inner(field, data) if field is not None else None
+        if isinstance(part, int):
+            found = _inner(field, data) if field is not None else found
+        elif found is not None:
+            field = found.model_fields.get(part)
+            found = _inner(field, data) if field is not None else None
     return found
 
 
@@ -237,7 +243,9 @@ def _inner(field: Any, data: Any) -> type[BaseModel] | None:  # Any: pydantic's 
             except ConfigError:
                 return None
             return config
-    return next(_models(field.annotation), None)
+    classes = list(_models(field.annotation))
+    meant = (c for c in classes if getattr(c, "takes", lambda _: False)(data))
+    return next(meant, classes[0] if classes else None)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -17,7 +17,8 @@ Knows nothing about language models or surfaces; a surface maps `http_status` an
     ├── ExportError             a conversion failed or would lie                exit 1, 500
     ├── BackendError            a model endpoint failed                         exit 1, 502
     │   ├── BackendTimeout      the deadline passed                                    504
-    │   └── RateLimited         the endpoint asks to wait                              429
+    │   ├── RateLimited         the endpoint asks to wait, or a limit of ours does     429
+    │   └── BudgetExceeded      a limit in money, ours; asking again at once is no use 429
     ├── ProcessError            a child process died                            exit 1, 500
     └── Interrupted             SIGINT or SIGTERM; what was done is saved       exit 130
 """
@@ -136,7 +137,16 @@ class BackendTimeout(BackendError):  # noqa: N818 - a time-out, by its usual nam
 
 
 class RateLimited(BackendError):  # noqa: N818 - the state, by its usual name
-    """The endpoint asks to wait; `details["retry_after_s"]` says how long."""
+    """The endpoint, or a limit of ours, asks to wait; `details["retry_after_s"]` says how long."""
+
+    http_status = 429
+
+
+class BudgetExceeded(BackendError):  # noqa: N818 - the state, by its usual name
+    """A limit in money would be passed; nothing was sent.
+
+    `details["retry_after_s"]` says when the budget begins anew, where it does.
+    """
 
     http_status = 429
 

@@ -83,17 +83,20 @@ def spawn(
     log: Path | None = None,
     env: Mapping[str, str] | None = None,
     tie: bytes | None = None,
+    inherit: bool = False,
 ) -> Child:
     """Start `argv` in a new process group, its output appended to `log` (or dropped).
 
     `env` is added to the allow-listed environment. `tie` is written to the child's stdin, which then
     stays open as long as this process lives: secrets travel in no file, argument or environment, and
-    end-of-file tells the child that its parent is gone, however it went.
+    end-of-file tells the child that its parent is gone, however it went. With `inherit` its output goes
+    where ours goes.
     Raises: ProcessError("no-start").
     """
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-    out = open(log, "ab") if log is not None else subprocess.DEVNULL  # noqa: SIM115
+    dropped = None if inherit else subprocess.DEVNULL
+    out = open(log, "ab") if log is not None else dropped  # noqa: SIM115
     try:
         process = subprocess.Popen(
             list(argv),
@@ -106,7 +109,7 @@ def spawn(
     except OSError as error:
         raise ProcessError("no-start", f"cannot start {argv[0]!r}: {error.strerror}") from error
     finally:
-        if not isinstance(out, int):
+        if out is not None and not isinstance(out, int):
             out.close()
     if process.stdin is not None and tie is not None:
         _write_tie(process, tie, argv[0])

@@ -38,6 +38,7 @@ SHAPES: Mapping[str, str] = {
     "pypi": r"pypi-[A-Za-z0-9_-]{16,}",
     "weights & biases": r"wandb_v1_[A-Za-z0-9_-]{16,}",
     "json web token": r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
+    "stead key": r"sk-stead-[A-Za-z0-9_-]{16,}",
     "stead": r"stead-[a-z]+-[A-Za-z0-9_-]{16,}",
 }
 _PRIVATE = r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"

@@ -16,7 +16,7 @@ from types import FrameType
 from stead.core import files
 from stead.core.errors import SteadError
 from stead.core.process import stop_requested
-from stead.engines.engine import Order, describe, read_order
+from stead.engines.engine import ChildOrder, Order, describe, read_order
 
 Ready = Callable[[str], None]
 Serve = Callable[[Order, str, Ready], None]
@@ -29,6 +29,11 @@ _LAST_S = 10.0  # a program that does not stop by itself is ended
 
 def main(serve: Serve) -> int:
     """Run an engine program; return its exit status."""
+    return run(lambda given, ready: serve(given.order, given.token, ready))
+
+
+def run(serve: Callable[[ChildOrder, Ready], None]) -> int:
+    """Run an engine program that wants all it was given; return its exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
     given = read_order(sys.stdin.buffer.readline())
@@ -36,7 +41,7 @@ def main(serve: Serve) -> int:
     ready = Path(given.ready)
     sys.stderr.write(f"engine order {describe(given.order)}\n")
     try:
-        serve(given.order, given.token, lambda url: _say(ready, {"url": url, "pid": os.getpid()}))
+        serve(given, lambda url: _say(ready, {"url": url, "pid": os.getpid()}))
     except SteadError as error:
         _say(ready, {"error": error.to_dict()})
         return error.exit_status

@@ -8,14 +8,16 @@ import json
 import secrets
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import msgspec
+import psutil
 
 from stead.core import files, process
-from stead.core.errors import ModelError, ProcessError, from_dict
+from stead.core.errors import ProcessError, SteadError, from_dict
 from stead.core.lazy import installed
 from stead.core.registry import Registry
 from stead.values import Endpoint
@@ -46,12 +48,22 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     threads: int | None = None
 
 
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody else's program: how to call it, what it finds in its environment, where it answers."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    url: str
+    health: str
+
+
 class ChildOrder(msgspec.Struct, frozen=True, kw_only=True):
     """What the program reads from its stdin: the order, its token, where to say it is ready."""
 
     order: Order
     token: str
     ready: str
+    program: Program | None = None
 
 
 class Engine(ABC):
@@ -62,6 +74,8 @@ class Engine(ABC):
     loads: ClassVar[frozenset[str]] = frozenset()  # "gguf", "model", "adapter"
     lacks: ClassVar[frozenset[str]] = frozenset()  # what `inference/fill` adds
     keepalive: ClassVar[bool] = True  # False: each open connection costs the engine a thread
+    prefix: ClassVar[str] = ""  # `prefix:…` names a model in the engine's own store
+    process_bytes: ClassVar[int] = 200 << 20  # what it takes before a model is in memory
 
     @classmethod
     def is_available(cls) -> Availability:
@@ -91,6 +105,10 @@ class Engine(ABC):
     def stop(self) -> None:
         """Stop gently, then for good; safe to call twice."""
 
+    def memory_bytes(self) -> int | None:
+        """Return the resident bytes of the program now, or None when nobody can say."""
+        return None
+
 
 ENGINES: Registry[Engine] = Registry(
     "engine", "stead.engines.kinds", base="stead.engines.engine:Engine"
@@ -113,7 +131,9 @@ class ProgramEngine(Engine):
         ready = folder / READY
         ready.unlink(missing_ok=True)
         token = secrets.token_urlsafe(32)
-        tie = ChildOrder(order=order, token=token, ready=str(ready))
+        tie = ChildOrder(
+            order=order, token=token, ready=str(ready), program=self.program(order, token)
+        )
         self._folder = folder
         self._child = process.spawn(
             process.python(self.module),
@@ -131,6 +151,14 @@ class ProgramEngine(Engine):
     def is_alive(self) -> bool:
         """Say whether the program still runs."""
         return self._child is not None and self._child.poll() is None
+
+    def program(self, order: Order, token: str) -> Program | None:
+        """Return the program that our worker is to run; None when the worker is the engine itself."""
+        return None
+
+    def memory_bytes(self) -> int | None:
+        """Return the resident bytes of the program and its children."""
+        return None if self._child is None else tree_bytes(self._child.pid)
 
     def stop(self) -> None:
         """Stop gently, then for good; the log of a good run goes with it."""
@@ -169,16 +197,17 @@ class ProgramEngine(Engine):
             f"the engine for {order.model!r} was not ready in time; last words: {self.last_words()}",
         )
 
-    def _explained(self, error: Exception, order: Order) -> Exception:
+    def _explained(self, error: SteadError, order: Order) -> SteadError:
         """Add the log's end to an error that only says that loading failed."""
-        if isinstance(error, ModelError) and error.code == "load-failed":
-            return ModelError(
-                error.code,
-                f"{order.model!r} cannot be loaded: {error.message}; "
-                f"last words: {self.last_words()}",
-                hint=error.hint,
-            )
-        return error
+        if error.code not in ("load-failed", "engine-died"):
+            return error
+        begin = f"{order.model!r} cannot be loaded: " if error.code == "load-failed" else ""
+        return type(error)(
+            error.code,
+            f"{begin}{error.message}; last words: {self.last_words()}",
+            hint=error.hint,
+            **error.details,
+        )
 
     def _end(self, *, keep_log: bool) -> None:
         child, folder = self._child, self._folder
@@ -191,6 +220,20 @@ class ProgramEngine(Engine):
                 (folder / LOG).unlink(missing_ok=True)
                 if not any(folder.iterdir()):
                     folder.rmdir()
+
+
+def tree_bytes(pid: int) -> int | None:
+    """Return the resident bytes of a process and its children, or None when it is gone."""
+    try:
+        first = psutil.Process(pid)
+        family = [first, *first.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return None
+    total = 0
+    for member in family:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            total += int(member.memory_info().rss)
+    return total
 
 
 def read_order(line: bytes) -> ChildOrder:

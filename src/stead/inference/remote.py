@@ -4,47 +4,47 @@ Knows nothing about vendors, retries or routing. An attempt is one request; whoe
 decides about another one.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
-import msgspec
 from msgspec.structs import replace
 
 from stead.core.errors import BackendError
 from stead.core.http import DEFAULT_WAITS, Answer, Http, Waits
 from stead.inference.backend import Backend
-from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
-from stead.wire import sse
+from stead.inference.images import Images
+from stead.messages import (
+    Chunk,
+    Deviation,
+    EmbedReply,
+    EmbedRequest,
+    GenerateRequest,
+    ModelCard,
+    Reply,
+)
+from stead.wire import given
 from stead.wire.dialect import (
     DIALECTS,
+    CountDialect,
     Dialect,
     EmbedDialect,
     GenerateDialect,
     Kind,
     StreamReader,
-    decode_answer,
 )
+from stead.wire.framing import frames
 
 OPENAI = ("openai_chat", "openai_completions", "openai_embeddings")
-
-
-class _Card(msgspec.Struct):
-    id: str
-    created: int = 0
-    owned_by: str = ""
-
-
-class _Cards(msgspec.Struct):
-    data: list[_Card]
-
-
-_CARDS = msgspec.json.Decoder(_Cards)
 
 
 class Remote(Backend):
     """An endpoint at `url` (without the dialects' paths, so without `/v1`).
 
-    The token goes to this origin only: redirects are not followed. Whole answers may take until the
-    deadline for their first byte; `waits` bounds streams, whose first byte comes early.
+    The token goes to this origin only: redirects are not followed. `headers` are sent too and win
+    over the dialects' own. Whole answers may take until the deadline for their first byte; `waits`
+    bounds streams, whose first byte comes early.
+
+    What a dialect cannot carry is told in the answer's `deviations` and in `request.call`; a strict
+    request is refused instead, before anything is sent.
     """
 
     def __init__(
@@ -53,30 +53,49 @@ class Remote(Backend):
         *,
         token: str | None = None,
         dialects: tuple[str, ...] = OPENAI,
+        headers: Mapping[str, str] | None = None,
         http: Http | None = None,
         waits: Waits = DEFAULT_WAITS,
+        images: Images | None = None,
     ) -> None:
         self._url = url.rstrip("/").removesuffix("/v1")
-        self._headers = {"Content-Type": "application/json"}
-        if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
         made = [DIALECTS.create(name) for name in dialects]
         self._dialects: dict[Kind, Dialect] = {d.kind: d for d in made}
+        more = {} if headers is None else dict(headers)
+        self._headers = {
+            d.kind: {"Content-Type": "application/json"}
+            | ({} if token is None else d.auth(token))
+            | more
+            for d in made
+        }
         self._http = Http() if http is None else http
         self._waits = waits
         self._whole = Waits(waits.connect_s, first_s=None, between_s=None)
+        self._images = Images() if images is None else images
 
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
         """Answer a request whole."""
         dialect = self._generating(request)
         if request.stream:
             request = replace(request, stream=False)
-        return dialect.read_reply(await self._whole_body(dialect, request, deadline))
+        dropped = _left_out(dialect, request)
+        reply = dialect.read_reply(await self._whole_body(dialect, request, deadline))
+        return replace(reply, deviations=(*reply.deviations, *dropped)) if dropped else reply
 
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
         """Turn texts into vectors."""
-        dialect = self._embedding()
+        dialect = self._dialects.get("embedding")
+        if not isinstance(dialect, EmbedDialect):
+            raise self._no_route("embedding")
+        _left_out(dialect, request)
         return dialect.read_vectors(await self._whole_body(dialect, request, deadline))
+
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the tokens of a request's prompt, where the endpoint has a route for it."""
+        dialect = self._dialects.get("count")
+        if not isinstance(dialect, CountDialect):
+            raise self._no_route("count")
+        return dialect.read_count(await self._whole_body(dialect, request, deadline))
 
     async def stream(
         self, request: GenerateRequest, deadline: float | None = None
@@ -88,15 +107,17 @@ class Remote(Backend):
         dialect = self._generating(request)
         if not request.stream:
             request = replace(request, stream=True)
+        dropped = _left_out(dialect, request)
         answer = await self._open(dialect, request, deadline, self._waits)
         async with answer:
-            reader, parser = dialect.stream_reader(), sse.Parser()
+            reader, parser = dialect.stream_reader(), frames(dialect.framing).parser()
             finished = False
             async for piece in answer:
                 for event in parser.feed(piece):
                     for chunk in reader.feed(event):
                         finished = finished or chunk.finish_reason is not None
-                        yield chunk
+                        yield replace(chunk, deviations=dropped) if dropped else chunk
+                        dropped = ()  # the first chunk has told them
                 if reader.ended:
                     await answer.drain()
                     break
@@ -104,15 +125,18 @@ class Remote(Backend):
 
     async def models(self) -> list[ModelCard]:
         """List what the endpoint says it serves."""
+        kind, dialect = next(iter(self._dialects.items()))
         answer = await self._http.open(
-            "GET", f"{self._url}/v1/models", headers=self._headers, waits=self._waits
+            "GET",
+            self._url + dialect.models_path,
+            headers=self._headers[kind],
+            waits=self._waits,
         )
         async with answer:
             body = await answer.read()
             if answer.status != 200:
-                raise self._error(next(iter(self._dialects.values())), answer, body)
-        cards = decode_answer(_CARDS, body).data
-        return [ModelCard(id=c.id, created=c.created, owned_by=c.owned_by) for c in cards]
+                raise self._error(dialect, answer, body)
+        return dialect.read_models(body)
 
     async def close(self) -> None:
         """Close this loop's connections."""
@@ -122,14 +146,11 @@ class Remote(Backend):
         kind: Kind = "completion" if request.messages is None else "chat"
         found = self._dialects.get(kind)
         if not isinstance(found, GenerateDialect):
-            raise BackendError("not-supported", f"{self._url} has no {kind} route here")
+            raise self._no_route(kind)
         return found
 
-    def _embedding(self) -> EmbedDialect:
-        found = self._dialects.get("embedding")
-        if not isinstance(found, EmbedDialect):
-            raise BackendError("not-supported", f"{self._url} has no embedding route here")
-        return found
+    def _no_route(self, kind: Kind) -> BackendError:
+        return BackendError("not-supported", f"{self._url} has no {kind} route here")
 
     async def _whole_body(
         self, dialect: Dialect, request: GenerateRequest | EmbedRequest, deadline: float | None
@@ -145,10 +166,12 @@ class Remote(Backend):
         waits: Waits,
     ) -> Answer:
         """Send the request; return the answer if it is a success, else raise what it says."""
+        if isinstance(request, GenerateRequest):
+            request = await self._images.inline(request, dialect.takes_url, deadline)
         answer = await self._http.open(
             "POST",
-            self._url + dialect.path,
-            headers=self._headers,
+            self._url + dialect.target(request),
+            headers=self._headers[dialect.kind],
             body=dialect.write_request(request),
             waits=waits,
             deadline=deadline,
@@ -161,6 +184,19 @@ class Remote(Backend):
     @staticmethod
     def _error(dialect: Dialect, answer: Answer, body: bytes) -> BackendError:
         return dialect.read_error(answer.status, body, answer.headers.get("Retry-After"))
+
+
+def _left_out(dialect: Dialect, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
+    """Note in the call what the protocol cannot carry. Raises: BackendError("not-supported") if strict."""
+    dropped = dialect.drops(request)
+    if not dropped:
+        return ()
+    if request.strict:
+        raise given.refusal(dropped[0])
+    if request.call is not None:
+        known = request.call.deviations
+        known += [d for d in dropped if d not in known]  # another attempt may have told the same
+    return dropped
 
 
 def _check_end(reader: StreamReader, url: str, *, finished: bool) -> None:

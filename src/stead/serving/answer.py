@@ -19,8 +19,8 @@ from stead.serving.exchange import Exchange
 from stead.serving.settings import Settings
 from stead.serving.stream import Departure, Relay
 from stead.wire.dialect import Asked, CountDialect, Dialect, EmbedDialect, GenerateDialect
+from stead.wire.framing import frames
 
-SSE = (b"content-type", b"text/event-stream; charset=utf-8")
 _CHOICES_LIMIT = 256  # prompts × n of one request
 _GRACE_S = 5.0  # a slow reader may take this much longer than the deadline
 
@@ -57,6 +57,7 @@ class Answers:
         call = exchange.caller.call(exchange.id, exchange.tags)
         exchange.call = call
         attach(asked, call, strict=exchange.head.strict)
+        call.deviations.extend(asked.deviations)
         deadline = time.monotonic() + self._settings.deadline_s
         async with self._admit:
             if asked.stream and isinstance(dialect, GenerateDialect):
@@ -99,7 +100,13 @@ class Answers:
         chunks = streams[0]
         if len(streams) > 1:
             chunks = merge_streams(streams, choices=n, same_prompt=False)
-        relay = Relay(chunks, dialect.stream_writer(asked), exchange, SSE, choices=n * len(streams))
+        relay = Relay(
+            chunks,
+            dialect.stream_writer(asked),
+            exchange,
+            frames(dialect.framing),
+            choices=n * len(streams),
+        )
         try:
             await relay.run(self._settings.first_event_s)
         except asyncio.CancelledError:

@@ -23,8 +23,10 @@ from stead.serving.exchange import LEFT, Exchange, Routes, no_route
 from stead.serving.file_store import FileStore
 from stead.serving.files import Files
 from stead.serving.measure import Measured
+from stead.serving.ollama_info import METHODS, OllamaInfo
 from stead.serving.settings import Settings
 from stead.serving.stream import ASGIMessage, Receive, Send
+from stead.wire import ollama_shape
 from stead.wire.dialect import DIALECTS, Dialect
 
 _TAG = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
@@ -62,6 +64,7 @@ class App:
         self._groups: dict[str, Routes] = {
             "/v1/models": Cards(backend),
             "/metrics": self.measured,
+            **dict.fromkeys(METHODS, OllamaInfo(backend, settings)),
         }
         self.answers = Answers(backend, settings, self._admit)
         self._access = Keys(settings.api_keys) if access is None else access
@@ -172,6 +175,8 @@ class App:
                 exchange.route = start
                 await group.handle(exchange, path[len(start) + 1 :])
                 return
+        if path.startswith("/api/"):
+            exchange.words = ollama_shape.write_error
         raise no_route(path)
 
 

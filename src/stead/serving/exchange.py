@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 import uuid
+from collections.abc import Callable
 from typing import Protocol
 
 from stead.core.errors import BackendError, BackendTimeout, SteadError
@@ -30,6 +31,7 @@ class Exchange:
     __slots__ = (
         "begun", "call", "caller", "closing", "code", "dialect", "first_s", "head", "id", "method",
         "model", "path", "query", "receive", "route", "send", "status", "stopped", "tags", "usage",
+        "words",
     )  # fmt: skip
 
     def __init__(self, method: str, path: str, query: bytes, receive: Receive, send: Send) -> None:
@@ -49,6 +51,7 @@ class Exchange:
         self.usage: Usage | None = None
         self.first_s: float | None = None
         self.dialect: Dialect | None = None
+        self.words: Callable[[SteadError], bytes] = openai_errors.write_error  # for errors
         self.head: guard.Head
         self.tags: frozenset[str] = frozenset()
         self.stopped = False  # the server ends: this request was cut by us
@@ -78,7 +81,7 @@ class Exchange:
 
     async def refuse(self, error: SteadError) -> None:
         """Answer with an error, in the words of the route's protocol."""
-        write = openai_errors.write_error if self.dialect is None else self.dialect.write_error
+        write = self.words if self.dialect is None else self.dialect.write_error
         status = status_of(error)
         self.code = error.code
         await self.reply(write(error), status, _error_headers(error, status))

@@ -15,6 +15,7 @@ from stead.messages import Chunk, Deviation
 from stead.serving import report
 from stead.wire import sse
 from stead.wire.dialect import StreamWriter
+from stead.wire.framing import Frames
 
 if TYPE_CHECKING:
     from stead.serving.exchange import Exchange
@@ -63,8 +64,8 @@ class Relay:
     """Sends one stream.
 
     Before the first chunk errors are raised with nothing sent, so that the status can tell them. After
-    `first_event_s` without a chunk the headers go out, and a comment as often, to keep the connection
-    open. Once `begun`, an error is told by `fail`: the protocol's own event, and no end marker.
+    `first_event_s` without a chunk the headers go out, and the framing's idle bytes as often, to keep the
+    connection open; a framing without them sends nothing. Once `begun`, an error is told by `fail`: the protocol's own event, and no end marker.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Relay:
         chunks: AsyncIterator[Chunk],
         writer: StreamWriter,
         exchange: "Exchange",
-        kind: tuple[bytes, bytes],
+        form: Frames,
         *,
         choices: int,
     ) -> None:
@@ -80,7 +81,7 @@ class Relay:
         self._writer = writer
         self._exchange = exchange
         self._send = exchange.send
-        self._kind = kind
+        self._form = form
         self._choices = choices
         self._deviations: tuple[Deviation, ...] = ()
         self._model = ""
@@ -104,8 +105,9 @@ class Relay:
         first = asyncio.ensure_future(_next(self._chunks))
         try:
             while not (await asyncio.wait({first}, timeout=first_event_s))[0]:
-                await self._begin()
-                await self._body(sse.comment("waiting"))
+                if self._form.idle:
+                    await self._begin()
+                    await self._body(self._form.idle)
             return first.result()
         finally:
             if not first.done():
@@ -136,8 +138,8 @@ class Relay:
         """Return what was done differently and what it cost as a comment, where the framing has any."""
         call = self._exchange.call
         found = report.all_deviations(call, self._deviations)
-        if not found and report.cost_of(call) is None:
-            return b""
+        if not self._form.idle or (not found and report.cost_of(call) is None):
+            return b""  # a framing without comments has no place for it
         told = json.dumps(report.fields(call, self._model, found))
         return sse.comment("stead " + told)
 
@@ -146,7 +148,7 @@ class Relay:
             return
         self.begun = True
         self._exchange.status = 200
-        headers = self._exchange.headers(self._kind)
+        headers = self._exchange.headers((b"content-type", self._form.media_type))
         if first is not None:
             self._model = first.model
             found = report.all_deviations(self._exchange.call, first.deviations)

@@ -13,7 +13,15 @@ import msgspec
 
 from stead.core.errors import BackendError, SteadError, UsageError
 from stead.core.registry import Registry
-from stead.messages import Chunk, Deviation, EmbedReply, EmbedRequest, GenerateRequest, Reply
+from stead.messages import (
+    Chunk,
+    Deviation,
+    EmbedReply,
+    EmbedRequest,
+    GenerateRequest,
+    ModelCard,
+    Reply,
+)
 from stead.wire.sse import Event
 
 Kind = Literal["chat", "completion", "embedding", "count"]
@@ -35,6 +43,8 @@ class Asked:
     stream: bool = False
     include_usage: bool = False
     encoding: Literal["float", "base64"] = "float"
+    begun_ns: int = 0  # of `time.monotonic_ns()`, where the answer tells durations
+    deviations: tuple[Deviation, ...] = ()  # what of the body was not taken as it was given
 
 
 class StreamWriter(ABC):
@@ -63,6 +73,19 @@ class StreamReader(ABC):
         """Return the chunks of an event. Raises: BackendError for an error event or nonsense."""
 
 
+class _Card(msgspec.Struct):
+    id: str
+    created: int = 0
+    owned_by: str = ""
+
+
+class _Cards(msgspec.Struct):
+    data: list[_Card]
+
+
+_CARDS = msgspec.json.Decoder(_Cards)
+
+
 class Dialect(ABC):
     """One route of a protocol, both directions. Instances hold no state.
 
@@ -73,6 +96,7 @@ class Dialect(ABC):
     path: ClassVar[str]
     framing: ClassVar[Framing] = "sse"  # how a streamed answer is cut into events
     serves: ClassVar[bool] = True
+    models_path: ClassVar[str] = "/v1/models"  # where an upstream lists what it serves
 
     def target(self, request: GenerateRequest | EmbedRequest) -> str:
         """Return path and query for an upstream; some protocols name the model there."""
@@ -85,6 +109,15 @@ class Dialect(ABC):
     def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
         """Return what of a request this protocol cannot carry; `write_request` leaves that out."""
         return ()
+
+    def takes_url(self, url: str) -> bool:
+        """Say whether an upstream fetches an image by this URL itself, or wants its bytes."""
+        return True
+
+    def read_models(self, body: bytes) -> list[ModelCard]:
+        """Decode an upstream's list of models. Raises: BackendError("bad-answer")."""
+        cards = decode_answer(_CARDS, body).data
+        return [ModelCard(id=c.id, created=c.created, owned_by=c.owned_by) for c in cards]
 
     @abstractmethod
     def read_request(self, body: bytes) -> Asked:

@@ -135,18 +135,27 @@ def decode_request(decoder: "msgspec.json.Decoder[S]", body: bytes) -> S:
         raise RequestRefused("invalid-json", "the body is nested too deeply") from error
 
 
-def _refusal(message: str) -> RequestRefused:
-    """Turn the decoder's words into the vendor's: what is wrong, and where."""
+def convert(value: Any, kind: type[S], where: str) -> S:  # Any: decoded JSON
+    """Check a decoded piece of a body. Raises: RequestRefused with the field below `where`."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error), where) from error
+
+
+def _refusal(message: str, where: str = "") -> RequestRefused:
+    """Turn the decoder's words into the vendor's: what is wrong, and where (below `where`)."""
     for pattern, code, words in (
         (_UNKNOWN, "unknown-parameter", "unknown parameter"),
         (_MISSING, "missing-required-parameter", "missing required parameter"),
     ):
         if found := pattern.search(message):
-            at = (found["at"] or "").lstrip(".")
+            at = (where + (found["at"] or "")).lstrip(".")
             name = f"{at}.{found['name']}" if at else found["name"]
             return RequestRefused(code, f"{words}: {name!r}", param=name)
     found = _AT.search(message)
-    param = found["at"].lstrip(".") if found else None
+    at = (where + (found["at"] if found else "")).lstrip(".")
+    param = at if at else None
     text = _AT.sub("", message)
     return RequestRefused("invalid-value", f"{param}: {text}" if param else text, param=param)
 

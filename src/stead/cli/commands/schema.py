@@ -1,4 +1,4 @@
-"""Print the JSON Schema of recipes and settings, registered extensions included."""
+"""Print the JSON Schema of recipes, settings and strategies, registered extensions included."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,13 @@ from stead.cli import console
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="run or settings; default: both.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="run, settings, strategy or catalog; default: all.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write to a file.")] = None,
     as_json: console.Json = False,
 ) -> None:
-    """Print the JSON Schema of recipes and settings, registered extensions included."""
+    """Print the JSON Schema of recipes, settings and strategies, registered extensions included."""
     from stead.config.schema import schema, schemas
     from stead.core import files
 

@@ -80,6 +80,11 @@ class Echo(Backend):
         tokens = sum(len(_words(t)) if isinstance(t, str) else len(t) for t in request.input)
         return EmbedReply(model=self._model, vectors=vectors, usage=Usage(tokens))
 
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the words of all messages or of the prompt."""
+        texts = [m.text for m in request.messages] if request.messages else [_asked(request)]
+        return sum(len(_words(t)) for t in texts)
+
     async def models(self) -> list[ModelCard]:
         """List the one model."""
         return [ModelCard(id=self._model, capabilities=("chat", "completion", "embedding"))]

@@ -1,0 +1,288 @@
+"""Outermost but for the hooks: one ledger entry per request, whatever came of it, streamed or not.
+
+Knows nothing about databases; a `Ledger` takes an entry without waiting. Attempts are written by whoever
+sends them; where nobody did (a single endpoint without routing), the meter writes one.
+"""
+
+import asyncio
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from stead.core.errors import SteadError
+from stead.inference.account import CountText, PriceOf, Request, Seen, total
+from stead.inference.backend import Backend, close_stream
+from stead.messages import (
+    Attempt,
+    Call,
+    Chunk,
+    EmbedReply,
+    EmbedRequest,
+    GenerateRequest,
+    ModelCard,
+    Reply,
+    Usage,
+)
+
+Outcome = Literal["ok", "failed", "cancelled", "cut"]
+CACHE_HIT = "cache_hit"
+"""Kind of the deviation that says: nothing was sent, the answer was kept from before."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One request in the ledger. Units: `at` Unix seconds, `cost` picodollars, durations seconds.
+
+    `cost` adds up all attempts, failed ones too; those whose price is unknown are counted in `unpriced`.
+    """
+
+    id: str
+    call: str  # id of the call; several requests may share one
+    at: float
+    key: str
+    strategy: str
+    model: str  # as asked for
+    served: str  # the candidate, or else the model, that answered; "" if none did
+    kind: Literal["generate", "embed"]
+    streamed: bool
+    outcome: Outcome
+    code: str | None = None  # of the error
+    usage: Usage = Usage()  # of all attempts
+    cost: int = 0
+    unpriced: int = 0
+    estimated: bool = False
+    cached: bool = False
+    seconds: float = 0.0
+    first_s: float | None = None
+    attempts: tuple[Attempt, ...] = ()
+    tags: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()  # their kinds
+
+
+class Ledger(ABC):
+    """Where entries go. `record` never waits; `ready` refuses new requests while it is behind."""
+
+    @abstractmethod
+    def record(self, entry: Entry) -> None:
+        """Take an entry; it is written soon, and at the latest by `close`."""
+
+    def ready(self) -> None:
+        """Return if another request can be recorded. Raises: ResourceError("ledger-behind"), status 503."""
+        return
+
+    async def close(self) -> None:
+        """Write what is left; safe to call twice."""
+        return
+
+
+class MemoryLedger(Ledger):
+    """Keeps entries in a list: for one-off use from Python, and for tests."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def record(self, entry: Entry) -> None:
+        """Take an entry."""
+        self.entries.append(entry)
+
+
+class _Run:
+    """One request on its way."""
+
+    __slots__ = (
+        "attempts",
+        "began",
+        "call",
+        "code",
+        "deviations",
+        "first_s",
+        "origin",
+        "outcome",
+        "seen",
+        "streamed",
+    )  # fmt: skip
+
+    def __init__(self, call: Call, origin: Call, seen: Seen, *, streamed: bool) -> None:
+        self.call = call
+        self.origin = origin  # the edge's record; another object while requests share it
+        self.attempts = len(call.attempts)
+        self.deviations = len(call.deviations)
+        self.seen = seen
+        self.streamed = streamed
+        self.began = time.monotonic()
+        self.first_s: float | None = None
+        self.outcome: Outcome = "cancelled"
+        self.code: str | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """Note how it ended."""
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            return
+        self.outcome = "cut" if self.seen.begun else "failed"
+        self.code = error.code if isinstance(error, SteadError) else type(error).__name__
+
+
+class Meter(Backend):
+    """`inner`, with one entry per request in `ledger`.
+
+    `price_of` prices attempts that nobody has priced; `count` counts the tokens of a text where the
+    endpoint reports none (default: four bytes each), and such an entry says `estimated`.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        ledger: Ledger,
+        *,
+        strategy: str = "",
+        price_of: PriceOf | None = None,
+        count: CountText | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._inner = inner
+        self._ledger = ledger
+        self._strategy = strategy
+        self._price_of = price_of
+        self._count = count
+        self._clock = clock
+        self._shared: set[int] = set()  # records in use
+
+    async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
+        """Answer a request whole."""
+        run = self._begin(request)
+        if run.call is not request.call:
+            request = replace(request, call=run.call)
+        try:
+            reply = await self._inner.generate(request, deadline)
+            run.outcome = "ok"
+            run.seen.reply(reply)
+            return reply
+        except BaseException as error:
+            run.fail(error)
+            raise
+        finally:
+            self._end(run)
+
+    async def stream(
+        self, request: GenerateRequest, deadline: float | None = None
+    ) -> AsyncIterator[Chunk]:
+        """Answer piece by piece."""
+        run = self._begin(request, streamed=True)
+        if run.call is not request.call:
+            request = replace(request, call=run.call)
+        chunks: AsyncIterator[Chunk] | None = None
+        seen = run.seen
+        try:
+            chunks = self._inner.stream(request, deadline)
+            async for chunk in chunks:
+                seen.chunk(chunk)
+                if run.first_s is None and seen.begun:
+                    run.first_s = time.monotonic() - run.began
+                yield chunk
+            run.outcome = "ok"
+        except BaseException as error:
+            run.fail(error)
+            raise
+        finally:
+            try:
+                if chunks is not None:
+                    await close_stream(chunks)
+            finally:
+                self._end(run)
+
+    async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
+        """Turn texts into vectors."""
+        run = self._begin(request)
+        if run.call is not request.call:
+            request = replace(request, call=run.call)
+        try:
+            reply = await self._inner.embed(request, deadline)
+            run.outcome = "ok"
+            run.seen.vectors(reply)
+            return reply
+        except BaseException as error:
+            run.fail(error)
+            raise
+        finally:
+            self._end(run)
+
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the tokens of a request's prompt; free, so no entry."""
+        return await self._inner.count(request, deadline)
+
+    async def models(self) -> list[ModelCard]:
+        """List what can be asked for."""
+        return await self._inner.models()
+
+    async def close(self) -> None:
+        """Close the inner one, then write what is left."""
+        try:
+            await self._inner.close()
+        finally:
+            await self._ledger.close()
+
+    def _begin(self, request: Request, *, streamed: bool = False) -> _Run:
+        self._ledger.ready()
+        origin = Call(id=uuid.uuid4().hex) if request.call is None else request.call
+        call = origin
+        if id(origin) in self._shared:  # several prompts of one body: whose attempt is whose?
+            call = replace(origin, attempts=[], deviations=[])
+        self._shared.add(id(call))
+        return _Run(call, origin, Seen(request, self._count), streamed=streamed)
+
+    def _end(self, run: _Run) -> None:
+        call = run.call
+        self._shared.discard(id(call))
+        is_hit = any(d.kind == CACHE_HIT for d in call.deviations[run.deviations :])
+        if len(call.attempts) == run.attempts and run.outcome != "failed" and not is_hit:
+            call.attempts.append(self._attempt(run))
+        attempts = call.attempts[run.attempts :]
+        self._ledger.record(self._entry(run, attempts, is_hit=is_hit))
+        if call is not run.origin:
+            run.origin.attempts.extend(attempts)
+            run.origin.deviations.extend(call.deviations)
+
+    @staticmethod
+    def _attempt(run: _Run) -> Attempt:
+        return Attempt(
+            candidate="",
+            model=run.seen.model,
+            seconds=time.monotonic() - run.began,
+            first_s=run.first_s,
+            outcome=run.outcome,
+            code=run.code,
+        )
+
+    def _entry(self, run: _Run, attempts: list[Attempt], *, is_hit: bool) -> Entry:
+        sums = total(attempts, run.seen, self._price_of)
+        request, call = run.seen.request, run.call
+        served = ""
+        if run.outcome == "ok" and attempts:
+            served = attempts[-1].candidate if attempts[-1].candidate else attempts[-1].model
+        return Entry(
+            id=uuid.uuid4().hex,
+            call=call.id,
+            at=self._clock(),
+            key=call.key,
+            strategy=self._strategy,
+            model=request.model,
+            served=served,
+            kind="embed" if isinstance(request, EmbedRequest) else "generate",
+            streamed=run.streamed,
+            outcome=run.outcome,
+            code=run.code,
+            usage=sums.usage,
+            cost=sums.cost,
+            unpriced=sums.unpriced,
+            estimated=sums.estimated,
+            cached=is_hit,
+            seconds=time.monotonic() - run.began,
+            first_s=run.first_s,
+            attempts=tuple(attempts),
+            tags=tuple(sorted(call.tags)),
+            deviations=tuple(d.kind for d in call.deviations[run.deviations :]),
+        )

@@ -1,0 +1,75 @@
+"""What tokens cost: exact whole picodollars (1e-12 USD) per token, no rounding anywhere.
+
+Knows nothing about vendors or where a price was found. A price that is not known is None, never 0; what runs
+here has the price `FREE`.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from stead.core.errors import ConfigError
+from stead.messages import Usage
+
+DOLLAR = 10**12
+"""Picodollars in one US dollar; 64 bits hold some nine million dollars."""
+_PER_MILLION = DOLLAR // 10**6
+_MOST = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Picodollars per token of the prompt, of its part found in the vendor's cache, and of the answer."""
+
+    input: int
+    cached: int
+    output: int
+
+    @classmethod
+    def of(
+        cls, input: str | Decimal, output: str | Decimal, cached: str | Decimal | None = None
+    ) -> "Prices":
+        """Read prices in US dollars per million tokens; without one of its own, a cached token costs as any.
+
+        Raises: ConfigError("bad-price") for a negative one, or one finer than a picodollar per token.
+        """
+        prompt = _per_token(input)
+        return cls(prompt, prompt if cached is None else _per_token(cached), _per_token(output))
+
+    def cost(self, usage: Usage) -> int:
+        """Return what a usage costs, in picodollars."""
+        prompt, answer = max(0, usage.prompt_tokens), max(0, usage.completion_tokens)
+        cached = min(prompt, max(0, usage.cached_tokens))
+        return (prompt - cached) * self.input + cached * self.cached + answer * self.output
+
+    def most(self, prompt_tokens: int, answer_tokens: int) -> int:
+        """Return the most that so many tokens can cost, in picodollars."""
+        return prompt_tokens * max(self.input, self.cached) + answer_tokens * self.output
+
+
+FREE = Prices(0, 0, 0)
+
+
+def picodollars(dollars: str | int | float | Decimal) -> int:
+    """Return an amount of US dollars exactly. Raises: ConfigError("bad-price")."""
+    return _whole(dollars, DOLLAR)
+
+
+def dollars(picodollars: int) -> Decimal:
+    """Return an amount in US dollars, for display."""
+    return Decimal(picodollars) / DOLLAR
+
+
+def _per_token(price: str | Decimal) -> int:
+    return _whole(price, _PER_MILLION)
+
+
+def _whole(amount: str | int | float | Decimal, unit: int) -> int:
+    try:
+        exact = Decimal(str(amount)) * unit
+    except InvalidOperation as error:
+        raise ConfigError("bad-price", f"{str(amount)[:40]!r} is no amount of dollars") from error
+    if not exact.is_finite() or not 0 <= exact < _MOST or exact != int(exact):
+        raise ConfigError(
+            "bad-price", f"{str(amount)[:40]!r} dollars is negative, too much, or too fine to count"
+        )
+    return int(exact)

@@ -1,0 +1,97 @@
+"""What a request asks for, field by field, and which of it a protocol leaves out.
+
+Knows nothing about protocols: a dialect says which names it carries. A field that was not given, or
+has the value that means "nothing special", is never named.
+"""
+
+from collections.abc import Collection, Iterator
+
+from stead.core.errors import BackendError
+from stead.messages import (
+    Deviation,
+    EmbedRequest,
+    GenerateRequest,
+    ImagePart,
+    Message,
+    Sampling,
+)
+
+_SAMPLING = tuple(name for name in Sampling.__struct_fields__ if name not in {"stop", "logit_bias"})
+_PLAIN = Sampling()
+_FIELDS = ("tools", "tool_choice", "response_format", "user", "echo")
+_NOTHING: tuple[object, ...] = (None, (), False, "auto", {"type": "text"})
+DROPPED = "param_dropped"
+
+
+def given(request: GenerateRequest | EmbedRequest) -> tuple[str, ...]:
+    """Return the names of everything a request asks for beyond its text, in a fixed order.
+
+    Names: the fields of `Sampling` and of the request, the keys of `extra`, and `messages.name`,
+    `messages.tool_name`, `messages.reasoning`, `messages.image`, `messages.detail`,
+    `messages.tool_calls`.
+    """
+    if isinstance(request, EmbedRequest):
+        return tuple(n for n in ("dimensions", "user") if getattr(request, n) is not None)
+    return (*_sampling(request.sampling), *_request(request), *_messages(request))
+
+
+def _sampling(asked: Sampling) -> Iterator[str]:
+    if asked == _PLAIN:
+        return
+    for name in _SAMPLING:
+        if getattr(asked, name) != getattr(_PLAIN, name):
+            yield name
+    if asked.stop:
+        yield "stop"
+    if asked.logit_bias:
+        yield "logit_bias"
+
+
+def _request(request: GenerateRequest) -> Iterator[str]:
+    for name in _FIELDS:
+        if getattr(request, name) not in _NOTHING:
+            yield name
+    yield from request.extra
+
+
+def _messages(request: GenerateRequest) -> list[str]:
+    if request.messages is None:
+        return []
+    found = {f"messages.{name}" for m in request.messages for name in _message(m)}
+    return sorted(found)
+
+
+def _message(message: Message) -> Iterator[str]:
+    if message.name is not None:
+        yield "tool_name" if message.role == "tool" else "name"
+    if message.reasoning is not None:
+        yield "reasoning"
+    if message.tool_calls:
+        yield "tool_calls"
+    if isinstance(message.content, tuple):
+        images = [p for p in message.content if isinstance(p, ImagePart)]
+        if images:
+            yield "image"
+        if any(p.detail is not None for p in images):
+            yield "detail"
+
+
+def missing(
+    request: GenerateRequest | EmbedRequest, carried: Collection[str], protocol: str
+) -> tuple[Deviation, ...]:
+    """Return a deviation for each thing asked for that `carried` does not name."""
+    return tuple(
+        Deviation(DROPPED, f"{name} is unknown to {protocol}")
+        for name in given(request)
+        if name not in carried
+    )
+
+
+def refusal(deviation: Deviation) -> BackendError:
+    """Return what a strict request gets instead of a deviation; the field is `details["param"]`."""
+    return BackendError(
+        "not-supported",
+        f"{deviation.kind}: {deviation.detail} (strict was asked for)",
+        status=400,
+        param=deviation.detail.partition(" ")[0],
+    )

@@ -12,7 +12,7 @@ from stead.cli import asking, console
 from stead.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from stead.app.gateway import SyncGateway
+    from stead.app.syncing import SyncGateway
 
 
 def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command

@@ -30,7 +30,7 @@ from stead.store import run_index
 from stead.training.build import plain
 from stead.training.fit import fit
 from stead.training.parts import Learning, Resume
-from stead.training.proofs import rehearse
+from stead.training.proving.proofs import rehearse
 from stead.training.world import World
 from stead.values import Artifact, Checkpoint, LoadedModel, PreparedData, Report
 

@@ -25,7 +25,7 @@ from stead.training.callback import Run
 from stead.training.finish import finish
 from stead.training.measured import Meter
 from stead.training.parts import Learning, Parts, Resume, TrainerSettings
-from stead.training.proofs import prove
+from stead.training.proving.proofs import prove
 from stead.training.resume import resume_run, rewind, save, wants_rewind
 from stead.training.trainer import Job, Trainer
 from stead.training.world import World

@@ -21,7 +21,7 @@ from stead.models.learner import Learner
 from stead.models.load import DTYPES, Dtype, load_model
 from stead.models.reward import RewardModel
 from stead.training.batches import Columns
-from stead.training.rollout_buffer import Written
+from stead.training.rl.rollout_buffer import Written
 from stead.values import LoadedModel
 
 _NAMES: tuple[Dtype, ...] = ("fp32", "bf16", "fp16")

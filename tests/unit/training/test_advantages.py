@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from stead.training import advantages as adv
+from stead.training.rl import advantages as adv
 
 
 def test_group_relative_is_distance_from_the_group_in_its_deviations() -> None:

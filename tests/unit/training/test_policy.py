@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stead.training.policy import Clip, by_answer, clipped, clipped_value_loss, divergence
+from stead.training.rl.policy import Clip, by_answer, clipped, clipped_value_loss, divergence
 
 
 def distributions(size: int = 6) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,8 +14,8 @@ from stead.core.events import AnyEvent, Note
 from stead.messages import Message
 from stead.training.callback import Run, StepOutcome
 from stead.training.callbacks.reward_hacking import WatchReward
-from stead.training.reward_signs import WatchSettings, signs
-from stead.training.rewards import Answered
+from stead.training.rl.reward_signs import WatchSettings, signs
+from stead.training.rl.rewards import Answered
 
 SLOW = pytest.mark.slow
 

@@ -18,8 +18,8 @@ from stead.core.errors import ConfigError, TrainingError
 from stead.messages import Message
 from stead.models import lowrank
 from stead.models.reward import HEAD
-from stead.training.judge import Judge, JudgeSettings
-from stead.training.rewards import Answered, Rewards, RewardSpec
+from stead.training.rl.judge import Judge, JudgeSettings
+from stead.training.rl.rewards import Answered, Rewards, RewardSpec
 from stead.values import PreparedData
 
 

@@ -14,7 +14,7 @@ from stead.core.events import AnyEvent, Note
 from stead.core.process import stop_requested
 from stead.data.pack import TokenStore
 from stead.data.prepare import prepare
-from stead.training.rollout_prompts import Prompts
+from stead.training.rl.rollout_prompts import Prompts
 from stead.values import PreparedData
 
 DROPOUT = {"adapter_config": {"dropout": 0.1}}

@@ -11,7 +11,7 @@ from typing import Any
 
 from stead.core.events import Note
 from stead.training.callback import Callback, Run, StepOutcome
-from stead.training.reward_signs import WatchSettings
+from stead.training.rl.reward_signs import WatchSettings
 
 _PREFIX = "answers/"
 _SAID = {

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from stead.core.events import Note
-from stead.training.advantages import group_relative, is_flat
 from stead.training.method import Columns, Loss, Model, Tools
-from stead.training.policy import Clip, Estimator, by_answer, clipped, divergence
-from stead.training.rollout import RolloutConfig, RolloutMethod, Scored
-from stead.training.rollout_buffer import Buffer, Rolled
+from stead.training.rl.advantages import group_relative, is_flat
+from stead.training.rl.policy import Clip, Estimator, by_answer, clipped, divergence
+from stead.training.rl.rollout import RolloutConfig, RolloutMethod, Scored
+from stead.training.rl.rollout_buffer import Buffer, Rolled
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from stead.core.lazy import lazy
-from stead.training.advantages import generalized, whiten
 from stead.training.method import Columns, Loss, Model, Tools
-from stead.training.policy import Clip, Estimator, clipped, clipped_value_loss, divergence
-from stead.training.rollout import RolloutConfig, RolloutMethod, asked
-from stead.training.rollout_buffer import Buffer, Rolled
+from stead.training.rl.advantages import generalized, whiten
+from stead.training.rl.policy import Clip, Estimator, clipped, clipped_value_loss, divergence
+from stead.training.rl.rollout import RolloutConfig, RolloutMethod, asked
+from stead.training.rl.rollout_buffer import Buffer, Rolled
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,13 +12,13 @@ from pydantic import Field
 
 from stead.core.errors import ConfigError
 from stead.core.lazy import lazy
-from stead.training.advantages import leave_one_out
-from stead.training.judge import Judge, JudgeSettings
 from stead.training.method import Columns, Loss, Model, Tools
-from stead.training.policy import Clip, by_answer, clipped, divergence
-from stead.training.rewards import Answered, JudgeReward, Rewards, Scores
-from stead.training.rollout import RolloutConfig, RolloutMethod, Scored
-from stead.training.rollout_buffer import Buffer, Rolled
+from stead.training.rl.advantages import leave_one_out
+from stead.training.rl.judge import Judge, JudgeSettings
+from stead.training.rl.policy import Clip, by_answer, clipped, divergence
+from stead.training.rl.rewards import Answered, JudgeReward, Rewards, Scores
+from stead.training.rl.rollout import RolloutConfig, RolloutMethod, Scored
+from stead.training.rl.rollout_buffer import Buffer, Rolled
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from stead.core.lazy import lazy
-from stead.training.advantages import leave_one_out, whiten
 from stead.training.method import Columns, Loss, Model, Tools
-from stead.training.policy import Clip, by_answer, clipped, divergence
-from stead.training.rollout import RolloutConfig, RolloutMethod
-from stead.training.rollout_buffer import Buffer, Rolled
+from stead.training.rl.advantages import leave_one_out, whiten
+from stead.training.rl.policy import Clip, by_answer, clipped, divergence
+from stead.training.rl.rollout import RolloutConfig, RolloutMethod
+from stead.training.rl.rollout_buffer import Buffer, Rolled
 
 if TYPE_CHECKING:
     import numpy as np

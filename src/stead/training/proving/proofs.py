@@ -19,8 +19,8 @@ from stead.data.proof import Proof
 from stead.training import oom
 from stead.training.build import build
 from stead.training.parts import Learning, Parts, TrainerSettings
-from stead.training.proof_numbers import check_accumulation, check_packing
-from stead.training.proof_rows import check_masks, check_row_labels
+from stead.training.proving.proof_numbers import check_accumulation, check_packing
+from stead.training.proving.proof_rows import check_masks, check_row_labels
 from stead.training.world import World
 from stead.values import LoadedModel, PreparedData
 

@@ -19,7 +19,7 @@ from stead.core.errors import ConfigError, SteadError, TrainingError
 from stead.core.lazy import named
 from stead.messages import Message
 from stead.scoring import scorer as scoring
-from stead.training.judge import Judge, JudgeSettings
+from stead.training.rl.judge import Judge, JudgeSettings
 
 
 class RewardSpec(Section):

@@ -20,12 +20,12 @@ from stead.core.errors import ConfigError
 from stead.core.events import Note
 from stead.core.lazy import lazy
 from stead.messages import Sampling
-from stead.training.advantages import is_flat
 from stead.training.method import Columns, Kept, Method, MethodConfig, Model, Store, Tools
-from stead.training.reward_signs import WatchSettings, signs
-from stead.training.rewards import Answered, Rewards, RewardSpec, Scores
-from stead.training.rollout_buffer import Buffer, Rolled
-from stead.training.rollout_prompts import Prompt, Prompts
+from stead.training.rl.advantages import is_flat
+from stead.training.rl.reward_signs import WatchSettings, signs
+from stead.training.rl.rewards import Answered, Rewards, RewardSpec, Scores
+from stead.training.rl.rollout_buffer import Buffer, Rolled
+from stead.training.rl.rollout_prompts import Prompt, Prompts
 
 if TYPE_CHECKING:
     import numpy as np

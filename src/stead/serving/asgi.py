@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from stead.core.metrics import Metrics
 from stead.inference.backend import Backend
 from stead.serving import guard
 from stead.serving.access import Access, Keys, token_of
@@ -50,6 +51,7 @@ class App:
         access: Access | None = None,
         watchers: Sequence[Watcher] = (),
         files: Path | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._backend = backend
         self._settings = settings
@@ -59,7 +61,9 @@ class App:
         self._admit = Admit(settings.concurrency, settings.queue, settings.queue_wait_s)
         self._at_work: dict[Exchange, asyncio.Task[None] | None] = {}
         self.measured = Measured(
-            active=lambda: len(self._at_work), waiting=lambda: self._admit.waiting
+            Metrics() if metrics is None else metrics,
+            active=lambda: len(self._at_work),
+            waiting=lambda: self._admit.waiting,
         )
         self._groups: dict[str, Routes] = {
             "/v1/models": Cards(backend),

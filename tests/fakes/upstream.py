@@ -1,4 +1,7 @@
-"""A scripted HTTP endpoint on loopback: each connection gets the next script of bytes and pauses."""
+"""A scripted HTTP endpoint on loopback: each connection gets a script of bytes and pauses.
+
+`fault_catalogue` makes scripts of everything that can go wrong.
+"""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -26,7 +29,10 @@ class Reset:
 
 
 class Upstream:
-    """`script` is a list of bytes, seconds to wait, or `Reset`; `closed` is set when we leave."""
+    """`script` is a list of bytes, seconds to wait, or `Reset`; `closed` is set when we leave.
+
+    It may be a function of the connection's number, counted from 0, instead.
+    """
 
     def __init__(self, script):
         self.script = script
@@ -35,8 +41,11 @@ class Upstream:
         self.closed = asyncio.Event()
         self.asked = asyncio.Event()
         self.url = ""
+        self.at_work = set()
 
     async def serve(self, reader, writer):
+        self.at_work.add(asyncio.current_task())
+        script = self.script(self.connections) if callable(self.script) else self.script
         self.connections += 1
         try:
             request = await reader.readuntil(b"\r\n\r\n")
@@ -51,7 +60,8 @@ class Upstream:
             self.requests.append(request + await reader.readexactly(size))
             self.asked.set()
             gone = asyncio.create_task(reader.read())
-            for step in self.script:
+            gone.add_done_callback(lambda t: t.cancelled() or t.exception())  # we may leave hard
+            for step in script:
                 if step is Reset:
                     writer.transport.abort()
                     return
@@ -66,6 +76,7 @@ class Upstream:
             self.closed.set()
         finally:
             writer.close()
+            self.at_work.discard(asyncio.current_task())
 
 
 @asynccontextmanager
@@ -78,3 +89,5 @@ async def upstream(script):
     finally:
         server.close()
         await server.wait_closed()
+        if found.at_work:  # they see that we left
+            await asyncio.wait(found.at_work, timeout=1)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stead.config.kinds import Section
+from stead.core.address import Place
 
 Dollars = Annotated[float, Field(gt=0, le=1e9)]
 Tokens = Annotated[int, Field(ge=1)]
@@ -53,7 +54,7 @@ class Constraints(Section):
     )
 
 
-PLACES: dict[Privacy, tuple[str, ...]] = {
+PLACES: dict[Privacy, tuple[Place, ...]] = {
     "public": ("local", "private", "public"),
     "private": ("local", "private"),
     "local_only": ("local",),

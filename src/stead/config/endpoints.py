@@ -4,11 +4,8 @@ Knows nothing about how one is reached. Names of slots and of other strategies i
 followed here, and only here.
 """
 
-import ipaddress
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
 
 from stead.config.components import (
     CLOUD_SLOT,
@@ -20,9 +17,9 @@ from stead.config.components import (
     LocalEntry,
 )
 from stead.config.strategy import Strategy
+from stead.core.address import Place, place_of
 from stead.core.errors import ConfigError
 
-Place = Literal["local", "private", "public"]
 Find = Callable[[str], Strategy | None]
 _COMPATIBLE = ("openai_compatible", "custom")
 
@@ -55,30 +52,14 @@ class EndpointSpec:
         return self.kind, self.model, self.config.base_url
 
     def place(self, vendor_place: Place = "public") -> Place:
-        """Say where requests go: by the address when one is given, else as the vendor's row says."""
-        if self.config.base_url is not None:
-            return place_of(self.config.base_url)
-        return vendor_place if self.is_cloud else "local"
+        """Say where requests go. A vendor that is public stays so, whatever address it is given."""
+        if self.is_cloud and vendor_place == "public":
+            return "public"
+        url = self.config.base_url
+        return place_of(url) if url is not None else vendor_place if self.is_cloud else "local"
 
 
 _SLOTS = (CLOUD_SLOT, LOCAL_SLOT)
-
-
-def place_of(url: str) -> Place:
-    """Say where a URL leads without asking a name server: a name that could be anywhere is public."""
-    try:
-        host = urlsplit(url).hostname
-    except ValueError:
-        return "public"
-    if host is None:
-        return "public"
-    if host == "localhost":
-        return "local"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "private" if host.endswith((".internal", ".local", ".lan")) else "public"
-    return "local" if address.is_loopback else "private" if address.is_private else "public"
 
 
 def endpoints(strategy: Strategy, find: Find) -> tuple[EndpointSpec, ...]:
@@ -165,14 +146,25 @@ def _other(
             )  # fmt: skip
 
 
+def further(spec: EndpointSpec) -> Iterator[EndpointSpec]:
+    """Yield an endpoint for each further model that the same settings name; asked for by name only."""
+    for name in _listed(spec.config):
+        if name != spec.model:
+            yield replace(spec, name=name, model=name, in_chain=False)
+
+
 def model_of(config: CloudConfig | LocalConfig) -> str:
     """Return the model that answers: the default one, else the first that is listed, else ""."""
     if config.default_model is not None:
         return config.default_model
-    listed = (
-        list(config.models) if isinstance(config, CloudConfig) else [m.name for m in config.models]
-    )
+    listed = _listed(config)
     return listed[0] if listed else ""
+
+
+def _listed(config: CloudConfig | LocalConfig) -> list[str]:
+    if isinstance(config, CloudConfig):
+        return list(config.models)
+    return [model.name for model in config.models]
 
 
 def _kind(type_: str, config: CloudConfig | LocalConfig) -> str:

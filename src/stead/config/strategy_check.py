@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from stead.config.components import LOCAL_TYPES, CloudConfig, LocalConfig
 from stead.config.constraints import PLACES, allows
 from stead.config.document import Document
-from stead.config.endpoints import EndpointSpec, Place, endpoints
+from stead.config.endpoints import EndpointSpec, endpoints
 from stead.config.kinds import registry
 from stead.config.strategy import Strategy, StrategyFile
 from stead.config.validate import Problem, refusal
+from stead.core.address import Place
 from stead.core.errors import ConfigError
 from stead.core.suggest import nearest
 

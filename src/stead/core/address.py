@@ -8,16 +8,20 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import urlsplit
 
 from stead.core.errors import NotFound, UnsafeError
 
+Place = Literal["local", "private", "public"]
 Resolve = Callable[[str, int], list[str]]
 _PORTS = {"http": 80, "https": 443}
 _EXTRA = [  # not global although the standard library may say so
     ipaddress.ip_network(n)
     for n in ("100.64.0.0/10", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 ]
+
+_INSIDE = (".local", ".lan", ".internal", ".home.arpa")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,32 @@ def check(url: str, *, allow_private: bool = False, resolver: Resolve = resolve)
     query = f"?{parts.query}" if parts.query else ""
     path = parts.path if parts.path else "/"
     return Target(parts.scheme, host, used, path + query, addresses[0])
+
+
+def place_of(url: str) -> Place:
+    """Say where a URL leads without asking the network; a name with a dot counts as public.
+
+    Loopback is local; private and link-local networks, names without a dot and `.local`, `.lan`, `.internal`,
+    `.home.arpa` are private (RFC 1918, 3927, 4193, 6762, 8375). What cannot be read is public.
+    """
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        return "public"
+    host = "" if host is None else host.rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return "local"
+    try:
+        address = ipaddress.ip_address(host.split("%", maxsplit=1)[0])
+    except ValueError:
+        inside = host.endswith(_INSIDE) or (host != "" and "." not in host)
+        return "private" if inside else "public"
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = address if mapped is None else mapped
+    if address.is_loopback or address.is_unspecified:
+        return "local"
+    is_tunnel = isinstance(address, ipaddress.IPv6Address) and (address.teredo or address.sixtofour)
+    return "private" if address.is_private and not is_tunnel else "public"
 
 
 def is_public(address: str) -> bool:

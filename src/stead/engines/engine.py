@@ -46,6 +46,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     context: int | None = None
     parallel: int = 4
     threads: int | None = None
+    gpu_layers: int | None = None  # -1: all of them
+    pull: bool = False  # fetch it first when the engine's own store lacks it
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):

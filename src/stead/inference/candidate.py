@@ -5,13 +5,13 @@ Knows nothing about how candidates are ordered or what happens when one fails.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
+from stead.core.address import Place
 from stead.inference.backend import Backend
 from stead.inference.tokens import prompt_tokens
 from stead.messages import EmbedRequest, GenerateRequest, ImagePart, Usage
 
-Place = Literal["local", "private", "public"]
 Request = GenerateRequest | EmbedRequest
 PLACES: frozenset[Place] = frozenset({"local", "private", "public"})
 BY_TAG: dict[str, frozenset[Place]] = {

@@ -7,8 +7,9 @@ import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from stead.core.address import Place
 from stead.core.errors import BackendError, ConfigError, NotFound
-from stead.inference.candidate import PLACES, Candidate, Place, Request, places
+from stead.inference.candidate import PLACES, Candidate, Request, places
 from stead.inference.policy import Policy
 from stead.messages import EmbedRequest
 

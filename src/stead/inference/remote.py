@@ -4,12 +4,13 @@ Knows nothing about vendors, retries or routing. An attempt is one request; whoe
 decides about another one.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from stead.core.errors import BackendError
 from stead.core.http import DEFAULT_WAITS, Answer, Http, Waits
+from stead.inference.address import Address, retry_after, without
 from stead.inference.backend import Backend
 from stead.inference.images import Images
 from stead.messages import (
@@ -41,7 +42,7 @@ class Remote(Backend):
 
     The token goes to this origin only: redirects are not followed. `headers` are sent too and win
     over the dialects' own. Whole answers may take until the deadline for their first byte; `waits`
-    bounds streams, whose first byte comes early.
+    bounds streams, whose first byte comes early. Fields of `omit` are taken out of every body.
 
     What a dialect cannot carry is told in the answer's `deviations` and in `request.call`; a strict
     request is refused instead, before anything is sent.
@@ -49,16 +50,19 @@ class Remote(Backend):
 
     def __init__(
         self,
-        url: str,
+        url: str | Address,
         *,
         token: str | None = None,
         dialects: tuple[str, ...] = OPENAI,
         headers: Mapping[str, str] | None = None,
+        omit: Sequence[str] = (),
         http: Http | None = None,
         waits: Waits = DEFAULT_WAITS,
         images: Images | None = None,
     ) -> None:
-        self._url = url.rstrip("/").removesuffix("/v1")
+        self._address = Address.of(url) if isinstance(url, str) else url
+        self._url = self._address.url
+        self._omit = tuple(omit)
         made = [DIALECTS.create(name) for name in dialects]
         self._dialects: dict[Kind, Dialect] = {d.kind: d for d in made}
         more = {} if headers is None else dict(headers)
@@ -128,7 +132,7 @@ class Remote(Backend):
         kind, dialect = next(iter(self._dialects.items()))
         answer = await self._http.open(
             "GET",
-            self._url + dialect.models_path,
+            self._address.to(dialect.models_path),
             headers=self._headers[kind],
             waits=self._waits,
         )
@@ -170,9 +174,9 @@ class Remote(Backend):
             request = await self._images.inline(request, dialect.takes_url, deadline)
         answer = await self._http.open(
             "POST",
-            self._url + dialect.target(request),
+            self._address.to(dialect.target(request)),
             headers=self._headers[dialect.kind],
-            body=dialect.write_request(request),
+            body=without(dialect.write_request(request), self._omit),
             waits=waits,
             deadline=deadline,
         )
@@ -183,7 +187,7 @@ class Remote(Backend):
 
     @staticmethod
     def _error(dialect: Dialect, answer: Answer, body: bytes) -> BackendError:
-        return dialect.read_error(answer.status, body, answer.headers.get("Retry-After"))
+        return dialect.read_error(answer.status, body, retry_after(answer.headers))
 
 
 def _left_out(dialect: Dialect, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:

@@ -88,8 +88,8 @@ class Walk:
 
 def _hops(before: Sequence[tuple[str, str]], last: str) -> tuple[Deviation, ...]:
     """Return a deviation for each step from one to the next, with the reason."""
-    names = [*(name for name, _ in before[1:]), last]
+    after = [*(name for name, _ in before), last]
     return tuple(
-        Deviation("fallback_used", f"{name} → {after}: {why}")
-        for (name, why), after in zip(before, names, strict=True)
+        Deviation("fallback_used", f"{name} → {after[i + 1]}: {why}")
+        for i, (name, why) in enumerate(before)
     )

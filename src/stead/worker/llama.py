@@ -45,6 +45,8 @@ def parameters(order: Order, token: str) -> Any:  # Any: xllamacpp has no types
     threads = max(1, (os.cpu_count() or 1)) if order.threads is None else order.threads
     wanted.cpuparams.n_threads = threads
     wanted.cpuparams_batch.n_threads = threads
+    if order.gpu_layers is not None:
+        wanted.n_gpu_layers = 999 if order.gpu_layers < 0 else order.gpu_layers
     return wanted
 
 

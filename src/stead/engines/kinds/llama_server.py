@@ -33,6 +33,8 @@ class LlamaServer(HttpProgram):
             given += ["--ctx-size", str(order.context)]
         if order.threads is not None:
             given += ["--threads", str(order.threads)]
+        if order.gpu_layers is not None:
+            given += ["--n-gpu-layers", str(999 if order.gpu_layers < 0 else order.gpu_layers)]
         if order.adapter is not None:
             if Path(order.adapter).suffix != ".gguf":
                 raise ModelError(

@@ -65,6 +65,8 @@ class Ollama(HttpProgram):
             endpoint = super().start(order, folder, timeout_s=timeout_s)
         self._url, self._model = endpoint.url, order.model
         try:
+            if order.pull:
+                self._do(lambda api: fetched(api, order.model))
             self._do(lambda api: api.show(order.model))
             self._do(lambda api: api.load(order.model))
         except BaseException:
@@ -114,6 +116,12 @@ class Ollama(HttpProgram):
                 await api.close()
 
         return asyncio.run(run())
+
+
+async def fetched(api: OllamaApi, model: str) -> None:
+    """Pull a model unless the server has it."""
+    if model not in {m.name for m in await api.stored()}:
+        await api.pull(model)
 
 
 def listens(url: str) -> bool:

@@ -1,0 +1,147 @@
+"""The model programs of a strategy as Backends: found running, or started and fetched at the first request.
+
+Knows nothing about routing. What cannot work here is a Backend that says why.
+"""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import AsyncIterator, Sequence
+
+from msgspec.structs import replace
+
+from stead.app.engines import LocalModel, Wanted, choose
+from stead.config.components import LocalConfig
+from stead.config.endpoints import EndpointSpec
+from stead.core.address import place_of
+from stead.core.errors import MissingDependency, UsageError
+from stead.core.paths import Home
+from stead.engines.engine import ENGINES, Engine, Order
+from stead.engines.kinds.ollama import fetched, listens
+from stead.engines.ollama_api import OllamaApi
+from stead.inference.backend import Backend, close_stream
+from stead.inference.endpoint import Absent, option
+from stead.inference.vendors import vendor
+from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
+
+_ENGINES = {"llamacpp": "llama_cpp"}  # a strategy's word → ours
+_OLLAMA_URL = "http://127.0.0.1:11434"
+
+
+def program(spec: EndpointSpec, home: Home) -> Backend:
+    """Return the Backend of a model program; nothing is started."""
+    config = spec.config
+    assert isinstance(config, LocalConfig)  # noqa: S101 - only programs come here
+    if spec.kind == "ollama":
+        return OllamaProgram(spec.model, config, home)
+    wanted = Wanted(
+        spec.model,
+        engine=_ENGINES.get(spec.kind, spec.kind),
+        name=spec.model,
+        context=config.context_size,
+        threads=option(config, "threads"),
+    )
+    try:
+        engine, order = choose(wanted, home)
+    except (MissingDependency, UsageError) as error:
+        return Absent(spec.name, error.message)
+    if not config.auto_start:
+        return Absent(spec.name, "auto_start is off, and no base_url says where it runs")
+    return LocalModel(engine, replace(order, gpu_layers=config.gpu_layers), home)
+
+
+class OllamaProgram(Backend):
+    """A model of Ollama: of the server that runs, else of one that is started where that is allowed.
+
+    Usable from several loops and threads: starting and fetching happen once, under a lock, off the loop.
+    """
+
+    def __init__(self, model: str, config: LocalConfig, home: Home) -> None:
+        self._model = model
+        self._config = config
+        self._home = home
+        self._url = _OLLAMA_URL if config.base_url is None else config.base_url
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._backend: Backend | None = None
+
+    @property
+    def _pulls(self) -> bool:
+        return any(m.pull_on_start for m in self._config.models if m.name == self._model)
+
+    def start(self) -> Backend:
+        """Find or start the server, fetch the model if that is wanted. Blocks."""
+        with self._lock:
+            if self._backend is None or (self._engine is not None and not self._engine.is_alive()):
+                self._backend = vendor("ollama", base_url=self._found())
+            return self._backend
+
+    def _found(self) -> str:
+        """Return the address of a server that has the model, as far as that can be arranged."""
+        if listens(self._url):
+            if self._pulls:
+                asyncio.run(_fetch(self._url, self._model))
+            return self._url
+        if not self._config.auto_start or place_of(self._url) != "local":
+            return self._url  # the request will say that nobody is there
+        try:
+            engine = ENGINES.create("ollama")
+            folder = self._home.ensure().state / "engines" / uuid.uuid4().hex[:12]
+            order = Order(model=self._model, name=self._model, pull=self._pulls)
+            endpoint = engine.start(order, folder)
+        except MissingDependency:
+            return self._url
+        self._engine = engine
+        return endpoint.url
+
+    async def _ready(self) -> Backend:
+        backend, engine = self._backend, self._engine
+        if backend is not None and (engine is None or engine.is_alive()):
+            return backend
+        return await asyncio.to_thread(self.start)
+
+    async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
+        """Answer a request whole."""
+        return await (await self._ready()).generate(request, deadline)
+
+    async def stream(
+        self, request: GenerateRequest, deadline: float | None = None
+    ) -> AsyncIterator[Chunk]:
+        """Answer piece by piece."""
+        chunks = (await self._ready()).stream(request, deadline)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await close_stream(chunks)
+
+    async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
+        """Turn texts into vectors."""
+        return await (await self._ready()).embed(request, deadline)
+
+    async def batch(
+        self, requests: Sequence[GenerateRequest], deadline: float | None = None
+    ) -> list[Reply]:
+        """Answer many requests, in order."""
+        return await (await self._ready()).batch(requests, deadline)
+
+    async def models(self) -> list[ModelCard]:
+        """Name the one model, without asking."""
+        return [ModelCard(id=self._model)]
+
+    async def close(self) -> None:
+        """Close the connections, and stop the server if it is ours."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            await backend.close()
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await asyncio.to_thread(engine.stop)
+
+
+async def _fetch(url: str, model: str) -> None:
+    api = OllamaApi(url)
+    try:
+        await fetched(api, model)
+    finally:
+        await api.close()

@@ -1,0 +1,262 @@
+"""Requests through retry and route against the fault catalogue, and the judge of what came of each.
+
+A case is drawn from a seed, so that one number replays it. `judge` returns what is wrong, or "".
+"""
+
+import asyncio
+import json
+import random
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from tests.fakes import fault_catalogue as faults
+from tests.fakes.asgi import call
+from tests.fakes.upstream import Reset, upstream
+
+from stead.core.errors import SteadError
+from stead.core.http import Waits
+from stead.inference.breaker import Breaker, BreakerPolicy
+from stead.inference.candidate import Candidate
+from stead.inference.policy import make
+from stead.inference.remote import Remote
+from stead.inference.retry import Retry, RetryPolicy
+from stead.inference.route import Route
+from stead.inference.strict import Strict
+from stead.messages import Call, GenerateRequest, Message
+from stead.serving.asgi import App
+from stead.serving.settings import Settings
+from stead.wire.dialect import DIALECTS
+from stead.wire.framing import frames
+
+DIALECT_NAMES = [d for d in faults.PROTOCOLS if d in DIALECTS.names()]
+FACES = ("python", "openai_chat", "anthropic", "ollama_chat")
+MODES = ("none", "retry", "fallback")
+WAITS = Waits(connect_s=0.4, first_s=0.4, between_s=0.4)
+DEADLINE_S = 3.0
+GRACE_S = 0.25
+_NEVER_OPEN = BreakerPolicy(failures=10**6, window=10**6)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request: which fault, where, in which protocol, streamed or not, and what may help."""
+
+    fault: str
+    place: int
+    dialect: str
+    stream: bool
+    mode: str
+    face: str
+
+
+def draw(seed):
+    """Return the case of a seed."""
+    rng = random.Random(seed)
+    kind = rng.choices(("placed", "whole", "harmless", "unreachable"), (5, 4, 2, 1))[0]
+    stream = rng.random() < 0.6
+    if kind == "unreachable":
+        fault = rng.choice(faults.UNREACHABLE)
+    else:
+        table = {"placed": faults.PLACED, "whole": faults.WHOLE, "harmless": faults.HARMLESS}[kind]
+        names = [n for n in table if stream or n not in faults.STREAM_ONLY]
+        fault = rng.choice(names)
+    place = rng.choice((-1, 0, 1, 2, 3, 5, 8)) if kind == "placed" else 0
+    return Case(
+        fault, place, rng.choice(DIALECT_NAMES), stream, rng.choice(MODES), rng.choice(FACES)
+    )
+
+
+@dataclass
+class Outcome:
+    """What the client got, and what the endpoints saw."""
+
+    text: str = ""
+    error: str | None = None  # the code, or what the face's protocol says
+    seconds: float = 0.0
+    faulty: int = 0  # connections to the faulty endpoint
+    healthy: int = 0
+    call: Call | None = None
+    odd: str = ""
+
+
+async def run(case):
+    """Do one case."""
+    async with AsyncExitStack() as stack:
+        found = faults.good(case.dialect, stream=case.stream)
+        if case.fault in faults.UNREACHABLE:
+            url, bad = stack.enter_context(faults.unreachable(case.fault)), None
+        else:
+            table = faults.PLACED | faults.WHOLE | faults.HARMLESS
+            steps = table[case.fault](found, case.place)
+            again = faults.script(found)
+            scripted = (lambda n: again if n else steps) if case.mode == "retry" else steps
+            bad = await stack.enter_async_context(upstream(scripted))
+            url = bad.url
+        ok = await stack.enter_async_context(upstream(faults.script(found)))
+        route = Strict(_route(case, url, ok.url))
+        record = Call(id="c")
+        begun = time.monotonic()
+        try:
+            if case.face == "python":
+                outcome = await _python(route, case, record, begun + DEADLINE_S)
+            else:
+                outcome = await _served(route, case)
+        finally:
+            await route.close()
+        outcome.seconds = time.monotonic() - begun
+        outcome.faulty = 0 if bad is None else bad.connections
+        outcome.healthy = ok.connections
+        outcome.call = record
+        return outcome
+
+
+def _route(case, url, other):
+    attempts = 3 if case.mode == "retry" else 1
+    limit_s = 1.2 if case.mode == "fallback" else None  # what drips may not use up the deadline
+    policy = RetryPolicy(max_attempts=attempts, base_s=0.005, max_backoff_s=0.02, attempt_s=limit_s)
+
+    def candidate(name, where):
+        remote = Remote(where, token="k" * 20, dialects=(case.dialect,), waits=WAITS)
+        breaker = Breaker(name, _NEVER_OPEN)
+        return Candidate(name, name, Retry(remote, name, policy, breaker), place="public")
+
+    names = [("a", url)] + ([("b", other)] if case.mode == "fallback" else [])
+    return Route([candidate(n, u) for n, u in names], make("ordered"))
+
+
+async def _python(route, case, record, deadline):
+    request = GenerateRequest(model="auto", messages=(Message("user", "hi"),), call=record)
+    outcome = Outcome()
+    try:
+        if not case.stream:
+            outcome.text = (await route.generate(request, deadline)).text
+            return outcome
+        async for chunk in route.stream(request, deadline):
+            outcome.text += chunk.text
+    except SteadError as error:
+        outcome.error = error.code
+    return outcome
+
+
+async def _served(route, case):
+    dialect = DIALECTS.create(case.face)
+    settings = Settings(deadline_s=DEADLINE_S)
+    app = App(route, settings)
+    body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], "stream": case.stream}
+    if case.face == "anthropic":
+        body["max_tokens"] = 100
+    answer = await call(app, dialect.path, body)
+    outcome = Outcome()
+    if answer.status != 200:
+        outcome.error = str(answer.status)
+        error = dialect.read_error(answer.status, answer.body, None)
+        if "upstream" not in error.code and error.code not in ("rate-limited", "model-not-found"):
+            outcome.odd = f"an error of another shape: {answer.body[:200]!r}"
+        return outcome
+    try:
+        if not case.stream:
+            outcome.text = dialect.read_reply(answer.body).text
+            return outcome
+        reader, parser = dialect.stream_reader(), frames(dialect.framing).parser()
+        for event in parser.feed(answer.body):
+            for chunk in reader.feed(event):
+                outcome.text += chunk.text
+        if not reader.ended:
+            outcome.odd = "a stream without end and without error"
+    except SteadError as error:
+        outcome.error = error.code
+        if b"[DONE]" in answer.body or b"message_stop" in answer.body:
+            outcome.odd = "an error and a successful end"
+    return outcome
+
+
+def judge(case, outcome):
+    """Return what is wrong with an outcome, "" when nothing is."""
+    whole = outcome.text == faults.TEXT and outcome.error is None
+    if outcome.odd:
+        return outcome.odd
+    if outcome.error is None and not whole:
+        return f"a wrong answer was called right: {outcome.text!r}"
+    if not faults.TEXT.startswith(outcome.text):
+        return f"no prefix of the answer: {outcome.text!r}"
+    if outcome.seconds > DEADLINE_S + GRACE_S:
+        return f"it took {outcome.seconds:.2f} s"
+    if case.fault in faults.HARMLESS and not whole:
+        return f"odd but legal, and refused: {outcome.error}"
+    if case.mode == "fallback" and not whole and not outcome.text:
+        return f"nothing was delivered, and nobody took over: {outcome.error}"
+    if outcome.text and outcome.error and outcome.healthy:
+        return "another endpoint was asked after the commit point"
+    if outcome.text and outcome.error and outcome.faulty > 1 and case.mode != "retry":
+        return "asked again after the commit point"
+    return _judge_record(case, outcome, whole)
+
+
+def _judge_record(case, outcome, whole):
+    if case.face != "python":
+        return ""
+    attempts = outcome.call.attempts
+    answered = [a for a in attempts if a.outcome == "ok"]
+    if len(answered) != int(whole):
+        return f"the record says otherwise: {attempts}"
+    if outcome.text and outcome.error and attempts[-1].outcome != "cut":
+        return f"a cut stream is recorded as {attempts[-1].outcome}"
+    if whole and case.mode == "fallback" and len(attempts) > 1:
+        said = [d.kind for d in outcome.call.deviations]
+        if said.count("fallback_used") != 1:
+            return f"the fallback is not told: {said}"
+    return ""
+
+
+VARIANTS = {"as_is": b"\n", "crlf": b"\r\n", "cr": b"\r"}
+
+
+async def reset_at(dialect, offsets, variant="as_is", *, together=16):
+    """Reset the reference stream of a protocol after so many bytes each; return what is wrong."""
+    found = faults.good(dialect, stream=True)
+    data = found.body.replace(b"\n", VARIANTS[variant])
+    case = Case("rst", 1, dialect, stream=True, mode="fallback", face="python")
+    gate, wrong = asyncio.Semaphore(together), []
+
+    async def one(offset):
+        async with gate, upstream([found.start(), data[:offset], 0.0, Reset]) as bad:
+            async with upstream(faults.script(found)) as ok:
+                route = _route(case, bad.url, ok.url)
+                record = Call(id="c")
+                outcome = await _python(route, case, record, time.monotonic() + DEADLINE_S)
+                await route.close()
+            outcome.call, outcome.healthy, outcome.faulty = record, ok.connections, bad.connections
+            said = judge(case, outcome)
+            if not said and outcome.text and outcome.error and outcome.faulty + outcome.healthy > 1:
+                said = "a second start"
+            if said:
+                wrong.append((offset, said))
+
+    await asyncio.gather(*(one(o) for o in offsets))
+    return wrong
+
+
+async def campaign(seeds, *, together=16):
+    """Run the cases of many seeds; return the failures."""
+    gate = asyncio.Semaphore(together)
+    failures = []
+
+    async def one(seed):
+        case = draw(seed)
+        async with gate:
+            try:
+                outcome = await run(case)
+                wrong = judge(case, outcome)
+            except Exception as error:  # an untyped error is what this looks for
+                wrong = f"{type(error).__name__}: {error}"
+        if wrong:
+            failures.append({"seed": seed, "case": str(case), "wrong": wrong})
+
+    await asyncio.gather(*(one(s) for s in seeds))
+    return failures
+
+
+def show(failures):
+    """Return the failures as lines."""
+    return "\n".join(json.dumps(f) for f in failures[:20])

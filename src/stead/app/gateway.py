@@ -5,17 +5,20 @@ connections open at the first request.
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 from pydantic import BaseModel
 
-from stead.app import structured, tools
+from stead.app import strategies, structured, tools
 from stead.app.asking import Prompt, request
 from stead.app.engines import LocalModel, Wanted, choose
+from stead.app.plugins import Plugins
 from stead.app.syncing import SyncGateway
 from stead.app.tracking import Active, Stats, Tracked
 from stead.core.errors import ConfigError, SteadError
@@ -26,12 +29,14 @@ from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, Mod
 
 M = TypeVar("M", bound=BaseModel)
 _DEADLINE_S = 600.0
+_LOG = logging.getLogger("stead.gateway")
 
 
 class Gateway:
-    """Ask a local model (`model`: folder, GGUF, adapter, run or name) or a server (`url`).
+    """Ask a local model (`model`: folder, GGUF, adapter, run or name), a strategy, or a server (`url`).
 
-    With `url`, `model` is the name the server knows; without it the server must serve exactly one.
+    `strategy` is a name, a use case or a file; with it, `model` may name one of its models. With `url`,
+    `model` is the name the server knows; without it the server must serve exactly one.
     Text prompts are chats of one user message, unless `raw` is true: then they are completed.
 
         async with Gateway("model.gguf") as g:
@@ -44,6 +49,7 @@ class Gateway:
         self,
         model: str | None = None,
         *,
+        strategy: str | Path | None = None,
         url: str | None = None,
         api_key: str | None = None,
         adapter: str | None = None,
@@ -55,16 +61,18 @@ class Gateway:
         backend: Backend | None = None,
         timeout_s: float = _DEADLINE_S,
     ) -> None:
-        if sum(x is not None for x in (url, backend)) > 1 or (
-            model is None and url is None and backend is None
-        ):
-            raise ConfigError("no-model", "a Gateway needs a model, a url or a backend")
+        if sum(x is not None for x in (strategy, url, backend)) > 1:
+            raise ConfigError("several-ways", "give one of strategy, url and backend")
+        if all(x is None for x in (model, strategy, url, backend)):
+            raise ConfigError("no-model", "a Gateway needs a model, a strategy, a url or a backend")
         self._home = Home.find() if home is None else home
         self._wanted = Wanted(model or "", adapter, engine, None, context, parallel, threads)
         self._model = model
+        self._strategy = strategy
         self._url = url
         self._api_key = api_key
         self._backend = backend
+        self._local: LocalModel | None = None
         self._tracked: Tracked | None = None
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -183,18 +191,17 @@ class Gateway:
 
     async def load(self) -> None:
         """Start the engine before the first request."""
-        backend, _ = await self._open()
-        if isinstance(backend.inner, LocalModel):
-            await asyncio.to_thread(backend.inner.start)
+        await self._open()
+        if self._local is not None:
+            await asyncio.to_thread(self._local.start)
 
     def stats(self) -> Stats:
         """Return requests, tokens, picodollars and seconds since the start, per model and in all."""
         if self._tracked is None:
             return Stats()
-        inner = self._tracked.inner
-        if isinstance(inner, LocalModel) and inner.endpoint is not None:
-            return self._tracked.stats([inner.order.name])
-        return self._tracked.stats()
+        local = self._local
+        running = local is not None and local.endpoint is not None
+        return self._tracked.stats([local.order.name] if local is not None and running else [])
 
     def active(self) -> list[Active]:
         """Return the requests at work: id, model, start and state."""
@@ -230,8 +237,7 @@ class Gateway:
                 names = ", ".join(c.id for c in cards)
                 raise ConfigError("which-model", f"several models are served; name one of: {names}")
             self._model = cards[0].id
-        inner = backend.inner
-        name = inner.order.name if isinstance(inner, LocalModel) else self._model
+        name = self._model if self._local is None else self._local.order.name
         return backend, name or ""
 
     def _make(self) -> None:
@@ -244,5 +250,17 @@ class Gateway:
     def _made(self) -> Backend:
         if self._url is not None:
             return Remote(self._url, token=self._api_key)
+        plugins = Plugins(self._home)
+        for note in plugins.load():
+            _LOG.warning(note)
+        if self._strategy is not None:
+            variables = strategies.environment_of(self._home)
+            made, found = strategies.open(
+                self._strategy, self._home, environment=variables, hooks=plugins.around
+            )
+            if self._model is None:
+                self._model = found.name
+            return made
         engine, order = choose(self._wanted, self._home)
-        return LocalModel(engine, order, self._home)
+        self._local = LocalModel(engine, order, self._home)
+        return plugins.around(self._local)

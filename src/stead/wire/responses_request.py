@@ -188,8 +188,8 @@ def _read_format(text: _Text | None) -> dict[str, Any] | None:
     form = None if text is None else text.format
     if form is None:
         return None
-    kind = form.get("type")
-    if kind in {"text", "json_object"} and len(form) == 1:
+    kind = form.get("type")  # of any JSON type, so compared and not looked up
+    if kind in ("text", "json_object") and len(form) == 1:
         return form
     if kind != "json_schema":
         raise shape.refuse("text.format.type", f"{kind!r} is not a known format")

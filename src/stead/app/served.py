@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from stead.app import strategies
+from stead.app import strategies, strategy_library
 from stead.app.engines import LocalModel, Wanted, choose
 from stead.app.plugins import Plugins
 from stead.core.errors import ConfigError, NotFound
@@ -69,11 +69,11 @@ def served(
     names = [m.order.name for m in local]
     parts: list[tuple[frozenset[str], Backend]] = []
     for name in wanted_strategies:
-        found = strategies.find(name, home, strategies.environment_of(home))
+        found = strategies.find(name, home, strategy_library.environment_of(home))
         made = strategies.composed(
             found,
             home,
-            environment=strategies.environment_of(home),
+            environment=strategy_library.environment_of(home),
             shared=books.shared,
             ledger=books.ledger,
             metrics=books.metrics,

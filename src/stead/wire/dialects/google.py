@@ -20,7 +20,7 @@ from stead.messages import (
     Reply,
     Usage,
 )
-from stead.wire import given, openai_errors, seals, sse
+from stead.wire import given, google_errors, openai_errors, seals, sse
 from stead.wire import google_messages as messages
 from stead.wire import google_shape as shape
 from stead.wire.call_pieces import CallPieces, deltas_of
@@ -282,7 +282,7 @@ class _Writer(StreamWriter):
         return b""
 
     def error(self, error: SteadError) -> bytes:
-        return sse.write(shape.write_error(error))
+        return sse.write(google_errors.write_error(error))
 
 
 class _Reader(StreamReader):

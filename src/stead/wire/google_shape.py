@@ -39,6 +39,7 @@ CARRIED: Final = frozenset(
 )  # fmt: skip
 # Tokens of thought for each effort, as Google's own OpenAI-shaped route translates them.
 _BUDGETS: Final = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
+EFFORTS: Final = tuple(_BUDGETS)
 _FINISH: Final[dict[str, FinishReason]] = {
     "STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter",
     "RECITATION": "content_filter", "LANGUAGE": "content_filter", "BLOCKLIST": "content_filter",
@@ -79,7 +80,7 @@ def write_config(request: GenerateRequest) -> dict[str, Any]:  # Any: JSON value
         found |= _write_format(request.response_format)
     if "thinkingConfig" in request.extra:
         found["thinkingConfig"] = request.extra["thinkingConfig"]
-    elif (effort := request.extra.get("reasoning_effort")) in _BUDGETS:
+    elif (effort := request.extra.get("reasoning_effort")) in EFFORTS:
         budget = _BUDGETS[effort]
         found["thinkingConfig"] = {"thinkingBudget": budget, "includeThoughts": budget > 0}
     return found

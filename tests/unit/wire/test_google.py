@@ -321,6 +321,34 @@ def test_a_delta_is_a_piece():
     assert part == {"functionCall": {"name": "f", "args": {"x": 1}, "id": "a"}}
 
 
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"tools": ({"type": "web_search"},)}, "tools[0]"),
+        ({"tools": (fakes.TOOL,), "tool_choice": "perhaps"}, "tool_choice"),
+    ],
+)
+def test_a_request_that_the_protocol_has_no_words_for_is_refused_by_its_field(change, param):
+    request = GenerateRequest(model="m", messages=(Message("user", "x"),), **change)
+
+    with pytest.raises(BackendError) as caught:
+        CHAT.write_request(request)
+
+    assert (caught.value.details["status"], caught.value.details["param"]) == (400, param)
+
+
+def test_an_effort_without_a_budget_is_told():
+    asked = [
+        GenerateRequest(model="m", messages=(Message("user", "x"),), extra={"reasoning_effort": e})
+        for e in ("low", "xhigh", ["odd"])
+    ]
+
+    told = [[d.detail.partition(" ")[0] for d in CHAT.drops(r)] for r in asked]
+
+    assert told == [[], ["reasoning_effort"], ["reasoning_effort"]]
+    assert b"thinkingConfig" not in CHAT.write_request(asked[1])
+
+
 def test_a_failed_tool_is_told_as_an_error_and_comes_back_as_one():
     call = Message("assistant", "", tool_calls=(ToolCall("a", "f", "{}"),))
     answer = Message("tool", "no", tool_call_id="a", failed=True)

@@ -84,9 +84,11 @@ def _write_tools(request: GenerateRequest) -> dict[str, Any]:  # Any: JSON value
     if not request.tools:
         return {}
     declared = []
-    for tool in request.tools:
-        function = dict(tool["function"])
-        function.pop("strict", None)
+    for i, tool in enumerate(request.tools):
+        function = tool.get("function")
+        if not isinstance(function, dict):
+            raise _unknown(f"tools[{i}]", tool)
+        function = {k: v for k, v in function.items() if k != "strict"}
         if "parameters" in function:
             function["parametersJsonSchema"] = function.pop("parameters")
         declared.append(function)
@@ -97,8 +99,16 @@ def _write_tools(request: GenerateRequest) -> dict[str, Any]:  # Any: JSON value
         calling: dict[str, Any] = {"mode": "ANY", "allowedFunctionNames": [name]}
         found["toolConfig"] = {"functionCallingConfig": calling}
     elif choice is not None:
+        if choice not in _MODES:
+            raise _unknown("tool_choice", choice)
         found["toolConfig"] = {"functionCallingConfig": {"mode": _MODES[choice]}}
     return found
+
+
+def _unknown(param: str, value: object) -> BackendError:
+    return BackendError(
+        "not-supported", f"{param} {value!r} is unknown to {shape.NAME}", status=400, param=param
+    )
 
 
 def _read_tools(asked: _Request) -> tuple[dict[str, Any], ...]:
@@ -143,6 +153,10 @@ class Google(shape.GoogleRoute, GenerateDialect):
             request, shape.CARRIED | carried(request.extra, "google").keys(), shape.NAME
         )
         found += seals.dropped(request, None)
+        effort = request.extra.get("reasoning_effort")
+        if effort is not None and effort not in shape.EFFORTS:
+            words = f"reasoning_effort {effort!r} is unknown to {shape.NAME}"
+            found = (*found, Deviation(given.DROPPED, words))
         if not messages.has_late_system(request.messages):
             return found
         words = f"messages.system stands before all others in {shape.NAME}"

@@ -169,11 +169,12 @@ class MockVendor:
         if path.endswith(("/embeddings", "/embed", ":batchEmbedContents")):
             found, line.prompt_tokens = protocol.vectors(body)
             return await self._whole(request, found, line, fault)
-        said = protocol.said(path, body)
+        said = protocol.said(path, body.get("generateContentRequest", body))
         answer = self._answer(said, fault)
         line.stream = said.stream
-        if path.endswith("/count_tokens"):
-            return await self._whole(request, {"input_tokens": answer.prompt_tokens}, line, fault)
+        if path.endswith(("/count_tokens", ":countTokens")):
+            name = "input_tokens" if path.endswith("/count_tokens") else "totalTokens"
+            return await self._whole(request, {name: answer.prompt_tokens}, line, fault)
         line.prompt_tokens, line.cached_tokens = answer.prompt_tokens, answer.cached_tokens
         if said.stream:
             return await self._stream(request, protocol, said, answer, line, fault)

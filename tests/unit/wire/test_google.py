@@ -18,6 +18,7 @@ from stead.messages import (
     ImagePart,
     Message,
     Reply,
+    Sampling,
     TextPart,
     ToolCall,
     ToolCallDelta,
@@ -26,7 +27,7 @@ from stead.messages import (
 from stead.wire.dialect import DIALECTS, Asked, RequestRefused
 from stead.wire.sse import Event, Parser
 
-CHAT, EMBED = DIALECTS.create("google"), DIALECTS.create("google_embed")
+CHAT, EMBED, COUNT = map(DIALECTS.create, ("google", "google_embed", "google_count"))
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 extras = st.sampled_from(
     [{}, {"safetySettings": [{"category": "A", "threshold": "B"}]}, {"cachedContent": "c/1"},
@@ -298,6 +299,23 @@ def test_vectors_survive_and_so_do_their_requests():
     assert EMBED.read_vectors(EMBED.write_vectors(reply, Asked("m"))) == reply
     assert found == EmbedRequest(model="m", input=("a", "b"), dimensions=3)
     assert fakes.dropped_names(EMBED, request) == {"user"}
+
+
+def test_a_count_asks_for_the_whole_request_without_its_sampling():
+    request = GenerateRequest(
+        model="g",
+        messages=(Message("system", "s"), Message("user", "x")),
+        sampling=Sampling(seed=1),
+    )
+
+    body = COUNT.write_request(request)
+
+    assert json.loads(body)["generateContentRequest"]["model"] == "models/g"
+    assert COUNT.read_request(body).generate[0].messages == request.messages
+    assert COUNT.target(request) == "/v1beta/models/g:countTokens"
+    assert COUNT.read_count(COUNT.write_count(7)) == 7
+    with pytest.raises(BackendError):
+        COUNT.read_count(b'{"totalTokens":-1}')
 
 
 def test_models_are_listed_by_their_bare_names():

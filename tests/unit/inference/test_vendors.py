@@ -29,7 +29,7 @@ def ask(model="m", sampling=None, **more):
     )
 
 
-@pytest.mark.parametrize("name", [n for n in rows() if n != "google"])
+@pytest.mark.parametrize("name", rows())
 def test_each_row_is_complete(name: str) -> None:
     facts = row(name)
 

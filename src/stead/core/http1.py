@@ -70,8 +70,8 @@ class Connection(asyncio.Protocol):
             if self.transport is None or self.status:
                 return
             self.transport.write(part)
-            while self.alive and self.transport.get_write_buffer_size() > _BUFFER_BYTES:
-                await asyncio.sleep(_UNSENT_S)  # noqa: ASYNC110 - rare: only long bodies come here
+            while self.alive and self.transport.get_write_buffer_size() > _BUFFER_BYTES:  # noqa: ASYNC110
+                await asyncio.sleep(_UNSENT_S)
 
     async def news(self, limit_s: float | None) -> bool:
         """Wait until something came or the connection ended; False when `limit_s` passed first."""

@@ -69,7 +69,7 @@ def served(
     names = [m.order.name for m in local]
     parts: list[tuple[frozenset[str], Backend]] = []
     for name in wanted_strategies:
-        found = strategies.find(name, home, strategy_library.environment_of(home))
+        found = strategy_library.find(name, home, strategy_library.environment_of(home))
         made = strategies.composed(
             found,
             home,

@@ -43,7 +43,7 @@ class Rule:
     @classmethod
     def of(cls, sampling: Sampling, *, choice: int = 0) -> "Rule":
         """Fill in the defaults; without a seed draw one; `choice` numbers the n answers."""
-        seed = secrets.randbits(62) if sampling.seed is None else sampling.seed
+        seed = secrets.randbits(62) if sampling.seed is None else _folded(sampling.seed)
         if choice:
             seed = seeds.stream(seed, choice, "choice")
         return cls(
@@ -77,6 +77,11 @@ class Rule:
     def changes_logits(self) -> bool:
         """A penalty or bias is on."""
         return bool(self.bias) or (self.frequency, self.presence, self.repeat) != (0.0, 0.0, 1.0)
+
+
+def _folded(seed: int) -> int:
+    """Return a seed of 64 bits: whole numbers in JSON have no end."""
+    return (seed + 2**63) % 2**64 - 2**63
 
 
 def _given(value: float | None, default: float) -> float:

@@ -42,6 +42,10 @@ class _Held:
         self.todo = [*row.prompt, *row.ids]  # ids: it was put back when memory ran out
 
     @property
+    def columns(self) -> int:
+        return int(self.kv.shape[3])
+
+    @property
     def is_read(self) -> bool:
         return self.seen >= len(self.todo)
 
@@ -66,7 +70,8 @@ class SlotBatch:
         self._most, self._exact = rows, exact
         first = self._layers[0][1]
         self._shape = (len(self._layers), 2, first.key_heads)
-        self.token_bytes = 2 * len(self._layers) * first.key_heads * first.D * self._dtype.itemsize
+        numbers = 2 * len(self._layers) * first.key_heads * first.D
+        self.token_bytes: int = numbers * self._dtype.itemsize
         self._budget = budget_bytes
         self._prefixes = Prefixes(budget_bytes // 4)
         self._names = _names(loaded.model, self._layers)
@@ -86,7 +91,10 @@ class SlotBatch:
         """Say whether there is a place and memory for a row now."""
         if not len(self):
             return True
-        expected = sum(self._bytes(h.row.longest) for h in (*self._reading, *self._live))
+        at_work = (*self._reading, *self._live)
+        expected = sum(
+            max(self._bytes(h.row.longest), h.columns * self.token_bytes) for h in at_work
+        )
         return len(self) < self._most and expected + self._bytes(row.longest) <= self._budget
 
     def add(self, row: Row) -> None:
@@ -229,18 +237,17 @@ class SlotBatch:
         return cos[0], signed_sin(sin[0])
 
     def _bytes(self, columns: int) -> int:
-        return (
-            columns + _FILL
-        ) // _GROWTH * _GROWTH * self.token_bytes + _GROWTH * self.token_bytes
+        steps = (columns + _FILL) // _GROWTH + 1  # filled up, then grown
+        return steps * _GROWTH * self.token_bytes
 
     def _reserve(self, held: _Held, columns: int) -> None:
         """Give a row room for so many columns, taking it from others where there is none."""
         if columns > len(self._cos):
             self._cos, self._sin = self._turns(2 * columns)
-        if columns <= held.kv.shape[3]:
+        if columns <= held.columns:
             return
         wanted = -(-columns // _GROWTH) * _GROWTH
-        self._make_room((wanted - held.kv.shape[3]) * self.token_bytes, held)
+        self._make_room((wanted - held.columns) * self.token_bytes, held)
         larger = held.kv.new_empty(*self._shape, wanted, held.kv.shape[4])
         larger[:, :, :, : held.seen] = held.kv[:, :, :, : held.seen]
         held.kv = larger
@@ -258,8 +265,8 @@ class SlotBatch:
             self.put_back.append(youngest.row)
 
     def _used(self) -> int:
-        held = [h.kv for h in (*self._live, *self._reading)]
-        return sum(kv.numel() * kv.itemsize for kv in held) + self._prefixes.bytes
+        columns = sum(h.columns for h in (*self._live, *self._reading))
+        return columns * self.token_bytes + self._prefixes.bytes
 
 
 def _places(

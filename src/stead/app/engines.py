@@ -36,6 +36,7 @@ class Wanted:
     context: int | None = None
     parallel: int = 4
     threads: int | None = None
+    adapters: tuple[str, ...] = ()  # folders; a request's model `name:adapter` chooses
 
 
 def choose(wanted: Wanted, home: Home) -> tuple[str, Order]:
@@ -58,6 +59,7 @@ def choose(wanted: Wanted, home: Home) -> tuple[str, Order]:
         model=str(info.path),
         name=name,
         adapter=None if adapter is None else str(adapter),
+        adapters=wanted.adapters,
         context=wanted.context,
         parallel=wanted.parallel,
         threads=wanted.threads,

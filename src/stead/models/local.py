@@ -411,7 +411,8 @@ def _decoder(loaded: LoadedModel, tokenizer: TextTokenizer, form: Format | None)
 
 
 def _unknown_model(name: str, known: Sequence[str]) -> NotFound:
-    near = difflib.get_close_matches(name, known, n=1)
+    plain = {one.rpartition(":")[2]: one for one in known}  # an adapter's own name will do
+    near = [plain.get(n, n) for n in difflib.get_close_matches(name, [*known, *plain], n=1)]
     ask = f"; did you mean {near[0]!r}?" if near else ""
     return NotFound(
         "model-not-found",

@@ -179,9 +179,7 @@ class SlotBatch:
                 self._reserve(held, held.seen + 1)
         places, groups = _places([h.row.adapter for h in self._live], exact=self._exact)
         logits_BV = self._logits(self._tokens(places, groups))
-        if len(places) > len(self._live):
-            first = {live: i for i, live in reversed(list(enumerate(places)))}
-            logits_BV = logits_BV[[first[i] for i in range(len(self._live))]]
+        logits_BV = logits_BV[: len(self._live)]
         rows = [h.row for h in self._live]
         done = choose(rows, logits_BV, self._stop_ids)
         self._live = [h for h, over in zip(self._live, done, strict=True) if not over]
@@ -274,20 +272,19 @@ def _places(
 ) -> "tuple[list[int], list[tuple[slice, Lora | None]]]":
     """Return which live row each row of the products is, and the slices of equal adapters.
 
-    `exact` computes a row that is alone with its adapter twice.
+    `exact` computes a row that is alone twice, and the thin products of adapters row by row: those
+    round otherwise for other numbers of rows.
     """
-    places: list[int] = []
+    places = list(range(len(adapters)))
+    if exact:
+        places = places * 2 if len(places) == 1 else places
+        return places, [(slice(i, i + 1), adapters[place]) for i, place in enumerate(places)]
     groups: list[tuple[slice, Lora | None]] = []
     first = 0
-    while first < len(adapters):
-        last = first
-        while last < len(adapters) and adapters[last] is adapters[first]:
-            last += 1
-        rows = list(range(first, last))
-        rows = rows * 2 if exact and len(rows) == 1 else rows
-        groups.append((slice(len(places), len(places) + len(rows)), adapters[first]))
-        places += rows
-        first = last
+    for last in range(1, len(adapters) + 1):
+        if last == len(adapters) or adapters[last] is not adapters[first]:
+            groups.append((slice(first, last), adapters[first]))
+            first = last
     return places, groups
 
 

@@ -131,11 +131,12 @@ class Builder:
 
     def _object(self, schema: Mapping[str, Any], where: str, depth: int) -> Node:
         properties, required = schema.get("properties", {}), schema.get("required", [])
-        if not isinstance(properties, Mapping) or not isinstance(required, list):
+        names = isinstance(required, list) and all(isinstance(n, str) for n in required)
+        if not isinstance(properties, Mapping) or not names:
             raise self._refused(where, "properties or required have another type than theirs")
         more = schema.get("additionalProperties", True)
         others = None if more is False else self.add(more, f"{where}/additionalProperties", depth + 1)  # fmt: skip
-        missing = [name for name in required if name not in properties]
+        missing = [name for name in dict.fromkeys(required) if name not in properties]
         if missing and others is None:
             raise self._impossible(f"{where}/required", f"{missing[0]!r} is required and excluded")
         known = [

@@ -6,28 +6,13 @@ import shutil
 
 import pytest
 import torch
+from tests.fakes.adapters import train
 
 from stead.core.errors import ModelError, NotFound
 from stead.messages import EmbedRequest, GenerateRequest, Sampling
-from stead.models import layers
-from stead.models.adapter import Origin
-from stead.models.adapters.lora import Lora, LoraConfig
 from stead.models.load import load_model
 from stead.models.local import LocalBackend, Serving
 from stead.models.lora_set import LoraSet
-
-
-def train(base, folder, seed, **settings):
-    """Save an adapter with numbers in both matrices."""
-    loaded = load_model(base, dtype="fp32", device="cpu")
-    adapter = Lora(LoraConfig(**({"r": 4} | settings)))
-    adapter.wrap(loaded.model, layers, seed)
-    draw = torch.Generator().manual_seed(seed)
-    for name, parameter in loaded.model.named_parameters():
-        if name.endswith("lora_B"):
-            parameter.data.normal_(0, 0.2, generator=draw)
-    folder.mkdir(parents=True)
-    adapter.save(loaded.model, layers, folder, Origin(base))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ Knows nothing about terminals.
 from collections.abc import Iterator
 from typing import Any
 
-from stead.app.gateway import SyncGateway
+from stead.app.syncing import SyncGateway
 from stead.messages import Message
 
 

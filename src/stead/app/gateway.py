@@ -5,37 +5,38 @@ connections open at the first request.
 """
 
 import asyncio
+import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 
+from pydantic import BaseModel
+
+from stead.app import strategies, strategy_library, structured, tools
+from stead.app.asking import Prompt, request
 from stead.app.engines import LocalModel, Wanted, choose
-from stead.core.errors import ConfigError
+from stead.app.plugins import Plugins
+from stead.app.syncing import SyncGateway
+from stead.app.tracking import Active, Stats, Tracked
+from stead.core.errors import ConfigError, SteadError
 from stead.core.paths import Home
 from stead.inference.backend import Backend, close_stream
 from stead.inference.remote import Remote
-from stead.messages import (
-    Chunk,
-    EmbedReply,
-    EmbedRequest,
-    GenerateRequest,
-    Message,
-    ModelCard,
-    Reply,
-    Sampling,
-)
+from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
 
-T = TypeVar("T")
-Prompt = str | Sequence[Message]
+M = TypeVar("M", bound=BaseModel)
 _DEADLINE_S = 600.0
+_LOG = logging.getLogger("stead.gateway")
 
 
 class Gateway:
-    """Ask a local model (`model`: folder, GGUF, adapter, run or name) or a server (`url`).
+    """Ask a local model (`model`: folder, GGUF, adapter, run or name), a strategy, or a server (`url`).
 
-    With `url`, `model` is the name the server knows; without it the server must serve exactly one.
+    `strategy` is a name, a use case or a file; with it, `model` may name one of its models. With `url`,
+    `model` is the name the server knows; without it the server must serve exactly one.
     Text prompts are chats of one user message, unless `raw` is true: then they are completed.
 
         async with Gateway("model.gguf") as g:
@@ -48,6 +49,7 @@ class Gateway:
         self,
         model: str | None = None,
         *,
+        strategy: str | Path | None = None,
         url: str | None = None,
         api_key: str | None = None,
         adapter: str | None = None,
@@ -59,16 +61,19 @@ class Gateway:
         backend: Backend | None = None,
         timeout_s: float = _DEADLINE_S,
     ) -> None:
-        if sum(x is not None for x in (url, backend)) > 1 or (
-            model is None and url is None and backend is None
-        ):
-            raise ConfigError("no-model", "a Gateway needs a model, a url or a backend")
+        if sum(x is not None for x in (strategy, url, backend)) > 1:
+            raise ConfigError("several-ways", "give one of strategy, url and backend")
+        if all(x is None for x in (model, strategy, url, backend)):
+            raise ConfigError("no-model", "a Gateway needs a model, a strategy, a url or a backend")
         self._home = Home.find() if home is None else home
         self._wanted = Wanted(model or "", adapter, engine, None, context, parallel, threads)
         self._model = model
+        self._strategy = strategy
         self._url = url
         self._api_key = api_key
         self._backend = backend
+        self._local: LocalModel | None = None
+        self._tracked: Tracked | None = None
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self.sync = SyncGateway(self)
@@ -84,24 +89,58 @@ class Gateway:
     ) -> None:
         await self.close()
 
+    @overload
+    async def generate(
+        self,
+        prompt: Prompt,
+        *,
+        output: type[M],
+        **options: Any,  # Any: as below
+    ) -> M: ...
+    @overload
+    async def generate(self, prompt: Prompt, **options: Any) -> Reply: ...
     async def generate(
         self,
         prompt: Prompt,
         *,
         system: str | None = None,
         raw: bool = False,
-        **sampling: Any,  # Any: the fields of `Sampling`, and of GenerateRequest such as `tools`
-    ) -> Reply:
-        """Answer a prompt or a conversation whole."""
-        backend, request = await self._ask(prompt, system, raw, sampling)
-        return await backend.generate(request, self._deadline())
+        output: type[BaseModel] | None = None,
+        max_rounds: int = tools.ROUNDS,
+        **options: Any,  # Any: the fields of `Sampling`, of GenerateRequest, and `tags`
+    ) -> Any:
+        """Answer a prompt or a conversation whole.
+
+        `tools` may be Python functions: they are called as the model asks, at most `max_rounds` times,
+        and their results told, until it answers. With `output`, a pydantic model, its instance is
+        returned. Raises: BackendError("too-many-rounds", "bad-output") and what the Backend raises.
+        """
+        functions = tools.functions_in(options.get("tools", ()))
+        if functions:
+            options = {k: v for k, v in options.items() if k != "tools"}
+        backend, asked = await self._ask(prompt, system, raw, options)
+        deadline = self._deadline()
+
+        async def once(request: GenerateRequest) -> Reply:
+            return await backend.generate(request, deadline)
+
+        async def with_tools(request: GenerateRequest) -> Reply:
+            return await tools.loop(once, request, functions, max_rounds)
+
+        ask = with_tools if functions else once
+        return await (ask(asked) if output is None else structured.ask_for(ask, asked, output))
 
     async def stream(
-        self, prompt: Prompt, *, system: str | None = None, raw: bool = False, **sampling: Any
+        self, prompt: Prompt, *, system: str | None = None, raw: bool = False, **options: Any
     ) -> AsyncIterator[Chunk]:
-        """Answer piece by piece: `async for chunk in g.stream("…")`; the texts joined are the answer."""
-        backend, request = await self._ask(prompt, system, raw, sampling)
-        chunks = backend.stream(request, self._deadline())
+        """Answer piece by piece: `async for chunk in g.stream("…")`; the texts joined are the answer.
+
+        Raises: ConfigError("streamed-functions"): only `generate` calls functions.
+        """
+        if tools.functions_in(options.get("tools", ())):
+            raise ConfigError("streamed-functions", "functions are called by generate, not stream")
+        backend, asked = await self._ask(prompt, system, raw, options)
+        chunks = backend.stream(asked, self._deadline())
         try:
             async for chunk in chunks:
                 yield chunk
@@ -114,13 +153,31 @@ class Gateway:
         *,
         system: str | None = None,
         raw: bool = False,
-        **sampling: Any,
-    ) -> list[Reply]:
-        """Answer many prompts, in order."""
-        asked = [await self._ask(p, system, raw, sampling) for p in prompts]
+        errors: Literal["raise", "return"] = "raise",
+        parallel: int = 8,
+        **options: Any,
+    ) -> list[Any]:
+        """Answer many prompts, in order.
+
+        With `errors="return"` a failed prompt's place holds its SteadError and the others are answered,
+        at most `parallel` at once; otherwise the first failure is raised.
+        """
+        asked = [await self._ask(p, system, raw, options) for p in prompts]
         if not asked:
             return []
-        return await asked[0][0].batch([request for _, request in asked], self._deadline())
+        backend, deadline = asked[0][0], self._deadline()
+        if errors == "raise":
+            return list(await backend.batch([request for _, request in asked], deadline))
+        gate = asyncio.Semaphore(parallel)
+
+        async def one(request: GenerateRequest) -> Reply | SteadError:
+            async with gate:
+                try:
+                    return await backend.generate(request, deadline)
+                except SteadError as error:
+                    return error
+
+        return list(await asyncio.gather(*(one(request) for _, request in asked)))
 
     async def embed(self, texts: Sequence[str]) -> EmbedReply:
         """Turn texts into vectors."""
@@ -134,14 +191,26 @@ class Gateway:
 
     async def load(self) -> None:
         """Start the engine before the first request."""
-        backend, _ = await self._open()
-        if isinstance(backend, LocalModel):
-            await asyncio.to_thread(backend.start)
+        await self._open()
+        if self._local is not None:
+            await asyncio.to_thread(self._local.start)
+
+    def stats(self) -> Stats:
+        """Return requests, tokens, picodollars and seconds since the start, per model and in all."""
+        if self._tracked is None:
+            return Stats()
+        local = self._local
+        running = local is not None and local.endpoint is not None
+        return self._tracked.stats([local.order.name] if local is not None and running else [])
+
+    def active(self) -> list[Active]:
+        """Return the requests at work: id, model, start and state."""
+        return [] if self._tracked is None else self._tracked.active()
 
     async def close(self) -> None:
         """Close connections and stop the engine; the next request would start it again."""
-        if self._backend is not None:
-            await self._backend.close()
+        if self._tracked is not None:
+            await self._tracked.close()
 
     def _deadline(self) -> float:
         return time.monotonic() + self._timeout_s
@@ -152,15 +221,15 @@ class Gateway:
         system: str | None,
         raw: bool,
         fields: dict[str, Any],
-    ) -> tuple[Backend, GenerateRequest]:
+    ) -> tuple[Tracked, GenerateRequest]:
         backend, model = await self._open()
-        return backend, _request(model, prompt, system, fields, raw=raw)
+        return backend, request(model, prompt, system, fields, raw=raw)
 
-    async def _open(self, *, needs_model: bool = True) -> tuple[Backend, str]:
+    async def _open(self, *, needs_model: bool = True) -> tuple[Tracked, str]:
         """Return the Backend and the model's name there; made at the first call."""
-        if self._backend is None:
+        if self._tracked is None:
             await asyncio.to_thread(self._make)
-        backend = self._backend
+        backend = self._tracked
         assert backend is not None  # noqa: S101 - just made
         if self._model is None and needs_model:
             cards = await backend.models()
@@ -168,127 +237,30 @@ class Gateway:
                 names = ", ".join(c.id for c in cards)
                 raise ConfigError("which-model", f"several models are served; name one of: {names}")
             self._model = cards[0].id
-        name = backend.order.name if isinstance(backend, LocalModel) else self._model
+        name = self._model if self._local is None else self._local.order.name
         return backend, name or ""
 
     def _make(self) -> None:
         with self._lock:
             if self._backend is None:
                 self._backend = self._made()
+            if self._tracked is None:
+                self._tracked = Tracked(self._backend)
 
     def _made(self) -> Backend:
         if self._url is not None:
             return Remote(self._url, token=self._api_key)
+        plugins = Plugins(self._home)
+        for note in plugins.load():
+            _LOG.warning(note)
+        if self._strategy is not None:
+            variables = strategy_library.environment_of(self._home)
+            made, found = strategies.open(
+                self._strategy, self._home, environment=variables, hooks=plugins.around
+            )
+            if self._model is None:
+                self._model = found.name
+            return made
         engine, order = choose(self._wanted, self._home)
-        return LocalModel(engine, order, self._home)
-
-
-_SAMPLING_FIELDS = frozenset(Sampling.__struct_fields__)
-_REQUEST_FIELDS = frozenset({"tools", "tool_choice", "response_format", "echo", "user", "extra"})
-
-
-def _request(
-    model: str, prompt: Prompt, system: str | None, fields: dict[str, Any], *, raw: bool
-) -> GenerateRequest:
-    unknown = sorted(fields.keys() - _SAMPLING_FIELDS - _REQUEST_FIELDS)
-    if unknown:
-        known = ", ".join(sorted(_SAMPLING_FIELDS | _REQUEST_FIELDS))
-        raise ConfigError("unknown-option", f"{unknown[0]!r} is no option (known: {known})")
-    sampling = Sampling(**{k: _frozen(v) for k, v in fields.items() if k in _SAMPLING_FIELDS})
-    rest = {k: _frozen(v) for k, v in fields.items() if k in _REQUEST_FIELDS}
-    if raw:
-        if not isinstance(prompt, str) or system is not None:
-            raise ConfigError("raw-chat", "a raw prompt is one text, without a system message")
-        return GenerateRequest(model=model, prompt=prompt, sampling=sampling, **rest)
-    messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
-    if system is not None:
-        messages = (Message("system", system), *messages)
-    return GenerateRequest(model=model, messages=messages, sampling=sampling, **rest)
-
-
-def _frozen(value: Any) -> Any:  # Any: option values; lists become the tuples of our structs
-    return tuple(value) if isinstance(value, list) else value
-
-
-class _Loop:
-    """One background event loop for every sync face, started at the first use."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and return its result; Ctrl-C cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._running())
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(
-                    target=self._loop.run_forever, name="stead-sync", daemon=True
-                ).start()
-            return self._loop
-
-
-_LOOP = _Loop()
-
-
-class SyncGateway:
-    """The methods of `Gateway` for code that does not await; works inside a running loop too."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def generate(self, prompt: Prompt, **options: Any) -> Reply:
-        """Answer a prompt or a conversation whole."""
-        return _LOOP.run(self._gateway.generate(prompt, **options))
-
-    def stream(self, prompt: Prompt, **options: Any) -> Iterator[Chunk]:
-        """Answer piece by piece; closing the iterator cancels the work."""
-        chunks = self._gateway.stream(prompt, **options)
-        try:
-            while (chunk := _LOOP.run(_next(chunks))) is not None:
-                yield chunk
-        finally:
-            _LOOP.run(close_stream(chunks))
-
-    def batch(self, prompts: Sequence[Prompt], **options: Any) -> list[Reply]:
-        """Answer many prompts, in order."""
-        return _LOOP.run(self._gateway.batch(prompts, **options))
-
-    def embed(self, texts: Sequence[str]) -> EmbedReply:
-        """Turn texts into vectors."""
-        return _LOOP.run(self._gateway.embed(texts))
-
-    def models(self) -> list[ModelCard]:
-        """List what can be asked for."""
-        return _LOOP.run(self._gateway.models())
-
-    def load(self) -> None:
-        """Start the engine before the first request."""
-        _LOOP.run(self._gateway.load())
-
-    def close(self) -> None:
-        """Close connections and stop the engine."""
-        _LOOP.run(self._gateway.close())
-
-
-async def _next(chunks: AsyncIterator[Chunk]) -> Chunk | None:
-    return await anext(chunks, None)
+        self._local = LocalModel(engine, order, self._home)
+        return plugins.around(self._local)

@@ -17,6 +17,9 @@ Model = Annotated[
     str | None, typer.Option(help="Model folder, GGUF, adapter, run or name; or a server's name.")
 ]
 Adapter = Annotated[str | None, typer.Option(help="Adapter folder for the model.")]
+Strategy = Annotated[
+    str | None, typer.Option(help="Ask through this strategy: name, use case or file.")
+]
 Url = Annotated[str | None, typer.Option(help="Ask this running server instead of loading.")]
 Engine = Annotated[str, typer.Option(help="auto, llama_cpp or transformers.")]
 Ctx = Annotated[int | None, typer.Option(min=1, help="Context in tokens (llama_cpp).")]
@@ -32,6 +35,7 @@ def open_gateway(
     model: str | None,
     *,
     url: str | None,
+    strategy: str | None = None,
     adapter: str | None = None,
     engine: str = "auto",
     ctx: int | None = None,
@@ -40,10 +44,11 @@ def open_gateway(
     """Return the Gateway that the options mean. Raises: ConfigError("no-model")."""
     from stead.app.gateway import Gateway
 
-    if model is None and url is None:
-        raise ConfigError("no-model", "which model? give --model or --url")
+    if model is None and url is None and strategy is None:
+        raise ConfigError("no-model", "which model? give --model, --strategy or --url")
     return Gateway(
         model,
+        strategy=strategy,
         url=url,
         api_key=os.environ.get("STEAD_API_KEY") if url is not None else None,
         adapter=adapter,

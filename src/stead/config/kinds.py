@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "format": ("stead.data.formats", "stead.data.format:Format"),
     "backend": ("stead.inference.backends", "stead.inference.backend:Backend"),
     "policy": ("stead.inference.policies", "stead.inference.policy:Policy"),
+    "hook": ("stead.inference.hook_kinds", "stead.inference.hooks:Hook"),
     "engine": ("stead.engines.kinds", "stead.engines.engine:Engine"),
     "launcher": ("stead.launch.kinds", "stead.launch.launcher:Launcher"),
     "scorer": ("stead.scoring.scorers", "stead.scoring.scorer:Scorer"),

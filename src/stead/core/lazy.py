@@ -63,9 +63,7 @@ def named(text: str) -> Any:  # Any: whatever stands under that name
             "bad-function-name", f"{text!r} is no name like module:function or file.py:function"
         )
     try:
-        module = (
-            _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-        )
+        module = from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except (ImportError, OSError, SyntaxError) as error:
         raise ConfigError("unknown-function", f"{place!r} cannot be imported: {error}") from error
     if not hasattr(module, attribute):
@@ -73,13 +71,20 @@ def named(text: str) -> Any:  # Any: whatever stands under that name
     return getattr(module, attribute)
 
 
-def _from_file(path: Path) -> ModuleType:
+def from_file(path: Path) -> ModuleType:
+    """Run a Python file and return its module. Raises: ImportError, and what its code raises."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise ImportError(f"there is no file {str(path)!r}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def folder_of(name: str) -> Path | None:
+    """Return the folder that holds module `name`'s file, without importing it; None when absent."""
+    spec = importlib.util.find_spec(name)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
 def installed(name: str) -> bool:

@@ -6,6 +6,7 @@ loop; what other threads add may be lost by one. Source: Prometheus text exposit
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 Labels = tuple[str, ...]
 Sample = tuple[str, Labels, float]  # suffix of the name, values of the labels, value
@@ -108,27 +109,32 @@ class Histogram:
 Metric = Counter | Gauge | Histogram
 
 
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
 class Metrics:
-    """The metrics of one server, in the order of their making."""
+    """The metrics of one process, in the order of their making; a name is made once."""
 
     def __init__(self) -> None:
-        self._metrics: list[Metric] = []
+        self._metrics: dict[str, Metric] = {}
 
-    def add(self, metric: Metric) -> None:
-        """Show a metric from now on."""
-        self._metrics.append(metric)
+    def add(self, metric: M) -> M:
+        """Show a metric from now on; return the one of that name if there is one already.
+
+        Raises: ValueError when that one is of another kind or has other labels.
+        """
+        found = self._metrics.setdefault(metric.name, metric)
+        if type(found) is not type(metric) or found.labels != metric.labels:
+            raise ValueError(f"{metric.name} is a {found.kind} of {found.labels} already")
+        return found
 
     def counter(self, name: str, help_: str, *labels: str) -> Counter:
         """Make and show a counter."""
-        made = Counter(name, help_, labels)
-        self.add(made)
-        return made
+        return self.add(Counter(name, help_, labels))
 
     def histogram(self, name: str, help_: str, *labels: str) -> Histogram:
         """Make and show a histogram of seconds."""
-        made = Histogram(name, help_, labels)
-        self.add(made)
-        return made
+        return self.add(Histogram(name, help_, labels))
 
     def gauge(
         self,
@@ -138,14 +144,12 @@ class Metrics:
         read: Callable[[], Iterable[tuple[Labels, float]]] | None = None,
     ) -> Gauge:
         """Make and show a gauge."""
-        made = Gauge(name, help_, labels, read)
-        self.add(made)
-        return made
+        return self.add(Gauge(name, help_, labels, read))
 
     def render(self) -> str:
         """Return the text that Prometheus reads."""
         lines: list[str] = []
-        for metric in self._metrics:
+        for metric in self._metrics.values():
             lines.append(f"# HELP {metric.name} {metric.help}")
             lines.append(f"# TYPE {metric.name} {metric.kind}")
             for suffix, values, value in metric.samples():

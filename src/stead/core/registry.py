@@ -6,6 +6,7 @@ nothing. Try: `Registry("method", "stead.training.methods", base="stead.training
 """
 
 import difflib
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -13,8 +14,11 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar, get_type_hints
 
+from stead.core import lazy
 from stead.core.errors import ConfigError, MissingDependency
 
 T = TypeVar("T")
@@ -60,6 +64,30 @@ class Registry(Generic[T]):
             )
         self._loaded.pop(name, None)
         self._added[name] = (where, lambda: extension)
+
+    def register_file(self, name: str, path: Path) -> None:
+        """Add the one public subclass in a Python file, imported at its first use.
+
+        Only for files that the user has enabled. Raises: ConfigError("duplicate").
+        """
+        known = self._origins()
+        if name in known and known[name] != str(path):
+            raise ConfigError(
+                "duplicate", f"the {self.kind} {name!r} of {path} is already taken by {known[name]}"
+            )
+        self._added[name] = (str(path), lambda: self._only_one(lazy.from_file(path)))
+
+    def fingerprint(self, name: str) -> str | None:
+        """Return a hash of what an entry point's distribution has installed; None for other origins.
+
+        It is made of the distribution's list of files, each with its hash, without importing any.
+        """
+        for point in self._points:
+            if point.name == name and point.dist is not None:
+                record = point.dist.read_text("RECORD")
+                text = f"{point.dist.version}\n{point.value}\n{'' if record is None else record}"
+                return hashlib.sha256(text.encode()).hexdigest()
+        return None
 
     def get(self, name: str) -> type[T]:
         """Import and return the class called `name`.
@@ -129,18 +157,21 @@ class Registry(Generic[T]):
         if attribute:
             found: type[T] = getattr(module, attribute)
             return found
-        classes = [
+        return self._only_one(module)
+
+    def _only_one(self, module: ModuleType) -> type[T]:
+        classes: list[type[T]] = [
             value
             for key, value in vars(module).items()
             if isinstance(value, type)
             and issubclass(value, self.base)
-            and value.__module__ == module_name
+            and value.__module__ == module.__name__
             and not key.startswith("_")
         ]
         if len(classes) != 1:
             raise ConfigError(
                 "bad-extension",
-                f"{module_name} holds {len(classes)} public subclasses of {self._base}, not one",
+                f"{module.__name__} holds {len(classes)} public subclasses of {self._base}, not one",
             )
         return classes[0]
 

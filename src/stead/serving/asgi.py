@@ -8,14 +8,21 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from stead.core.metrics import Metrics
 from stead.inference.backend import Backend
 from stead.serving import guard
 from stead.serving.access import Access, Keys, token_of
 from stead.serving.admit import Admit
 from stead.serving.answer import Answers, stopping, uncancel
+from stead.serving.batch_run import BatchRuns
+from stead.serving.batch_store import BatchStore
+from stead.serving.batches import Batches
 from stead.serving.cards import Cards
 from stead.serving.exchange import LEFT, Exchange, Routes, no_route
+from stead.serving.file_store import FileStore
+from stead.serving.files import Files
 from stead.serving.measure import Measured
 from stead.serving.ollama_info import METHODS, OllamaInfo
 from stead.serving.settings import Settings
@@ -32,7 +39,7 @@ class App:
     """The server of one Backend. Bounded in everything: bodies, queue, time.
 
     `watchers` are told of every request when it is over, with its seconds; they must be quick and must
-    not raise. On the ASGI server's shutdown the Backend is closed.
+    not raise. `files` is the folder of uploads and batches; without it there are none. On the ASGI server's shutdown the Backend is closed.
     """
 
     def __init__(
@@ -43,6 +50,8 @@ class App:
         *,
         access: Access | None = None,
         watchers: Sequence[Watcher] = (),
+        files: Path | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._backend = backend
         self._settings = settings
@@ -52,7 +61,9 @@ class App:
         self._admit = Admit(settings.concurrency, settings.queue, settings.queue_wait_s)
         self._at_work: dict[Exchange, asyncio.Task[None] | None] = {}
         self.measured = Measured(
-            active=lambda: len(self._at_work), waiting=lambda: self._admit.waiting
+            Metrics() if metrics is None else metrics,
+            active=lambda: len(self._at_work),
+            waiting=lambda: self._admit.waiting,
         )
         self._groups: dict[str, Routes] = {
             "/v1/models": Cards(backend),
@@ -62,6 +73,7 @@ class App:
         self.answers = Answers(backend, settings, self._admit)
         self._access = Keys(settings.api_keys) if access is None else access
         self._watchers: tuple[Watcher, ...] = (self.measured, *watchers)
+        self._batches = None if files is None else self._keep(files)
         self._draining = False
 
     async def __call__(self, scope: ASGIMessage, receive: Receive, send: Send) -> None:
@@ -76,6 +88,8 @@ class App:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
+            if message["type"] == "lifespan.startup" and self._batches is not None:
+                await self._batches.resume()
             if message["type"] == "lifespan.shutdown":
                 await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
@@ -84,7 +98,19 @@ class App:
 
     async def close(self) -> None:
         """Close what was opened; safe to call twice."""
+        if self._batches is not None:
+            await self._batches.close()
         await self._backend.close()
+
+    def _keep(self, folder: Path) -> BatchRuns:
+        """Mount the routes that need a folder."""
+        store = FileStore(folder)
+        runs = BatchRuns(
+            BatchStore(store), self.answers, self._access, self._settings, self._dialects
+        )
+        self._groups["/v1/files"] = Files(store, self._settings)
+        self._groups["/v1/batches"] = Batches(runs, self._settings)
+        return runs
 
     @property
     def active(self) -> list[Exchange]:

@@ -10,6 +10,8 @@ from stead.serving import guard
 from stead.serving.settings import Settings
 from stead.serving.stream import ASGIMessage, Receive
 
+FORM_BYTES = 64 * 1024  # of a form beside its file
+
 
 async def read(receive: Receive, settings: Settings) -> bytes:
     """Return the whole body. Raises: RequestRefused 413 or 408; ConnectionError when it ends."""

@@ -84,6 +84,7 @@ class Exchange:
         write = self.words if self.dialect is None else self.dialect.write_error
         status = status_of(error)
         self.code = error.code
+        self.closing |= status == 408  # the rest of that body would keep the connection
         await self.reply(write(error), status, _error_headers(error, status))
 
     def translate(self, error: Exception) -> SteadError:

@@ -18,8 +18,10 @@ Read = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 class Measured:
     """The metrics of one server, and the route `/metrics`. Call it with every finished request."""
 
-    def __init__(self, *, active: Callable[[], int], waiting: Callable[[], int]) -> None:
-        self.metrics = made = Metrics()
+    def __init__(
+        self, metrics: Metrics, *, active: Callable[[], int], waiting: Callable[[], int]
+    ) -> None:
+        self.metrics = made = metrics
         self._requests = made.counter(
             "stead_requests_total", "Requests answered.", "route", "model", "status"
         )

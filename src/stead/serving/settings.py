@@ -29,6 +29,9 @@ class Settings:
     queue: int = 256
     queue_wait_s: float = 30.0
     first_event_s: float = 15.0
+    file_limit_bytes: int = 200 * 2**20
+    batch_parallel: int = 4
+    batch_limit: int = 50_000  # requests in one batch
 
     @property
     def public_status(self) -> str:

@@ -20,6 +20,7 @@ _HELP = "/reset forgets the conversation, /system TEXT sets the system message, 
 def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     model: asking.Model = None,
     adapter: asking.Adapter = None,
+    strategy: asking.Strategy = None,
     url: asking.Url = None,
     system: asking.System = None,
     max_tokens: asking.MaxTokens = 512,
@@ -36,7 +37,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from stead.app.chat import Conversation
 
     gateway = asking.open_gateway(
-        model, url=url, adapter=adapter, engine=engine, ctx=ctx, threads=threads
+        model, strategy=strategy, url=url, adapter=adapter, engine=engine, ctx=ctx, threads=threads
     )
     with gateway.sync as sync:
         sync.load()

@@ -12,13 +12,14 @@ from stead.cli import asking, console
 from stead.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from stead.app.gateway import SyncGateway
+    from stead.app.syncing import SyncGateway
 
 
 def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     prompt: Annotated[str, typer.Argument(help="What to say; - reads it from stdin.")],
     model: asking.Model = None,
     adapter: asking.Adapter = None,
+    strategy: asking.Strategy = None,
     url: asking.Url = None,
     raw: Annotated[bool, typer.Option("--raw", help="Complete the text; no chat.")] = False,
     system: asking.System = None,
@@ -41,7 +42,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     if system is not None:
         options["system"] = system
     gateway = asking.open_gateway(
-        model, url=url, adapter=adapter, engine=engine, ctx=ctx, threads=threads
+        model, strategy=strategy, url=url, adapter=adapter, engine=engine, ctx=ctx, threads=threads
     )
     with gateway.sync as sync:
         if not json and (sys.stdout.isatty() if stream is None else stream):

@@ -1,4 +1,4 @@
-"""Answer for a model over HTTP, in the shape of the OpenAI API.
+"""Answer for models and strategies over HTTP, in the shape of the OpenAI API.
 
 Knows nothing about models or routes; `app` and `serving` do.
 """
@@ -6,7 +6,7 @@ Knows nothing about models or routes; `app` and `serving` do.
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,15 +14,20 @@ from stead.cli import console
 from stead.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from stead.app.engines import LocalModel
+    from stead.app.served import Served
+    from stead.core.paths import Home
 
 _KEY_VARIABLE = "STEAD_API_KEY"
 
 
 def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     model: Annotated[
-        str, typer.Option(help="Model folder, GGUF file, adapter, run or name of an added model.")
-    ],
+        list[str] | None,
+        typer.Option(help="Model folder, GGUF, adapter, run or name (repeatable)."),
+    ] = None,
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="Strategy: name, use case or file (repeatable).")
+    ] = None,
     adapter: Annotated[str | None, typer.Option(help="Adapter folder for the model.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
@@ -40,13 +45,20 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     allowed_host: Annotated[
         list[str] | None, typer.Option(help="Further Host name to answer to (repeatable).")
     ] = None,
+    access_log: Annotated[
+        str, typer.Option(help="json, text or none; in logs/app/access.log of the data directory.")
+    ] = "json",
+    drain_s: Annotated[
+        float, typer.Option(min=0, help="Seconds that requests in flight get after SIGTERM.")
+    ] = 20.0,
     quiet: console.Quiet = False,
     json: console.Json = False,
 ) -> None:
-    """Answer for a model over HTTP, in the shape of the OpenAI API, until Ctrl-C."""
-    from stead.app.engines import LocalModel, Wanted, choose
+    """Answer for models and strategies over HTTP, in the shape of the OpenAI API, until Ctrl-C."""
+    from stead.app.engines import Wanted
+    from stead.app.served import Books, served
+    from stead.core.metrics import Metrics
     from stead.core.paths import Home
-    from stead.inference.route import ByName
     from stead.serving.asgi import App
     from stead.serving.settings import for_address
     from stead.web import server
@@ -54,23 +66,57 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     keys = read_keys(api_key, api_key_file)
     settings = for_address(host, api_keys=keys, allowed_hosts=tuple(allowed_host or ()))
     home = Home.find()
-    kind, order = choose(Wanted(model, adapter, engine, name, ctx, parallel, threads), home)
-    bound = server.bind(host, port)  # before the model is loaded: a taken port is known at once
-    local = LocalModel(kind, order, home)
+    models = model if model is not None else []
+    if len(models) > 1 and (name is not None or adapter is not None):
+        raise ConfigError("one-model", "--name and --adapter are for one --model")
+    watcher = _access_log(access_log, home)
+    metrics = Metrics()
+    wanted = [Wanted(m, adapter, engine, name, ctx, parallel, threads) for m in models]
+    found = served(wanted, strategy if strategy is not None else [], home, Books(metrics))
+    bound = server.bind(host, port)  # before a model is loaded: a taken port is known at once
     try:
-        if not quiet:
-            console.note(f"loading {order.model} with {kind} …")
-        local.start()
+        _start(found, quiet=quiet)
         url = server.url_of(bound)
-        app = App(ByName({order.name: (local, order.name)}), settings)
+        app = App(
+            found.backend,
+            settings,
+            watchers=watcher,
+            files=home.root / "files",
+            metrics=metrics,
+        )
         server.run(
             app,
             bound,
-            on_ready=lambda: _announce(url, local, keyed=bool(keys), quiet=quiet, json=json),
+            on_ready=lambda: _announce(url, found, keyed=bool(keys), quiet=quiet, json=json),
+            drain_s=drain_s,
         )
     finally:
         bound.close()
-        local.stop()
+        found.stop()
+
+
+def _start(found: "Served", *, quiet: bool) -> None:
+    for note in found.notes:
+        console.note(f"note: {note}")
+    for local in found.local:
+        if not quiet:
+            console.note(f"loading {local.order.model} with {local.engine_name} …")
+        local.start()
+
+
+def _access_log(format_: str, home: "Home") -> list[Any]:  # Any: watchers of the server
+    """Set logging up; return what writes the access log. Raises: ConfigError("bad-option")."""
+    from stead.config.settings import read_settings
+    from stead.core import log
+    from stead.serving.access_log import AccessLog
+
+    if format_ not in ("json", "text", "none"):
+        raise ConfigError("bad-option", f"--access-log is {format_!r}, not json, text or none")
+    settings = read_settings(home).value.log
+    folder = home.ensure().logs
+    log.set_up(log.LogConfig(level=settings.level, format=settings.format, folder=folder))
+    chosen: Literal["json", "text"] = "text" if format_ == "text" else "json"
+    return [] if format_ == "none" else [AccessLog(chosen)]
 
 
 def read_keys(option: str | None, file: Path | None) -> tuple[str, ...]:
@@ -94,10 +140,10 @@ def read_keys(option: str | None, file: Path | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _announce(url: str, local: "LocalModel", *, keyed: bool, quiet: bool, json: bool) -> None:
-    endpoint = local.endpoint
-    pid = None if endpoint is None else endpoint.pid
-    name = local.order.name
+def _announce(url: str, found: "Served", *, keyed: bool, quiet: bool, json: bool) -> None:
+    local = found.local[0] if found.local else None
+    endpoint = None if local is None else local.endpoint
+    name, engine = found.names[0], None if local is None else local.engine_name
     if json:
         console.out_json(
             {
@@ -105,17 +151,19 @@ def _announce(url: str, local: "LocalModel", *, keyed: bool, quiet: bool, json: 
                 "url": url,
                 "base_url": f"{url}/v1",
                 "model": name,
-                "engine": local.engine_name,
+                "models": found.names,
+                "engine": engine,
                 "pid": os.getpid(),
-                "engine_pid": pid,
+                "engine_pid": None if endpoint is None else endpoint.pid,
             }
         )
         sys.stdout.flush()  # whoever started us waits for this line, and the server runs on
     if not quiet:
         key = f" -H 'Authorization: Bearer '${_KEY_VARIABLE}" if keyed else ""
         body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+        by = "" if engine is None else f"   engine {engine}"
         console.note(
-            f"\n  {url}/v1   model {name}   engine {local.engine_name}\n\n"
+            f"\n  {url}/v1   model {', '.join(found.names)}{by}\n\n"
             f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n"
             f"    -d '{body}'\n\n  Ctrl-C stops.\n"
         )

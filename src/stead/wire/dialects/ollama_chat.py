@@ -18,18 +18,19 @@ from stead.messages import (
     EmbedRequest,
     GenerateRequest,
     Reply,
-    ToolCall,
-    ToolCallDelta,
     Usage,
 )
 from stead.wire import ollama_messages as messages
+from stead.wire import ollama_request as requests
 from stead.wire import ollama_shape as shape
+from stead.wire.call_pieces import CallPieces, deltas_of
 from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
 from stead.wire.openai_errors import raise_if_answer_is_error
+from stead.wire.openai_shape import decode_request, refuse
 from stead.wire.sse import Event
 
 
-class _Request(shape.Generating, kw_only=True):
+class _Request(requests.Generating, kw_only=True):
     messages: Annotated[list[messages.MessageIn], Meta(min_length=1, max_length=10_000)]
     tools: Annotated[list[dict[str, Any]], Meta(max_length=128)] | None = None
 
@@ -48,9 +49,9 @@ def _check_tools(tools: list[dict[str, Any]]) -> None:
     for i, tool in enumerate(tools):
         function = tool.get("function")
         if tool.get("type", "function") != "function" or not isinstance(function, dict):
-            raise shape.refuse(f"tools[{i}].type", "only tools of type 'function' are known")
+            raise refuse(f"tools[{i}].type", "only tools of type 'function' are known")
         if not isinstance(function.get("name"), str):
-            raise shape.refuse(f"tools[{i}].function.name", "a function needs a name")
+            raise refuse(f"tools[{i}].function.name", "a function needs a name")
 
 
 class OllamaChat(shape.OllamaErrors, GenerateDialect):
@@ -63,23 +64,23 @@ class OllamaChat(shape.OllamaErrors, GenerateDialect):
     def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
         """Return what of a request this protocol cannot carry."""
         if isinstance(request, GenerateRequest) and request.tool_choice == "none":
-            return shape.drops(request, *_CARRIED, "tool_choice")  # carried by sending no tools
-        return shape.drops(request, *_CARRIED)
+            return requests.drops(request, *_CARRIED, "tool_choice")  # carried by sending no tools
+        return requests.drops(request, *_CARRIED)
 
     def read_request(self, body: bytes) -> Asked:
         """Decode and check a request. Raises: RequestRefused naming the field."""
-        asked = shape.decode_request(_REQUEST, body)
+        asked = decode_request(_REQUEST, body)
         tools = [] if asked.tools is None else asked.tools
         _check_tools(tools)
         streamed = asked.stream is not False
         request = GenerateRequest(
             model=asked.model,
             messages=messages.read_messages(asked.messages),
-            sampling=shape.read_sampling(asked),
+            sampling=requests.read_sampling(asked),
             tools=tuple({"type": "function"} | t for t in tools),
-            response_format=shape.read_format(asked.format),
+            response_format=requests.read_format(asked.format),
             stream=streamed,
-            extra=shape.read_extra(asked),
+            extra=requests.read_extra(asked),
         )
         return Asked(asked.model, (request,), stream=streamed, begun_ns=time.monotonic_ns())
 
@@ -87,7 +88,7 @@ class OllamaChat(shape.OllamaErrors, GenerateDialect):
         """Encode a request for an upstream."""
         if isinstance(request, EmbedRequest) or request.messages is None:
             raise BackendError("not-supported", f"{self.path} takes messages only")
-        body = shape.write_shared(request)
+        body = requests.write_shared(request)
         body["messages"] = [messages.write_message(m) for m in request.messages]
         if request.tools and request.tool_choice != "none":
             body["tools"] = request.tools
@@ -134,30 +135,20 @@ class OllamaChat(shape.OllamaErrors, GenerateDialect):
 class _Writer(shape.OllamaWriter):
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked)
-        self._calls: dict[int, ToolCall] = {}
+        self._calls = CallPieces()
 
     def lines(self, chunk: Chunk) -> list[shape.Ended]:
-        for delta in chunk.tool_calls:
-            self._join(delta)
+        self._calls.add(chunk.tool_calls)
         found: list[shape.Ended] = []
         if chunk.text or chunk.reasoning:
             message = messages.MessageOut(
                 content=chunk.text, thinking=chunk.reasoning if chunk.reasoning else UNSET
             )
             found.append(_Answer(message=message, logprobs=shape.write_logprobs(chunk.logprobs)))
-        if chunk.finish_reason is not None and self._calls:
-            calls = [messages.write_call(c) for _, c in sorted(self._calls.items())]
-            found.append(_Answer(message=messages.MessageOut(tool_calls=calls)))
-            self._calls = {}
+        if chunk.finish_reason is not None and (calls := self._calls.take()):
+            written = [messages.write_call(c) for c in calls]
+            found.append(_Answer(message=messages.MessageOut(tool_calls=written)))
         return found
-
-    def _join(self, delta: ToolCallDelta) -> None:
-        known = self._calls.get(delta.index, ToolCall("", "", ""))
-        self._calls[delta.index] = ToolCall(
-            known.id if delta.id is None else delta.id,
-            known.name if delta.name is None else known.name + delta.name,
-            known.arguments + delta.arguments,
-        )
 
     def last(self) -> shape.Ended:
         return _Answer()
@@ -172,9 +163,7 @@ class _Reader(shape.OllamaReader):
         line = self.decode(_ANSWER, event.data)
         self._id = self._id if self._id else f"ollama-{line.created_at}"
         calls = messages.read_calls(line.message, self._id, self._calls)
-        deltas = [
-            ToolCallDelta(self._calls + i, c.id, c.name, c.arguments) for i, c in enumerate(calls)
-        ]
+        deltas = deltas_of(calls, self._calls)
         self._calls += len(calls)
         text, thought = line.message.content, line.message.thinking
         chunk = Chunk(
@@ -183,7 +172,7 @@ class _Reader(shape.OllamaReader):
             created=shape.read_time(line.created_at),
             text="" if text is None else text,
             reasoning=thought if isinstance(thought, str) else "",
-            tool_calls=tuple(deltas),
+            tool_calls=deltas,
             finish_reason=shape.read_finish(line, called=self._calls > 0) if line.done else None,
             logprobs=shape.read_logprobs(line.logprobs),
             usage=shape.read_usage(line) if line.done else None,

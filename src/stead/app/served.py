@@ -1,0 +1,144 @@
+"""What a server answers for: local models and strategies behind one Backend, by name.
+
+Knows nothing about sockets or commands. Strategies answer to their own name and to their models'; a name
+that several have belongs to the first.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from stead.app import strategies, strategy_library
+from stead.app.engines import LocalModel, Wanted, choose
+from stead.app.plugins import Plugins
+from stead.core.errors import ConfigError, NotFound
+from stead.core.metrics import Metrics
+from stead.core.paths import Home
+from stead.core.shared import Shared
+from stead.core.suggest import nearest
+from stead.inference.backend import Backend
+from stead.inference.meter import Ledger
+from stead.inference.route import ByName
+from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """`backend` answers for everything; `local` are the engines to start, `names` what clients may ask.
+
+    `notes` are what the user should know: plugins that are not used, a use case that was meant.
+    """
+
+    backend: Backend
+    names: tuple[str, ...]
+    local: tuple[LocalModel, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    async def close(self) -> None:
+        """Close everything; safe to call twice."""
+        await self.backend.close()
+
+    def stop(self) -> None:
+        """Stop the engines, without a loop."""
+        for model in self.local:
+            model.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Where counts and sums are kept: limits shared by processes, spend, metrics."""
+
+    metrics: Metrics
+    shared: Shared | None = None
+    ledger: Ledger | None = None
+
+
+def served(
+    models: Sequence[Wanted], wanted_strategies: Sequence[str], home: Home, books: Books
+) -> Served:
+    """Compose what is asked for; nothing is started.
+
+    Raises: ConfigError("nothing-to-serve", "same-name"), and what choosing and finding raise.
+    """
+    if not models and not wanted_strategies:
+        raise ConfigError("nothing-to-serve", "which model? give --model or --strategy")
+    plugins = Plugins(home)
+    notes = plugins.load()
+    local = [_local(wanted, home) for wanted in models]
+    names = [m.order.name for m in local]
+    parts: list[tuple[frozenset[str], Backend]] = []
+    for name in wanted_strategies:
+        found = strategy_library.find(name, home, strategy_library.environment_of(home))
+        made = strategies.composed(
+            found,
+            home,
+            environment=strategy_library.environment_of(home),
+            shared=books.shared,
+            ledger=books.ledger,
+            metrics=books.metrics,
+            hooks=plugins.around,
+        )
+        parts.append((made.names, made.backend))
+        names.append(found.strategy.name)
+        notes += [found.note] if found.note else []
+    double = sorted({n for n in names if names.count(n) > 1})
+    if double:
+        raise ConfigError("same-name", f"{double[0]!r} would be served twice; give one a --name")
+    if local:
+        by_name = ByName({m.order.name: (m, m.order.name) for m in local})
+        first = plugins.around(by_name)
+        parts.insert(0, (frozenset(m.order.name for m in local), first))
+    backend = parts[0][1] if len(parts) == 1 else Several(parts)
+    return Served(backend, tuple(names), tuple(local), tuple(notes))
+
+
+def _local(wanted: Wanted, home: Home) -> LocalModel:
+    engine, order = choose(wanted, home)
+    return LocalModel(engine, order, home)
+
+
+class Several(Backend):
+    """Backends by the names each answers to; the first that knows a name has it."""
+
+    def __init__(self, parts: Sequence[tuple[frozenset[str], Backend]]) -> None:
+        self._parts = tuple(parts)
+
+    def _find(self, name: str) -> Backend:
+        for names, backend in self._parts:
+            if name in names:
+                return backend
+        known = sorted(set(chain.from_iterable(names for names, _ in self._parts)))
+        near = nearest(name, known)
+        ask = f"; did you mean {near!r}?" if near else ""
+        raise NotFound(
+            "model-not-found", f"the model {name[:200]!r} is not served here{ask}", param="model"
+        )
+
+    async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
+        """Answer a request whole. Raises: NotFound("model-not-found")."""
+        return await self._find(request.model).generate(request, deadline)
+
+    def stream(
+        self, request: GenerateRequest, deadline: float | None = None
+    ) -> AsyncIterator[Chunk]:
+        """Answer piece by piece. Raises: NotFound("model-not-found"), at once."""
+        return self._find(request.model).stream(request, deadline)
+
+    async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
+        """Turn texts into vectors. Raises: NotFound("model-not-found")."""
+        return await self._find(request.model).embed(request, deadline)
+
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the tokens of a request's prompt. Raises: NotFound("model-not-found")."""
+        return await self._find(request.model).count(request, deadline)
+
+    async def models(self) -> list[ModelCard]:
+        """List every name once."""
+        listed = await asyncio.gather(*(backend.models() for _, backend in self._parts))
+        return list({card.id: card for card in reversed([*chain(*listed)])}.values())[::-1]
+
+    async def close(self) -> None:
+        """Close every Backend."""
+        for _, backend in self._parts:
+            await backend.close()

@@ -13,6 +13,7 @@ from stead.core.paths import Home
 from stead.engines.engine import ENGINES, Engine, Order
 from stead.inference.backend import Backend, close_stream
 from stead.inference.fill import Filled
+from stead.inference.lacking import Lacking
 from stead.inference.remote import Remote
 from stead.inference.route import ByName
 from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
@@ -59,6 +60,8 @@ class LocalModel(Backend):
     def _around(self, engine: Engine, remote: Backend, endpoint: Endpoint) -> Backend:
         """Add what the engine lacks, and its own name for the model where that is another one."""
         backend = Filled(remote, engine.lacks) if engine.lacks else remote
+        if engine.drops or engine.estimates_usage:
+            backend = Lacking(backend, engine.drops, estimated=engine.estimates_usage)
         name = self.order.name
         return backend if endpoint.model == name else ByName({name: (backend, endpoint.model)})
 

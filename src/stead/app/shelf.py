@@ -5,9 +5,12 @@ Knows nothing about loading. A name from a client means a model of the shelf, ne
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from stead.app.choosing import Wanted
+from stead.app.models import Models
+from stead.config.settings import EngineSettings
 from stead.core.errors import NotFound
 from stead.core.suggest import nearest
 from stead.engines.engine import ENGINES
@@ -79,3 +82,20 @@ class Shelved:
         if local is None:
             return None
         return Wanted(str(local.path), name=name)
+
+
+def standard(
+    models: Models,
+    settings: EngineSettings,
+    given: Mapping[str, Wanted] | None = None,
+    *,
+    refresh: bool = False,
+) -> Shelved:
+    """Return the shelf of this machine: given models, added ones, then what discovery finds."""
+    added = {entry.name: Wanted(entry.name, name=entry.name) for entry in models.entries()}
+    folders = [Path(text).expanduser() for text in settings.models_dirs]
+
+    def find() -> Sequence[Local]:
+        return models.discover(folders, refresh=refresh) if settings.auto_discover else ()
+
+    return Shelved({**added, **(given if given is not None else {})}, find)

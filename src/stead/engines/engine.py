@@ -77,6 +77,8 @@ class Engine(ABC):
     lacks: ClassVar[frozenset[str]] = frozenset()  # what `inference/fill` adds
     keepalive: ClassVar[bool] = True  # False: each open connection costs the engine a thread
     prefix: ClassVar[str] = ""  # `prefix:…` names a model in the engine's own store
+    drops: frozenset[str] = frozenset()  # fields of `Sampling` that it cannot obey
+    estimates_usage: bool = False  # whether its token counts are guesses
     process_bytes: ClassVar[int] = 200 << 20  # what it takes before a model is in memory
 
     @classmethod

@@ -11,7 +11,7 @@ from stead.config.run import DataSource, ExportSection, RunConfig
 from stead.config.validate import keys
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "stead"
-OWNED = [(k, n) for k in ("method", "adapter") for n in registry(k).names()]
+OWNED = [(k, n) for k in ("method", "adapter", "policy") for n in registry(k).names()]
 
 
 def names_read() -> set[str]:
@@ -62,6 +62,8 @@ def test_the_config_of_an_extension_is_frozen_strict_and_described(kind: str, na
         "exporter",
         "reader",
         "format",
+        "policy",
+        "backend",
     ],
 )
 def test_every_file_of_a_kind_holds_exactly_one_extension(kind: str) -> None:

@@ -2,11 +2,12 @@
 
 import textwrap
 
-from stead.app.strategies import Known, rows
 from stead.config.load import parse_yaml
+from stead.config.strategy_check import Known
 from stead.config.strategy_read import read_strategies
 from stead.inference.compose import Parts, compose
 from stead.inference.endpoint import Absent
+from stead.inference.vendor_rows import rows
 from stead.messages import Call, GenerateRequest, Message, Sampling
 
 VENDORS = {name: facts.place for name, facts in rows().items()}

@@ -121,6 +121,14 @@ def _flat(content) -> str:
     return " ".join(str(p.get("text", p.get("content", ""))) for p in content or [])
 
 
+def _own(content) -> str:
+    """The text that a user wrote: without the answers of tools."""
+    if isinstance(content, str):
+        return content
+    parts = content.get("parts", []) if isinstance(content, dict) else content or []
+    return " ".join(p["text"] for p in parts if "text" in p)
+
+
 def _sse(data, name=None) -> bytes:
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {json.dumps(data)}\n\n".encode()
@@ -253,7 +261,14 @@ class Anthropic:
             body["model"],
             bool(body.get("stream")),
             [_flat(body.get("system", "")), *(_flat(m["content"]) for m in messages)],
-            next((_flat(m["content"]) for m in reversed(messages) if m["role"] == "user"), ""),
+            next(
+                (
+                    t
+                    for m in reversed(messages)
+                    if m["role"] == "user" and (t := _own(m["content"]))
+                ),
+                "",
+            ),
             body.get("max_tokens"),
             body["tools"][0]["name"] if calls else None,
         )
@@ -331,7 +346,7 @@ class Google:
         answered = any("functionResponse" in p for p in contents[-1]["parts"])
         tools = [f for t in body.get("tools", ()) for f in t.get("functionDeclarations", ())]
         mode = body.get("toolConfig", {}).get("functionCallingConfig", {}).get("mode")
-        users = [_flat(c) for c in contents if c.get("role", "user") == "user"]
+        users = [t for c in contents if c.get("role", "user") == "user" and (t := _own(c))]
         return Said(
             model,
             method == "streamGenerateContent",
@@ -491,7 +506,7 @@ def protocol_of(path):
     """The protocol of a path, or None."""
     if path.startswith("/v1/messages"):
         return Anthropic
-    if path.startswith("/v1beta/models/"):
+    if path.startswith("/v1beta/models"):
         return Google
     if path.startswith("/api/"):
         return Ollama
@@ -570,7 +585,7 @@ class MockVendor:
     def _list(self, path):
         if path == "/api/tags":
             return web.json_response({"models": [{"name": m, "model": m} for m in self.models]})
-        if path == "/v1beta/models/":
+        if path == "/v1beta/models":
             names = [{"name": f"models/{m}"} for m in self.models]
             return web.json_response({"models": names})
         data = [

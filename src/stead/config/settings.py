@@ -68,6 +68,14 @@ class Settings(Section):
 
     log: LogSettings = Field(default=LogSettings(), description="what is logged, and how")
     engines: EngineSettings = Field(default=EngineSettings(), description="local models")
+    database_url: str | None = Field(
+        default=None,
+        description="address of the store, e.g. postgresql://user@host/name; without it stead.db in the data directory",
+    )
+    count_limits_in: str = Field(
+        default="memory",
+        description="where limits are counted: memory (one server process), database, or redis://host:port/n",
+    )
     offline: bool = Field(default=False, description="refuse every download")
     disable_tensorboard: bool = Field(
         default=False, description="do not log trainings for TensorBoard unless a recipe asks"

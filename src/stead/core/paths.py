@@ -75,6 +75,11 @@ class Home:
         return self.root / "config.yaml"
 
     @property
+    def database(self) -> Path:
+        """The store, where no other database is named."""
+        return self.root / "stead.db"
+
+    @property
     def blobs(self) -> Path:
         """Content store: one read-only copy of each file, by hash."""
         return self.root / "models" / "blobs" / "sha256"

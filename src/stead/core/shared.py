@@ -155,8 +155,12 @@ class Shared(ABC):
     async def used(self, limit: Limit) -> int:
         """Return what is used of a limit now, reservations included."""
 
+    async def flush(self) -> None:
+        """Return when what was settled so far is counted."""
+        return
+
     async def close(self) -> None:
-        """Finish what is under way; safe to call twice."""
+        """Finish what is under way; called by whoever made the counters. Safe to call twice."""
         return
 
 

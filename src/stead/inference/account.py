@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from stead.inference.prices import Prices
+from stead.inference.tokens import size_bytes, text_tokens
 from stead.messages import (
     Attempt,
     Chunk,
@@ -26,15 +27,9 @@ Request = GenerateRequest | EmbedRequest
 CountText = Callable[[str], int]
 PriceOf = Callable[[Attempt], Prices | None]
 
-_BYTES_PER_TOKEN = 4  # of English; the vendors' own rule of thumb
 _PER_MESSAGE = 16  # role and separators in the widest of the common chat templates
 _PER_IMAGE = 4096  # above the largest price of one picture among the vendors' tables
 _BILLED = ("ok", "cut", "cancelled")
-
-
-def about(text: str) -> int:
-    """Estimate the tokens of a text; "" has none."""
-    return -(-_bytes(text) // _BYTES_PER_TOKEN)
 
 
 def most_tokens(request: Request) -> int:
@@ -44,26 +39,22 @@ def most_tokens(request: Request) -> int:
     """
     if isinstance(request, EmbedRequest):
         return sum(
-            _PER_MESSAGE + _bytes(t) if isinstance(t, str) else len(t) for t in request.input
+            _PER_MESSAGE + size_bytes(t) if isinstance(t, str) else len(t) for t in request.input
         )
     extra = len(msgspec.json.encode((request.tools, request.response_format)))
     if request.messages is None:
         prompt = request.prompt
-        return extra + (_bytes(prompt) if isinstance(prompt, str) else len(prompt or ()))
+        return extra + (size_bytes(prompt) if isinstance(prompt, str) else len(prompt or ()))
     return extra + sum(_message(m) for m in request.messages)
 
 
 def _message(message: Message) -> int:
-    calls = sum(_bytes(c.id + c.name + c.arguments) for c in message.tool_calls)
+    calls = sum(size_bytes(c.id + c.name + c.arguments) for c in message.tool_calls)
     parts = message.content if isinstance(message.content, tuple) else ()
     images = sum(_PER_IMAGE for p in parts if isinstance(p, ImagePart))
-    names = _bytes("" if message.name is None else message.name)
-    thought = _bytes("" if message.reasoning is None else message.reasoning)
-    return _PER_MESSAGE + _bytes(message.text) + calls + images + names + thought
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    names = size_bytes("" if message.name is None else message.name)
+    thought = size_bytes("" if message.reasoning is None else message.reasoning)
+    return _PER_MESSAGE + size_bytes(message.text) + calls + images + names + thought
 
 
 class Seen:
@@ -75,7 +66,7 @@ class Seen:
         self.request = request
         self.model = request.model
         self.usage: Usage | None = None
-        self._count = about if count is None else count
+        self._count = text_tokens if count is None else count
         self._parts: list[str] = []
 
     @property
@@ -148,7 +139,7 @@ class Total:
 
 def total(attempts: Sequence[Attempt], seen: Seen, price_of: PriceOf | None = None) -> Total:
     """Complete the attempts and add them up; the last one is the one whose answer was seen."""
-    prompt = answer = cached = reasoning = cost = unpriced = 0
+    prompt = answer = cached = reasoning = written = cost = unpriced = 0
     estimated = False
     for attempt in attempts:
         _complete(attempt, seen if attempt is attempts[-1] else None, price_of)
@@ -159,12 +150,13 @@ def total(attempts: Sequence[Attempt], seen: Seen, price_of: PriceOf | None = No
         answer += usage.completion_tokens
         cached += usage.cached_tokens
         reasoning += usage.reasoning_tokens
+        written += usage.cache_write_tokens
         estimated = estimated or attempt.estimated
         if attempt.cost is None:
             unpriced += 1
         else:
             cost += attempt.cost
-    return Total(Usage(prompt, answer, cached, reasoning), cost, unpriced, estimated)
+    return Total(Usage(prompt, answer, cached, reasoning, written), cost, unpriced, estimated)
 
 
 def _complete(attempt: Attempt, seen: Seen | None, price_of: PriceOf | None) -> None:

@@ -15,13 +15,11 @@ from msgspec.structs import replace
 from stead.core.cache import Area
 from stead.inference.backend import Backend, close_stream, left
 from stead.inference.gather import Gathered, replay
+from stead.inference.wrapper import Wrapper
 from stead.messages import (
     Chunk,
     Deviation,
-    EmbedReply,
-    EmbedRequest,
     GenerateRequest,
-    ModelCard,
     Reply,
 )
 
@@ -31,11 +29,11 @@ _ENCODER = msgspec.json.Encoder()
 _REPLIES = msgspec.json.Decoder(Reply)
 
 
-class Cached(Backend):
+class Cached(Wrapper):
     """`inner`, with equal requests answered from `area`; `always` keeps answers that could differ too."""
 
     def __init__(self, inner: Backend, area: Area, *, always: bool = False) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._area = area
         self._always = always
         self._coming: dict[bytes, asyncio.Future[None]] = {}
@@ -43,13 +41,13 @@ class Cached(Backend):
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
         """Answer a request whole."""
         if not self._keeps(request):
-            return await self._inner.generate(request, deadline)
+            return await self.inner.generate(request, deadline)
         key = key_of(request)
         found = await self._find(key, deadline)
         if found is not None:
             return _hit(found, request)
         try:
-            reply = await self._inner.generate(request, deadline)
+            reply = await self.inner.generate(request, deadline)
             self._keep(key, reply)
             return reply
         finally:
@@ -60,7 +58,7 @@ class Cached(Backend):
     ) -> AsyncIterator[Chunk]:
         """Answer piece by piece; a kept answer comes in one piece per choice."""
         if not self._keeps(request):
-            chunks = self._inner.stream(request, deadline)
+            chunks = self.inner.stream(request, deadline)
             try:
                 async for chunk in chunks:
                     yield chunk
@@ -74,7 +72,7 @@ class Cached(Backend):
                 yield chunk
             return
         gathered = Gathered()
-        chunks = self._inner.stream(request, deadline)
+        chunks = self.inner.stream(request, deadline)
         try:
             async for chunk in chunks:
                 gathered.add(chunk)
@@ -85,22 +83,6 @@ class Cached(Backend):
         finally:
             self._arrived(key)
             await close_stream(chunks)
-
-    async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
-        """Turn texts into vectors; not kept."""
-        return await self._inner.embed(request, deadline)
-
-    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
-        """Count the tokens of a request's prompt."""
-        return await self._inner.count(request, deadline)
-
-    async def models(self) -> list[ModelCard]:
-        """List what can be asked for."""
-        return await self._inner.models()
-
-    async def close(self) -> None:
-        """Close the inner one; what is kept stays."""
-        await self._inner.close()
 
     def _keeps(self, request: GenerateRequest) -> bool:
         sampling = request.sampling

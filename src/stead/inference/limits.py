@@ -6,8 +6,9 @@ bytes, and the longest answer allowed. An answer without a limit gets one where 
 """
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -16,14 +17,15 @@ from stead.inference.account import CountText, PriceOf, Request, Seen, most_toke
 from stead.inference.backend import Backend, close_stream
 from stead.inference.prices import Prices
 from stead.inference.purse import ANSWER_TOKENS, Purse, Purses, most_cost, too_dear, unpriced
+from stead.inference.wrapper import Wrapper
 from stead.messages import (
+    Attempt,
     Call,
     Chunk,
     Deviation,
     EmbedReply,
     EmbedRequest,
     GenerateRequest,
-    ModelCard,
     Reply,
 )
 
@@ -46,7 +48,7 @@ class Rules:
     answer_tokens: int = ANSWER_TOKENS
 
 
-class Limits(Backend):
+class Limits(Wrapper):
     """`inner`, asked only within the limits of `rules` and of each request's `call.limits`.
 
     Raises: RateLimited, BudgetExceeded, before anything is sent.
@@ -63,7 +65,7 @@ class Limits(Backend):
         price_of: PriceOf | None = None,
         count: CountText | None = None,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._shared = shared
         self._rules = rules
         self._prices = prices
@@ -74,11 +76,11 @@ class Limits(Backend):
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
         """Answer a request whole."""
         if not self._is_limited(request):
-            return await self._inner.generate(request, deadline)
+            return await self.inner.generate(request, deadline)
         request = self._bounded(request)
         opened = await self._open(request)
         try:
-            reply = await self._inner.generate(request, deadline)
+            reply = await self.inner.generate(request, deadline)
             opened.seen.reply(reply)
             opened.done = True
             return reply
@@ -93,7 +95,7 @@ class Limits(Backend):
         if self._is_limited(request):
             request = self._bounded(request)
             opened = await self._open(request)
-        chunks = self._inner.stream(request, deadline)
+        chunks = self.inner.stream(request, deadline)
         try:
             async for chunk in chunks:
                 if opened is not None:
@@ -111,44 +113,44 @@ class Limits(Backend):
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
         """Turn texts into vectors."""
         if not self._is_limited(request):
-            return await self._inner.embed(request, deadline)
+            return await self.inner.embed(request, deadline)
         if request.call is None:
             request = replace(request, call=Call(id=uuid.uuid4().hex))
         opened = await self._open(request)
         try:
-            reply = await self._inner.embed(request, deadline)
+            reply = await self.inner.embed(request, deadline)
             opened.seen.vectors(reply)
             opened.done = True
             return reply
         finally:
             self._close(opened)
 
-    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
-        """Count the tokens of a request's prompt; not limited."""
-        return await self._inner.count(request, deadline)
-
-    async def models(self) -> list[ModelCard]:
-        """List what can be asked for."""
-        return await self._inner.models()
-
     async def close(self) -> None:
-        """Close the inner one and finish the counters."""
+        """Close the inner one; the counters stay open for others."""
         try:
-            await self._inner.close()
+            await self.inner.close()
         finally:
-            await self._shared.close()
+            await self._shared.flush()
 
     def _is_limited(self, request: Request) -> bool:
         rules = self._rules
         has_own = request.call is not None and bool(request.call.limits)
         return has_own or bool(rules.limits or rules.models) or rules.max_cost is not None
 
-    def _limits(self, request: Request) -> Iterator[Limit]:
-        yield from self._rules.limits
-        if self._rules.models is not None:
-            yield from self._rules.models.get(request.model, ())
-        if request.call is not None:
-            yield from request.call.limits
+    def _limits(self, request: Request) -> Iterable[Limit]:
+        """Return each limit once; of two that share a counter the smaller one."""
+        found: dict[str, Limit] = {}
+        own = () if request.call is None else request.call.limits
+        models = self._rules.models
+        for limit in (
+            *self._rules.limits,
+            *(models.get(request.model, ()) if models else ()),
+            *own,
+        ):
+            known = found.get(limit.id)
+            if known is None or limit.amount < known.amount:
+                found[limit.id] = limit
+        return found.values()
 
     def _costs_money(self, request: Request) -> bool:
         is_money = any(limit.kind == "money" for limit in self._limits(request))
@@ -181,7 +183,9 @@ class Limits(Backend):
             reserved=cost,
             reservations=[reservation],
         )
-        opened = _Opened(request, purse, Seen(request, self._count), len(_call(request).attempts))
+        call = _call(request)
+        seen = Seen(request, self._count)
+        opened = _Opened(request, purse, seen, len(call.attempts), len(call.deviations))
         if self._costs_money(request):
             self._purses.open(request, purse)
         return opened
@@ -206,12 +210,10 @@ class Limits(Backend):
 
     def _close(self, opened: "_Opened") -> None:
         self._purses.close(opened.request)
-        sums = total(_call(opened.request).attempts[opened.attempts :], opened.seen, self._price_of)
+        sums = total(opened.sent(), opened.seen, self._price_of)
         purse = opened.purse
         purse.spent = max(purse.spent, sums.cost)
         tokens = sums.usage.total_tokens
-        if not tokens and opened.done and opened.seen.usage is not None and opened.sent:
-            tokens = opened.seen.usage.total_tokens
         purse.settle(tokens, used=opened.done or bool(tokens or purse.spent))
 
 
@@ -223,12 +225,18 @@ class _Opened:
     purse: Purse
     seen: Seen
     attempts: int  # how many its call had before
+    deviations: int
     done: bool = False
 
-    @property
-    def sent(self) -> bool:
-        """Say whether the answer came from an endpoint, not from the cache."""
-        return not any(d.kind == "cache_hit" for d in _call(self.request).deviations)
+    def sent(self) -> list[Attempt]:
+        """Return what was sent; without a router below, what must have been."""
+        call = _call(self.request)
+        attempts = call.attempts[self.attempts :]
+        is_kept = any(d.kind == "cache_hit" for d in call.deviations[self.deviations :])
+        if attempts or is_kept or not (self.done or self.seen.begun):
+            return attempts
+        outcome: Literal["ok", "cut"] = "ok" if self.done else "cut"
+        return [Attempt(candidate="", model=self.seen.model, outcome=outcome)]
 
 
 def _call(request: Request) -> Call:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from stead.core.errors import SteadError
 from stead.inference.account import CountText, PriceOf, Request, Seen, total
 from stead.inference.backend import Backend, close_stream
+from stead.inference.wrapper import Wrapper
 from stead.messages import (
     Attempt,
     Call,
@@ -24,7 +25,6 @@ from stead.messages import (
     EmbedReply,
     EmbedRequest,
     GenerateRequest,
-    ModelCard,
     Reply,
     Usage,
 )
@@ -68,14 +68,18 @@ class Ledger(ABC):
 
     @abstractmethod
     def record(self, entry: Entry) -> None:
-        """Take an entry; it is written soon, and at the latest by `close`."""
+        """Take an entry; it is written soon, and at the latest by `flush` or `close`."""
 
     def ready(self) -> None:
         """Return if another request can be recorded. Raises: ResourceError("ledger-behind"), status 503."""
         return
 
+    async def flush(self) -> None:
+        """Return when what was recorded so far is written, or the place for it stays away too long."""
+        return
+
     async def close(self) -> None:
-        """Write what is left; safe to call twice."""
+        """Write what is left; called once, by whoever made the ledger. Safe to call twice."""
         return
 
 
@@ -126,7 +130,7 @@ class _Run:
         self.code = error.code if isinstance(error, SteadError) else type(error).__name__
 
 
-class Meter(Backend):
+class Meter(Wrapper):
     """`inner`, with one entry per request in `ledger`.
 
     `price_of` prices attempts that nobody has priced; `count` counts the tokens of a text where the
@@ -143,7 +147,7 @@ class Meter(Backend):
         count: CountText | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._ledger = ledger
         self._strategy = strategy
         self._price_of = price_of
@@ -157,7 +161,7 @@ class Meter(Backend):
         if run.call is not request.call:
             request = replace(request, call=run.call)
         try:
-            reply = await self._inner.generate(request, deadline)
+            reply = await self.inner.generate(request, deadline)
             run.outcome = "ok"
             run.seen.reply(reply)
             return reply
@@ -177,7 +181,7 @@ class Meter(Backend):
         chunks: AsyncIterator[Chunk] | None = None
         seen = run.seen
         try:
-            chunks = self._inner.stream(request, deadline)
+            chunks = self.inner.stream(request, deadline)
             async for chunk in chunks:
                 seen.chunk(chunk)
                 if run.first_s is None and seen.begun:
@@ -200,7 +204,7 @@ class Meter(Backend):
         if run.call is not request.call:
             request = replace(request, call=run.call)
         try:
-            reply = await self._inner.embed(request, deadline)
+            reply = await self.inner.embed(request, deadline)
             run.outcome = "ok"
             run.seen.vectors(reply)
             return reply
@@ -210,20 +214,12 @@ class Meter(Backend):
         finally:
             self._end(run)
 
-    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
-        """Count the tokens of a request's prompt; free, so no entry."""
-        return await self._inner.count(request, deadline)
-
-    async def models(self) -> list[ModelCard]:
-        """List what can be asked for."""
-        return await self._inner.models()
-
     async def close(self) -> None:
-        """Close the inner one, then write what is left."""
+        """Close the inner one, then write what is left; the ledger stays open for others."""
         try:
-            await self._inner.close()
+            await self.inner.close()
         finally:
-            await self._ledger.close()
+            await self._ledger.flush()
 
     def _begin(self, request: Request, *, streamed: bool = False) -> _Run:
         self._ledger.ready()

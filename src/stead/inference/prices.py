@@ -18,32 +18,49 @@ _MOST = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Picodollars per token of the prompt, of its part found in the vendor's cache, and of the answer."""
+    """Picodollars per token of the prompt, of its part found in the vendor's cache, and of the answer.
+
+    `write` is of the part written to that cache, where the vendor charges more for it; None: as any other.
+    """
 
     input: int
     cached: int
     output: int
+    write: int | None = None
 
     @classmethod
     def of(
-        cls, input: str | Decimal, output: str | Decimal, cached: str | Decimal | None = None
+        cls,
+        input: str | Decimal,
+        output: str | Decimal,
+        cached: str | Decimal | None = None,
+        write: str | Decimal | None = None,
     ) -> "Prices":
         """Read prices in US dollars per million tokens; without one of its own, a cached token costs as any.
 
         Raises: ConfigError("bad-price") for a negative one, or one finer than a picodollar per token.
         """
         prompt = _per_token(input)
-        return cls(prompt, prompt if cached is None else _per_token(cached), _per_token(output))
+        read = prompt if cached is None else _per_token(cached)
+        return cls(prompt, read, _per_token(output), None if write is None else _per_token(write))
 
     def cost(self, usage: Usage) -> int:
         """Return what a usage costs, in picodollars."""
         prompt, answer = max(0, usage.prompt_tokens), max(0, usage.completion_tokens)
         cached = min(prompt, max(0, usage.cached_tokens))
-        return (prompt - cached) * self.input + cached * self.cached + answer * self.output
+        written = min(prompt - cached, max(0, usage.cache_write_tokens))
+        fresh = prompt - cached - written
+        kept = cached * self.cached + written * self._write
+        return fresh * self.input + kept + answer * self.output
 
     def most(self, prompt_tokens: int, answer_tokens: int) -> int:
         """Return the most that so many tokens can cost, in picodollars."""
-        return prompt_tokens * max(self.input, self.cached) + answer_tokens * self.output
+        dearest = max(self.input, self.cached, self._write)
+        return prompt_tokens * dearest + answer_tokens * self.output
+
+    @property
+    def _write(self) -> int:
+        return self.input if self.write is None else self.write
 
 
 FREE = Prices(0, 0, 0)

@@ -13,12 +13,12 @@ from stead.core.shared import Ask, Limit, Reservation, Shared
 from stead.inference.account import Request, is_usable, most_tokens
 from stead.inference.backend import Backend, close_stream
 from stead.inference.prices import Prices, dollars
+from stead.inference.wrapper import Wrapper
 from stead.messages import (
     Chunk,
     EmbedReply,
     EmbedRequest,
     GenerateRequest,
-    ModelCard,
     Reply,
     Usage,
 )
@@ -154,7 +154,7 @@ def is_unbilled(error: BaseException) -> bool:
     return is_answered or (isinstance(error, BackendError) and error.code in _UNBILLED)
 
 
-class Ceiling(Backend):
+class Ceiling(Wrapper):
     """One endpoint, with every attempt paid for from the request's purse. Stands inside the retry loop."""
 
     def __init__(
@@ -165,7 +165,7 @@ class Ceiling(Backend):
         *,
         answer_tokens: int = ANSWER_TOKENS,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._purses = purses
         self._prices = prices
         self._answer_tokens = answer_tokens
@@ -174,9 +174,9 @@ class Ceiling(Backend):
         """Answer a request whole. Raises: BudgetExceeded before anything is sent."""
         paid = await self._pay(request)
         if paid is None:
-            return await self._inner.generate(request, deadline)
+            return await self.inner.generate(request, deadline)
         try:
-            reply = await self._inner.generate(request, deadline)
+            reply = await self.inner.generate(request, deadline)
         except BaseException as error:
             paid.end(error)
             raise
@@ -189,7 +189,7 @@ class Ceiling(Backend):
     ) -> AsyncIterator[Chunk]:
         """Answer piece by piece. Raises: BudgetExceeded before anything is sent."""
         paid = await self._pay(request)
-        chunks = self._inner.stream(request, deadline)
+        chunks = self.inner.stream(request, deadline)
         failed: BaseException | None = None
         try:
             async for chunk in chunks:
@@ -210,27 +210,15 @@ class Ceiling(Backend):
         """Turn texts into vectors. Raises: BudgetExceeded before anything is sent."""
         paid = await self._pay(request)
         if paid is None:
-            return await self._inner.embed(request, deadline)
+            return await self.inner.embed(request, deadline)
         try:
-            reply = await self._inner.embed(request, deadline)
+            reply = await self.inner.embed(request, deadline)
         except BaseException as error:
             paid.end(error)
             raise
         paid.usage = reply.usage
         paid.end(None)
         return reply
-
-    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
-        """Count the tokens of a request's prompt."""
-        return await self._inner.count(request, deadline)
-
-    async def models(self) -> list[ModelCard]:
-        """List what can be asked for."""
-        return await self._inner.models()
-
-    async def close(self) -> None:
-        """Close the inner one."""
-        await self._inner.close()
 
     async def _pay(self, request: Request) -> _Paid | None:
         purse = self._purses.find(request)

@@ -22,7 +22,7 @@ from stead.messages import (
     ModelCard,
     Reply,
 )
-from stead.wire import given
+from stead.wire import given, ids
 from stead.wire.dialect import (
     DIALECTS,
     CountDialect,
@@ -172,6 +172,8 @@ class Remote(Backend):
         """Send the request; return the answer if it is a success, else raise what it says."""
         if isinstance(request, GenerateRequest):
             request = await self._images.inline(request, dialect.takes_url, deadline)
+            if not dialect.signs_ids:
+                request = ids.without_signatures(request)
         answer = await self._http.open(
             "POST",
             self._address.to(dialect.target(request)),

@@ -187,7 +187,8 @@ def write(request: GenerateRequest | EmbedRequest, path: str, *, counting: bool)
         body["tools"] = [write_tool(t) for t in request.tools]
     extra = dict(carried(request.extra, ISSUER))
     parallel, effort = extra.pop("parallel_tool_calls", None), extra.pop("reasoning_effort", None)
-    if (choice := write_choice(request.tool_choice, parallel)) is not None:
+    choice = write_choice(request.tool_choice, parallel)
+    if request.tools and choice is not None:  # without tools the vendor refuses to hear of a choice
         body["tool_choice"] = choice
     output = _Output(effort if effort in _EFFORTS else None, _write_format(request))
     if output != _Output():

@@ -23,7 +23,7 @@ _DELTAS = {"text": ("text_delta", "text"), "reasoning": ("thinking_delta", "thin
            "call": ("input_json_delta", "partial_json")}  # fmt: skip
 
 
-def _event(name: str, **fields: Any) -> bytes:  # Any: JSON values
+def _event(name: str, /, **fields: Any) -> bytes:  # Any: JSON values
     return sse.write(_ENCODER.encode({"type": name, **fields}), name)
 
 

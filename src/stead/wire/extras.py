@@ -17,7 +17,14 @@ EXTRAS: dict[str, frozenset[str]] = {
     "anthropic": frozenset(
         {"parallel_tool_calls", "reasoning_effort", "service_tier", "thinking", "cache_control"}
     ),
-}
+    "ollama": frozenset({
+        "keep_alive", "think", "reasoning_effort", "truncate", "shift", "num_ctx", "num_keep",
+        "num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap", "use_mlock", "typical_p", "tfs_z",
+        "repeat_last_n", "mirostat", "mirostat_tau", "mirostat_eta", "penalize_newline", "numa",
+        "low_vram", "f16_kv", "vocab_only", "logits_all", "embedding_only", "draft_num_predict",
+    }),
+    "google": frozenset({"reasoning_effort", "thinkingConfig", "safetySettings", "cachedContent"}),
+}  # fmt: skip
 _KNOWN = frozenset[str]().union(*EXTRAS.values())
 
 

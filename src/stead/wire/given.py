@@ -26,9 +26,9 @@ DROPPED = "param_dropped"
 def given(request: GenerateRequest | EmbedRequest) -> tuple[str, ...]:
     """Return the names of everything a request asks for beyond its text, in a fixed order.
 
-    Names: the fields of `Sampling` and of the request, the keys of `extra`, and `messages.name`,
+    Names: the fields of `Sampling` and of the request, the keys of `extra`, `tools.strict`, and `messages.name`,
     `messages.tool_name`, `messages.reasoning`, `messages.image`, `messages.detail`,
-    `messages.tool_calls`.
+    `messages.tool_calls`, `messages.failed`.
     """
     if isinstance(request, EmbedRequest):
         return tuple(n for n in ("dimensions", "user") if getattr(request, n) is not None)
@@ -51,6 +51,8 @@ def _request(request: GenerateRequest) -> Iterator[str]:
     for name in _FIELDS:
         if getattr(request, name) not in _NOTHING:
             yield name
+    if any((t.get("function") or {}).get("strict") for t in request.tools):
+        yield "tools.strict"
     yield from request.extra
 
 
@@ -68,6 +70,8 @@ def _message(message: Message) -> Iterator[str]:
         yield "reasoning"
     if message.tool_calls:
         yield "tool_calls"
+    if message.failed:
+        yield "failed"
     if isinstance(message.content, tuple):
         images = [p for p in message.content if isinstance(p, ImagePart)]
         if images:

@@ -23,8 +23,9 @@ from stead.messages import (
     TokenLogprob,
     Usage,
 )
-from stead.wire import given, ndjson, openai_errors
+from stead.wire import given, ndjson, openai_errors, seals
 from stead.wire.dialect import Asked, StreamReader, StreamWriter, decode_answer
+from stead.wire.extras import EXTRAS, carried
 from stead.wire.openai_shape import (
     Penalty,
     Seed,
@@ -41,23 +42,15 @@ __all__ = ["decode_request", "refuse"]
 E = TypeVar("E", bound="Ended")
 Model = Annotated[str, Meta(min_length=1, max_length=512)]
 NAME: Final = "Ollama's protocol"
-PLACES: Final = {  # fields of `GenerateRequest.extra` -> where they stand in a request
-    "keep_alive": "", "think": "", "reasoning_effort": "", "truncate": "", "shift": "",
-    **dict.fromkeys((
-        "num_ctx", "num_keep", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread",
-        "typical_p", "repeat_last_n", "mirostat", "mirostat_tau", "mirostat_eta", "tfs_z",
-        "penalize_newline", "numa", "use_mlock", "low_vram", "f16_kv", "vocab_only", "logits_all",
-        "embedding_only", "draft_num_predict",
-    ), "options"),
-}  # fmt: skip
+PROTOCOL: Final = "ollama"  # its row in `wire.extras`
+_TOP: Final = frozenset({"keep_alive", "think", "reasoning_effort", "truncate", "shift"})
+_OPTIONS: Final = EXTRAS[PROTOCOL] - _TOP  # extras that stand in `options`
 _SAMPLING: Final = {  # options that are fields of `Sampling`, by their name there
     "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p",
     "seed": "seed", "max_tokens": "num_predict", "repeat_penalty": "repeat_penalty",
     "frequency_penalty": "frequency_penalty", "presence_penalty": "presence_penalty",
 }  # fmt: skip
-CARRIED: Final = frozenset(
-    {*_SAMPLING, *PLACES, "stop", "logprobs", "response_format", "messages.image"}
-)
+CARRIED: Final = frozenset({*_SAMPLING, "stop", "logprobs", "response_format", "messages.image"})
 _NEAREST: Final = {"minimal": "low", "xhigh": "high"}  # efforts of others, and what comes nearest
 _EFFORTS: Final = ("low", "medium", "high")
 _FINISH: Final[dict[str, FinishReason]] = {
@@ -137,8 +130,8 @@ def read_sampling(asked: Generating) -> Sampling:
 def read_extra(asked: Generating) -> dict[str, Any]:  # Any: JSON values
     """Return what only this protocol knows, in the names of `GenerateRequest.extra`."""
     found: dict[str, Any] = {}
-    for name, place in PLACES.items():
-        holder = asked.options if place else asked
+    for name in sorted(EXTRAS[PROTOCOL]):
+        holder = asked.options if name in _OPTIONS else asked
         if holder is not None and (value := getattr(holder, name, None)) is not None:
             found[name] = value
     if isinstance(asked.think, str):
@@ -170,11 +163,8 @@ def write_shared(request: GenerateRequest) -> dict[str, Any]:  # Any: JSON value
     if sampling.stop:
         options["stop"] = sampling.stop
     body: dict[str, Any] = {"model": request.model, "stream": request.stream}
-    for name, value in request.extra.items():
-        if PLACES.get(name) == "options":
-            options[name] = value
-        elif name in PLACES:
-            body[name] = value
+    for name, value in carried(request.extra, PROTOCOL).items():
+        (options if name in _OPTIONS else body)[name] = value
     if "reasoning_effort" in body:
         body["think"] = _write_effort(body.pop("reasoning_effort"))
     if options:
@@ -200,9 +190,11 @@ def _write_format(asked: dict[str, Any]) -> dict[str, Any]:
 
 def drops(request: GenerateRequest | EmbedRequest, *more: str) -> tuple[Deviation, ...]:
     """Return what the generating routes cannot carry; `more` is what only one of them can."""
-    found = given.missing(request, CARRIED | set(more), NAME)
     if isinstance(request, EmbedRequest):
-        return found
+        return ()
+    known = carried(request.extra, PROTOCOL).keys()
+    found = given.missing(request, CARRIED | known | set(more), NAME)
+    found += seals.dropped(request, None)
     effort = str(request.extra.get("reasoning_effort"))
     if effort not in _NEAREST:
         return found

@@ -4,11 +4,23 @@ Knows nothing about requests or answers. Source: the published OpenAPI descripti
 API, schema ChatCompletionRequestMessage.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from stead.messages import ImagePart, Message, Part, TextPart, ToolCall
+from stead.messages import (
+    Deviation,
+    EmbedRequest,
+    GenerateRequest,
+    ImagePart,
+    Message,
+    Part,
+    TextPart,
+    ToolCall,
+)
+from stead.wire import seals
+from stead.wire.given import DROPPED, given
 from stead.wire.openai_shape import Role, refuse
 
 
@@ -62,6 +74,7 @@ class MessageIn(Struct, forbid_unknown_fields=True):
     tool_call_id: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None  # what some servers call it
     annotations: list[Any] | None = None  # Any: the vendor's citations, of no use to a model
     audio: Any = None  # Any: refers to an answer kept by the vendor
     function_call: None = None
@@ -87,7 +100,7 @@ def read_message(shape: MessageIn, index: int) -> Message:
             ToolCall(c.id, c.function.name, c.function.arguments) for c in shape.tool_calls or ()
         ),
         shape.tool_call_id,
-        shape.reasoning_content,
+        shape.reasoning if shape.reasoning_content is None else shape.reasoning_content,
     )
 
 
@@ -128,6 +141,41 @@ def _write_part(part: Part) -> dict[str, Any]:  # Any: JSON values
     return {"type": "image_url", "image_url": image}
 
 
+class CallNumbers:
+    """Numbers of streamed calls. Some servers number every call 0: another id with a name is another call.
+
+    An id alone is none, since others invent one per piece.
+    """
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[int, int], str] = {}
+        self._moved: dict[tuple[int, int], int] = {}
+
+    def number(self, choice: int, index: int, id_: str | None, name: str | None) -> int:
+        """Return the number of the call that a piece belongs to."""
+        key = (choice, self._moved.get((choice, index), index))
+        if id_ is None or not name:
+            return key[1]
+        if self._ids.get(key, id_) != id_:
+            number = 1 + max(n for c, n in self._ids if c == choice)
+            self._moved[choice, index] = number
+            key = (choice, number)
+        self._ids[key] = id_
+        return key[1]
+
+
+def openai_drops(
+    request: GenerateRequest | EmbedRequest, lacks: Collection[str], protocol: str
+) -> tuple[Deviation, ...]:
+    """Return what of a request the chat or the completion route does not carry."""
+    if isinstance(request, EmbedRequest):
+        return ()
+    lost = [f"{name} is unknown to {protocol}" for name in given(request) if name in lacks]
+    if any(m.failed for m in request.messages or ()):
+        lost.append(f"messages.failed is unknown to {protocol}")
+    return (*(Deviation(DROPPED, words) for words in lost), *seals.dropped(request, None))
+
+
 class MessageOut(Struct):
     """The message of an answer, read and written."""
 
@@ -136,6 +184,12 @@ class MessageOut(Struct):
     refusal: str | None = None
     tool_calls: list[Call] | UnsetType | None = UNSET
     reasoning_content: str | UnsetType | None = UNSET
+    reasoning: str | UnsetType | None = UNSET  # what some servers call it; only read
+
+
+def spoken_reasoning(*found: str | UnsetType | None) -> str | None:
+    """Return the reasoning, by whichever name it came."""
+    return next((text for text in found if isinstance(text, str)), None)
 
 
 def write_answer(message: Message) -> MessageOut:
@@ -153,11 +207,10 @@ def write_answer(message: Message) -> MessageOut:
 def read_answer(shape: MessageOut) -> Message:
     """Translate the message of an upstream's answer."""
     calls = shape.tool_calls if isinstance(shape.tool_calls, list) else []
-    thought = shape.reasoning_content
     content = shape.content if shape.content is not None else shape.refusal
     return Message(
         "assistant",
         content,
         tool_calls=tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in calls),
-        reasoning=thought if isinstance(thought, str) else None,
+        reasoning=spoken_reasoning(shape.reasoning_content, shape.reasoning),
     )

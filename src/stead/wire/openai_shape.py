@@ -46,7 +46,9 @@ class StreamOptions(Struct, forbid_unknown_fields=True):
 
 
 class SamplingFields(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Request fields that both generating routes have; the last three are common extensions."""
+    """Request fields that both generating routes have; the three before the last are common extensions,
+    the last is our own.
+    """
 
     model: Annotated[str, Meta(min_length=1, max_length=512)]
     max_tokens: Count | None = None
@@ -64,6 +66,7 @@ class SamplingFields(Struct, kw_only=True, forbid_unknown_fields=True):
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     min_p: Share | None = None
     repeat_penalty: Annotated[float, Meta(ge=0, le=10)] | None = None
+    strict: bool | None = None
 
 
 def stops(value: str | list[str] | None) -> tuple[str, ...]:
@@ -235,9 +238,10 @@ def _raw(token: ChatLogprob) -> bytes | None:
 
 
 class PromptDetails(Struct):
-    """Where prompt tokens came from."""
+    """Where prompt tokens came from, and went to."""
 
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class CompletionDetails(Struct):
@@ -262,7 +266,7 @@ def write_usage(usage: Usage) -> UsageShape:
         usage.prompt_tokens,
         usage.completion_tokens,
         usage.total_tokens,
-        PromptDetails(usage.cached_tokens),
+        PromptDetails(usage.cached_tokens, usage.cache_write_tokens),
         CompletionDetails(usage.reasoning_tokens),
     )
 
@@ -271,10 +275,14 @@ def read_usage(shape: UsageShape | None) -> Usage | None:
     """Return token counts; None when they are missing or cannot be true (negative)."""
     if shape is None or min(shape.prompt_tokens, shape.completion_tokens) < 0:
         return None
-    cached = shape.prompt_tokens_details and shape.prompt_tokens_details.cached_tokens
+    prompt = PromptDetails() if shape.prompt_tokens_details is None else shape.prompt_tokens_details
     thought = shape.completion_tokens_details and shape.completion_tokens_details.reasoning_tokens
     return Usage(
-        shape.prompt_tokens, shape.completion_tokens, max(0, cached or 0), max(0, thought or 0)
+        shape.prompt_tokens,
+        shape.completion_tokens,
+        max(0, prompt.cached_tokens or 0),
+        max(0, thought or 0),
+        max(0, prompt.cache_write_tokens or 0),
     )
 
 

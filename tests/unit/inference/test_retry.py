@@ -187,8 +187,8 @@ def test_a_wait_that_the_deadline_does_not_allow_fails_at_once() -> None:
 
     with pytest.raises(RateLimited):
         asyncio.run(retry(inner, clock).generate(ask(), clock.now + 20))
+    again = Scripted(RateLimited("rate-limited", "x", retry_after_s=3600.0))
     with pytest.raises(RateLimited):
-        again = Scripted(RateLimited("rate-limited", "x", retry_after_s=3600.0))
         asyncio.run(retry(again, clock).generate(ask()))
 
     assert clock.waits == []

@@ -121,7 +121,13 @@ chunks = st.builds(
     text=text,
     reasoning=text,
     tool_calls=st.lists(
-        st.builds(ToolCallDelta, st.integers(0, 3), st.none() | some, st.none() | some, text),
+        st.builds(
+            lambda i, named, name, args: ToolCallDelta(i, f"c{i}" if named else None, name, args),
+            st.integers(0, 3),
+            st.booleans(),
+            st.none() | some,
+            text,
+        ),
         max_size=2,
     ).map(tuple),
     finish_reason=st.none() | finish,
@@ -177,7 +183,9 @@ def test_a_chat_stream_survives_there_and_back_at_any_split(stream, size):
     events = [e for i in range(0, len(sent), size) for e in parser.feed(sent[i : i + size])]
     found = [c for e in events for c in reader.feed(e)]
 
-    visible = [c for c in stream if c.text or c.reasoning or c.tool_calls or c.finish_reason]
+    visible = [
+        c for c in stream if c.text or c.reasoning or c.tool_calls or c.finish_reason or c.logprobs
+    ]
     assert [msgspec.structs.replace(c, role=None) for c in found[:-1]] == visible
     assert found[-1].usage == total
     assert reader.ended

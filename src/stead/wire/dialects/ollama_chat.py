@@ -18,12 +18,11 @@ from stead.messages import (
     EmbedRequest,
     GenerateRequest,
     Reply,
-    ToolCall,
-    ToolCallDelta,
     Usage,
 )
 from stead.wire import ollama_messages as messages
 from stead.wire import ollama_shape as shape
+from stead.wire.call_pieces import CallPieces, deltas_of
 from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
 from stead.wire.openai_errors import raise_if_answer_is_error
 from stead.wire.sse import Event
@@ -134,30 +133,20 @@ class OllamaChat(shape.OllamaErrors, GenerateDialect):
 class _Writer(shape.OllamaWriter):
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked)
-        self._calls: dict[int, ToolCall] = {}
+        self._calls = CallPieces()
 
     def lines(self, chunk: Chunk) -> list[shape.Ended]:
-        for delta in chunk.tool_calls:
-            self._join(delta)
+        self._calls.add(chunk.tool_calls)
         found: list[shape.Ended] = []
         if chunk.text or chunk.reasoning:
             message = messages.MessageOut(
                 content=chunk.text, thinking=chunk.reasoning if chunk.reasoning else UNSET
             )
             found.append(_Answer(message=message, logprobs=shape.write_logprobs(chunk.logprobs)))
-        if chunk.finish_reason is not None and self._calls:
-            calls = [messages.write_call(c) for _, c in sorted(self._calls.items())]
-            found.append(_Answer(message=messages.MessageOut(tool_calls=calls)))
-            self._calls = {}
+        if chunk.finish_reason is not None and (calls := self._calls.take()):
+            written = [messages.write_call(c) for c in calls]
+            found.append(_Answer(message=messages.MessageOut(tool_calls=written)))
         return found
-
-    def _join(self, delta: ToolCallDelta) -> None:
-        known = self._calls.get(delta.index, ToolCall("", "", ""))
-        self._calls[delta.index] = ToolCall(
-            known.id if delta.id is None else delta.id,
-            known.name if delta.name is None else known.name + delta.name,
-            known.arguments + delta.arguments,
-        )
 
     def last(self) -> shape.Ended:
         return _Answer()
@@ -172,9 +161,7 @@ class _Reader(shape.OllamaReader):
         line = self.decode(_ANSWER, event.data)
         self._id = self._id if self._id else f"ollama-{line.created_at}"
         calls = messages.read_calls(line.message, self._id, self._calls)
-        deltas = [
-            ToolCallDelta(self._calls + i, c.id, c.name, c.arguments) for i, c in enumerate(calls)
-        ]
+        deltas = deltas_of(calls, self._calls)
         self._calls += len(calls)
         text, thought = line.message.content, line.message.thinking
         chunk = Chunk(
@@ -183,7 +170,7 @@ class _Reader(shape.OllamaReader):
             created=shape.read_time(line.created_at),
             text="" if text is None else text,
             reasoning=thought if isinstance(thought, str) else "",
-            tool_calls=tuple(deltas),
+            tool_calls=deltas,
             finish_reason=shape.read_finish(line, called=self._calls > 0) if line.done else None,
             logprobs=shape.read_logprobs(line.logprobs),
             usage=shape.read_usage(line) if line.done else None,

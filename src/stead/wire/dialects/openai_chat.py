@@ -13,6 +13,7 @@ from stead.core.errors import BackendError
 from stead.messages import (
     Choice,
     Chunk,
+    Deviation,
     EmbedRequest,
     GenerateRequest,
     Reply,
@@ -24,19 +25,22 @@ from stead.wire import openai_errors as errors
 from stead.wire import openai_shape as shape
 from stead.wire import sse
 from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
+from stead.wire.extras import EXTRAS, carried, foreign
 from stead.wire.openai_messages import (
+    CallNumbers,
     MessageIn,
     MessageOut,
+    openai_drops,
     read_answer,
     read_message,
+    spoken_reasoning,
     write_answer,
     write_message,
 )
 
-_PASSED = (  # fields that travel as they came, in GenerateRequest.extra
-    "parallel_tool_calls", "reasoning_effort", "metadata", "store", "service_tier", "prediction",
-    "verbosity", "safety_identifier", "prompt_cache_key", "web_search_options", "cache_prompt",
-)  # fmt: skip
+_PROTOCOL = "openai_chat"
+_PASSED = sorted(EXTRAS[_PROTOCOL])  # fields that travel as they came, in GenerateRequest.extra
+_LACKS = foreign(_PROTOCOL) | {"echo"}
 
 
 class _Request(shape.SamplingFields, kw_only=True, forbid_unknown_fields=True):
@@ -77,9 +81,24 @@ def _check_tools(asked: _Request) -> None:
         raise shape.refuse("tool_choice", f"{choice!r} is not 'none', 'auto' or 'required'")
     if (choice == "required" or isinstance(choice, dict)) and not asked.tools:
         raise shape.refuse("tool_choice", "tool_choice needs tools")
-    form = asked.response_format
-    if form is not None and form.get("type") not in {"text", "json_object", "json_schema"}:
+    if isinstance(choice, dict) and choice.get("type") not in {"function", "allowed_tools"}:
+        raise shape.refuse("tool_choice.type", f"{choice.get('type')!r} is not known")
+
+
+class _Schema(Struct, forbid_unknown_fields=True):
+    name: str
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+def _check_format(form: dict[str, Any] | None) -> None:
+    if form is None:
+        return
+    if form.get("type") not in {"text", "json_object", "json_schema"}:
         raise shape.refuse("response_format.type", f"{form.get('type')!r} is not a known format")
+    if form["type"] == "json_schema":
+        shape.convert(form.get("json_schema"), _Schema, "response_format.json_schema")
 
 
 def _sampling(asked: _Request) -> Sampling:
@@ -126,6 +145,7 @@ class _Delta(Struct):
     content: str | UnsetType | None = UNSET
     tool_calls: list[_CallDelta] | UnsetType | None = UNSET
     reasoning_content: str | UnsetType | None = UNSET
+    reasoning: str | UnsetType | None = UNSET  # what some servers call it; only read
 
 
 class _ChunkChoice(Struct):
@@ -154,10 +174,19 @@ class OpenAIChat(errors.OpenAIErrors, GenerateDialect):
     kind = "chat"
     path = "/v1/chat/completions"
 
+    def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
+        """Return what of a request this protocol does not carry.
+
+        Its servers share more fields than the vendor knows (top_k, min_p, repeat_penalty): these are
+        carried, and a vendor that refuses them says so.
+        """
+        return openai_drops(request, _LACKS, _PROTOCOL)
+
     def read_request(self, body: bytes) -> Asked:
         """Decode and check a request. Raises: RequestRefused naming the field."""
         asked = shape.decode_request(_REQUEST, body)
         _check_tools(asked)
+        _check_format(asked.response_format)
         streamed = bool(asked.stream)
         extra = {k: v for k in _PASSED if (v := getattr(asked, k)) is not None}
         request = GenerateRequest(
@@ -168,6 +197,7 @@ class OpenAIChat(errors.OpenAIErrors, GenerateDialect):
             tool_choice=asked.tool_choice,
             response_format=asked.response_format,
             stream=streamed,
+            strict=bool(asked.strict),
             user=asked.user,
             extra=extra,
         )
@@ -190,7 +220,8 @@ class OpenAIChat(errors.OpenAIErrors, GenerateDialect):
         for key in ("tool_choice", "response_format", "user"):
             if (value := getattr(request, key)) is not None:
                 body[key] = value
-        return _ENCODER.encode(body | shape.write_stream(request) | request.extra)
+        extra = carried(request.extra, _PROTOCOL)
+        return _ENCODER.encode(body | shape.write_stream(request) | extra)
 
     def write_reply(self, reply: Reply, asked: Asked) -> bytes:
         """Encode a whole answer."""
@@ -247,7 +278,7 @@ class _Writer(errors.OpenAIWriter):
         if self._usage_wanted:
             wire.usage = None
         events = b""
-        if chunk.text or chunk.role or chunk.tool_calls or chunk.reasoning or chunk.finish_reason:
+        if _says_something(chunk):
             wire.choices = [self._choice(chunk)]
             events = sse.write(_ENCODER.encode(wire))
         if chunk.usage is not None and self._usage_wanted:
@@ -273,6 +304,17 @@ class _Writer(errors.OpenAIWriter):
         )
 
 
+def _says_something(chunk: Chunk) -> bool:
+    return bool(
+        chunk.text
+        or chunk.role
+        or chunk.tool_calls
+        or chunk.reasoning
+        or chunk.finish_reason
+        or chunk.logprobs
+    )
+
+
 def _write_delta(call: ToolCallDelta) -> _CallDelta:
     function = _Function(UNSET if call.name is None else call.name, call.arguments)
     if call.id is None:
@@ -281,6 +323,9 @@ def _write_delta(call: ToolCallDelta) -> _CallDelta:
 
 
 class _Reader(errors.OpenAIReader):
+    def __init__(self) -> None:
+        self._calls = CallNumbers()
+
     def feed(self, event: sse.Event) -> list[Chunk]:
         found = self.decode(_CHUNK, event)
         if found is None:
@@ -304,20 +349,21 @@ class _Reader(errors.OpenAIReader):
             created=wire.created,
             index=choice.index,
             text=delta.content if isinstance(delta.content, str) else "",
-            reasoning=delta.reasoning_content if isinstance(delta.reasoning_content, str) else "",
+            reasoning=spoken_reasoning(delta.reasoning_content, delta.reasoning, "") or "",
             role="assistant" if isinstance(delta.role, str) else None,
-            tool_calls=tuple(_read_delta(c) for c in delta.tool_calls or ()),
+            tool_calls=tuple(self._read_delta(c, choice.index) for c in delta.tool_calls or ()),
             finish_reason=shape.read_finish(choice.finish_reason) if choice.finish_reason else None,
             logprobs=shape.read_logprobs(choice.logprobs),
             usage=usage,
         )
 
-
-def _read_delta(call: _CallDelta) -> ToolCallDelta:
-    function = call.function if isinstance(call.function, _Function) else _Function()
-    return ToolCallDelta(
-        call.index,
-        call.id if isinstance(call.id, str) else None,
-        function.name if isinstance(function.name, str) else None,
-        function.arguments if isinstance(function.arguments, str) else "",
-    )
+    def _read_delta(self, call: _CallDelta, choice: int) -> ToolCallDelta:
+        function = call.function if isinstance(call.function, _Function) else _Function()
+        id_ = call.id if isinstance(call.id, str) and call.id else None
+        name = function.name if isinstance(function.name, str) else None
+        return ToolCallDelta(
+            self._calls.number(choice, call.index, id_, name),
+            id_,
+            name,
+            function.arguments if isinstance(function.arguments, str) else "",
+        )

@@ -13,6 +13,7 @@ from stead.core.errors import BackendError
 from stead.messages import (
     Choice,
     Chunk,
+    Deviation,
     EmbedRequest,
     GenerateRequest,
     Message,
@@ -25,7 +26,11 @@ from stead.wire import openai_errors as errors
 from stead.wire import openai_shape as shape
 from stead.wire import sse
 from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
+from stead.wire.extras import carried, foreign
+from stead.wire.openai_messages import openai_drops
 
+_PROTOCOL = "openai_completions"
+_LACKS = foreign(_PROTOCOL) | {"tools", "tool_choice", "response_format"}
 _Ids = Annotated[list[shape.TokenId], Meta(min_length=1)]
 
 
@@ -124,6 +129,10 @@ class OpenAICompletions(errors.OpenAIErrors, GenerateDialect):
     kind = "completion"
     path = "/v1/completions"
 
+    def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
+        """Return what of a request this protocol does not carry; it has neither tools nor forms."""
+        return openai_drops(request, _LACKS, _PROTOCOL)
+
     def read_request(self, body: bytes) -> Asked:
         """Decode and check a request. Raises: RequestRefused naming the field."""
         asked = shape.decode_request(_REQUEST, body)
@@ -136,6 +145,7 @@ class OpenAICompletions(errors.OpenAIErrors, GenerateDialect):
                 prompt=prompt,
                 sampling=sampling,
                 stream=streamed,
+                strict=bool(asked.strict),
                 user=asked.user,
                 echo=bool(asked.echo),
                 extra=extra,
@@ -157,7 +167,8 @@ class OpenAICompletions(errors.OpenAIErrors, GenerateDialect):
             body["user"] = request.user
         if request.echo:
             body["echo"] = True
-        return _ENCODER.encode(body | shape.write_stream(request) | request.extra)
+        extra = carried(request.extra, _PROTOCOL)
+        return _ENCODER.encode(body | shape.write_stream(request) | extra)
 
     def write_reply(self, reply: Reply, asked: Asked) -> bytes:
         """Encode a whole answer."""

@@ -26,6 +26,7 @@ class _Request(Struct, forbid_unknown_fields=True):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Meta(ge=1, le=65536)] | None = None
     user: str | None = None
+    strict: bool | None = None  # our own field
 
 
 class _Vector(Struct):
@@ -64,7 +65,11 @@ class OpenAIEmbeddings(errors.OpenAIErrors, EmbedDialect):
         if any(len(i) == 0 for i in inputs):
             raise shape.refuse("input", "an input is empty")
         request = EmbedRequest(
-            model=asked.model, input=inputs, dimensions=asked.dimensions, user=asked.user
+            model=asked.model,
+            input=inputs,
+            dimensions=asked.dimensions,
+            user=asked.user,
+            strict=bool(asked.strict),
         )
         encoding = "float" if asked.encoding_format is None else asked.encoding_format
         return Asked(asked.model, embed=request, encoding=encoding)

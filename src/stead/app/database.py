@@ -1,0 +1,16 @@
+"""Opens the store that the settings name.
+
+Knows nothing about what is in it.
+"""
+
+from stead.config.settings import read_settings
+from stead.core.paths import Home
+from stead.store.db import Database
+
+
+def open_database(home: Home) -> Database:
+    """Open the database of `database_url`, or the data directory's own, with its tables up to date.
+
+    Raises: ConfigError("bad-database-url"); ResourceError("database-unavailable", "newer-database").
+    """
+    return Database.open(home, read_settings(home).value.database_url)

@@ -1,0 +1,248 @@
+"""The database: SQLite by default, PostgreSQL by URL; the only door to SQLAlchemy's engine.
+
+Knows nothing about what is stored. SQLite: WAL under one writer (`writer_lock`), every write transaction and
+every checkpoint inside that lock, explicit BEGIN IMMEDIATE, synchronous FULL, foreign keys on; where the file
+system cannot lock, a rollback journal instead of WAL. Do not open, copy or hash the file by other means, and
+do not carry a `Database` over a fork.
+"""
+
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+
+from stead.core.errors import ConfigError, ResourceError
+from stead.core.paths import Home
+from stead.store.writer_lock import WriterLock
+
+T = TypeVar("T")
+_POOL: dict[str, int] = {"pool_size": 10, "max_overflow": 20}
+_RECYCLE_S = 3600
+_BUSY_MS = 30_000
+_WAL_LIMIT_BYTES = 4 << 20  # then the next writer moves it into the database
+_LOCK_TIMEOUT_MS = 10_000
+_OPTIONS = frozenset({"sslmode", "sslrootcert", "connect_timeout", "application_name"})
+_AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock: certainly rolled back
+_ATTEMPTS = 5
+
+
+class Database:
+    """An open database; threads may share it.
+
+    `journal` is "wal" or "truncate" (SQLite), or "" (PostgreSQL).
+    Raises: ConfigError("bad-database-url"); ResourceError("database-unavailable").
+    """
+
+    def __init__(self, url: str | URL) -> None:
+        self.url = _checked(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._lock: WriterLock | None = None
+        self._path: Path | None = None
+        self._mine = threading.local()  # whether this thread is inside `write`
+        self.journal = ""
+        if self.is_sqlite:
+            self._path = Path(str(self.url.database)).absolute()
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = WriterLock(self._path.with_name(self._path.name + ".lock"))
+            self.journal = "wal" if self._lock.works() else "truncate"
+            self.engine = _sqlite(self._path, self.journal)
+        else:
+            self.engine = _postgres(self.url)
+        # At the interpreter's end too: the last connection to close makes a checkpoint.
+        self._end = weakref.finalize(self, _dispose, self.engine, self._lock)
+
+    @classmethod
+    def open(cls, home: Home, url: str | None = None) -> "Database":
+        """Open the database of a data directory, or the one of `url`, and bring its tables up to date."""
+        from stead.store.migrate import migrate
+
+        if url is None:
+            home.ensure()
+            made = cls(URL.create("sqlite", database=str(home.database)))
+        else:
+            made = cls(url)
+        migrate(made)
+        return made
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that sees one state and changes nothing. Keep it short: readers keep the WAL.
+
+        Raises: ResourceError("database-unavailable").
+        """
+        with _translated(self.url), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction that commits at the end of the block, and not when the block raises.
+
+        Raises: ResourceError("database-busy", "database-unavailable").
+        """
+        if self._lock is None:
+            with _translated(self.url), self.engine.begin() as connection:
+                yield connection
+            return
+        if getattr(self._mine, "writing", False):
+            raise RuntimeError("a write transaction inside another one")
+        with self._lock.held(), _translated(self.url):
+            self._mine.writing = True
+            try:
+                with self.engine.connect() as connection:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    yield connection
+                    connection.commit()
+                    self._checkpoint(connection)
+            finally:
+                self._mine.writing = False
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a write transaction; again when the database rolled it back for others' sake."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                with self.write() as connection:
+                    return work(connection)
+            except ResourceError as error:
+                if error.details.get("sqlstate") not in _AGAIN:
+                    raise
+        with self.write() as connection:
+            return work(connection)
+
+    def now(self, connection: Connection, clock: Callable[[], float]) -> float:
+        """Return the Unix time that all processes share: PostgreSQL's own; on one machine, `clock`."""
+        if self.is_sqlite:
+            return clock()
+        found = connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())")
+        return float(found.scalar_one())
+
+    def close(self) -> None:
+        """Close every connection; safe to call twice."""
+        self._end()
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of a SQLite database with its WAL; 0 for PostgreSQL."""
+        if self._path is None:
+            return 0
+        return sum(p.stat().st_size for p in (self._path, _wal(self._path)) if p.exists())
+
+    def _checkpoint(self, connection: Connection) -> None:
+        if self.journal != "wal" or self._path is None:
+            return
+        wal = _wal(self._path)
+        if wal.exists() and wal.stat().st_size > _WAL_LIMIT_BYTES:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _dispose(engine: Engine, lock: WriterLock | None) -> None:
+    if lock is None:
+        engine.dispose()
+        return
+    with lock.held():
+        engine.dispose()
+
+
+def _checked(url: str | URL) -> URL:
+    """Parse an address and refuse what it should not say: other databases, other options."""
+    shown = url if isinstance(url, str) else url.render_as_string()
+    try:
+        found = make_url(url)
+    except ArgumentError as error:
+        raise _bad_url("it is no database address") from error
+    kind = found.get_backend_name()
+    if kind == "sqlite" and (found.query or not found.database or found.host):
+        raise _bad_url("SQLite takes a path and nothing else")
+    if kind == "sqlite":
+        return found.set(drivername="sqlite+pysqlite")
+    if kind != "postgresql":
+        raise _bad_url(f"{shown.partition(':')[0][:20]!r} is neither sqlite nor postgresql")
+    strange = sorted(set(found.query) - _OPTIONS)
+    if strange:
+        raise _bad_url(f"the option {strange[0]!r} is not allowed ({', '.join(sorted(_OPTIONS))})")
+    return found.set(drivername="postgresql+psycopg")
+
+
+def _bad_url(why: str) -> ConfigError:
+    return ConfigError(
+        "bad-database-url", f"{why}; write sqlite:///path or postgresql://user@host/name"
+    )
+
+
+def _sqlite(path: Path, journal: str) -> Engine:
+    engine = sa.create_engine(
+        URL.create("sqlite+pysqlite", database=str(path)),
+        connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False},
+        poolclass=sa.pool.QueuePool,
+        **_POOL,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # transactions begin where we say so
+        for pragma in (
+            f"busy_timeout={_BUSY_MS}",
+            f"journal_mode={journal}",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "wal_autocheckpoint=0",
+            "mmap_size=0",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        if connection.execute("PRAGMA foreign_keys").fetchone() != (1,):
+            raise sqlite3.OperationalError("this SQLite has no foreign keys")
+
+    return engine
+
+
+def _postgres(url: URL) -> Engine:
+    try:
+        return sa.create_engine(
+            url,
+            connect_args={"options": f"-c lock_timeout={_LOCK_TIMEOUT_MS} -c timezone=UTC"},
+            pool_recycle=_RECYCLE_S,
+            pool_pre_ping=True,
+            **_POOL,
+        )
+    except ModuleNotFoundError as error:
+        from stead.core.lazy import load
+
+        load("psycopg", extra="postgres")
+        raise ConfigError("bad-database-url", f"no driver for {url.drivername!r}") from error
+
+
+@contextmanager
+def _translated(url: URL) -> Iterator[None]:
+    """Turn what the database's library raises into our error; broken rules of a table stay as they are."""
+    try:
+        yield
+    except (OperationalError, sa.exc.TimeoutError, sa.exc.InternalError) as error:
+        original: Any = (
+            error.orig if isinstance(error, DBAPIError) else error
+        )  # Any: driver's error
+        raise ResourceError(
+            "database-unavailable",
+            f"the database {url.render_as_string()!r} failed: {str(original).splitlines()[0]}",
+            status=503,
+            retry_after_s=1,
+            sqlstate=getattr(original, "sqlstate", None),
+        ) from error
+
+
+def sqlite_version() -> str:
+    """Return the version of the SQLite library that Python was built with."""
+    return sqlite3.sqlite_version

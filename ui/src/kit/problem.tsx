@@ -1,0 +1,29 @@
+/** What happened, and the command that mends it. */
+import { Problem } from "../api/http";
+import { Button, Note } from "./parts";
+
+export function Fault({ error, again }: { error: unknown; again?: () => void }) {
+  const told = error instanceof Error ? error.message : String(error);
+  const hint = error instanceof Problem ? error.hint : null;
+  const id = error instanceof Problem ? error.errorId : null;
+  return (
+    <Note tone="bad">
+      <div className="stack tight">
+        <div>{told}</div>
+        {hint === null ? null : (
+          <div className="small">
+            hint: <code>{hint}</code>
+          </div>
+        )}
+        {id === null ? null : <div className="small">error {id}</div>}
+        {again === undefined ? null : (
+          <div>
+            <Button small onClick={again}>
+              Try again
+            </Button>
+          </div>
+        )}
+      </div>
+    </Note>
+  );
+}

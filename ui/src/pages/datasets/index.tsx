@@ -1,0 +1,5 @@
+import { Page } from "../../shell/page";
+
+export default function Datasets() {
+  return <Page title="Datasets">{null}</Page>;
+}

@@ -1,0 +1,5 @@
+import { Page } from "../../shell/page";
+
+export default function Home() {
+  return <Page title="Home">{null}</Page>;
+}

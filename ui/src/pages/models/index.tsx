@@ -1,0 +1,5 @@
+import { Page } from "../../shell/page";
+
+export default function Models() {
+  return <Page title="Models">{null}</Page>;
+}

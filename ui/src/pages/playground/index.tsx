@@ -1,0 +1,5 @@
+import { Page } from "../../shell/page";
+
+export default function Playground() {
+  return <Page title="Playground">{null}</Page>;
+}

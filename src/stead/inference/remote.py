@@ -120,7 +120,7 @@ class Remote(Backend):
                 for event in parser.feed(piece):
                     for chunk in reader.feed(event):
                         finished = finished or chunk.finish_reason is not None
-                        yield replace(chunk, deviations=dropped) if dropped else chunk
+                        yield _told(chunk, dropped) if dropped else chunk
                         dropped = ()  # the first chunk has told them
                 if reader.ended:
                     await answer.drain()
@@ -190,6 +190,10 @@ class Remote(Backend):
     @staticmethod
     def _error(dialect: Dialect, answer: Answer, body: bytes) -> BackendError:
         return dialect.read_error(answer.status, body, retry_after(answer.headers))
+
+
+def _told(chunk: Chunk, dropped: tuple[Deviation, ...]) -> Chunk:
+    return replace(chunk, deviations=(*chunk.deviations, *dropped))
 
 
 def _left_out(dialect: Dialect, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:

@@ -7,6 +7,8 @@ from contextlib import aclosing
 
 import pytest
 from aiohttp import web
+from tests.fakes import vendor_protocols
+from tests.fakes.upstream import Reset, head, upstream
 from tests.fakes.vendors import Fault, mock_vendor
 
 from stead.core import address
@@ -367,3 +369,35 @@ def test_a_redirect_to_a_private_address_is_not_followed(monkeypatch):
     assert asked == ["/away.png"]
     assert "169.254.169.254" in error.message
     assert sent == 0
+
+
+@pytest.mark.parametrize(
+    ("dialects", "protocol", "path"),
+    [
+        (GOOGLE, vendor_protocols.Google, "/v1beta/models/m:streamGenerateContent"),
+        (OLLAMA, vendor_protocols.Ollama, "/api/chat"),
+    ],
+    ids=["google", "ollama"],
+)
+def test_a_stream_reset_at_any_byte_gives_a_prefix_and_never_a_wrong_text(dialects, protocol, path):
+    said = vendor_protocols.Said("m", True, ["red green"], "red green")
+    answer = vendor_protocols.Answer(vendor_protocols.words_of("red é", 3), "stop", 2, 0)
+    full = b"".join(data for data, _ in protocol.stream(path, said, answer, {}))
+    whole_from = len(full) - len(full.rstrip())  # the line ends after the last event
+
+    async def run(at):
+        async with upstream([head(kind=protocol.kind) + full[:at], Reset]) as up:
+            backend, texts = Remote(up.url, dialects=dialects), []
+            try:
+                async for chunk in backend.stream(ask()):
+                    texts.append(chunk.text)
+            except BackendError:
+                return "".join(texts), False
+            finally:
+                await backend.close()
+            return "".join(texts), True
+
+    for at in range(0, len(full) + 1, 23):
+        text, ended = asyncio.run(run(at))
+        assert answer.text.startswith(text)
+        assert not ended or at >= len(full) - whole_from

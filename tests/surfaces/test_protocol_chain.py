@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tests.fakes.agent import SEAL, USAGE, Agent
 from tests.fakes.asgi import call
 from tests.fakes.messages import TOOL
-from tests.fakes.serving import served
+from tests.fakes.serving import reachable
 
 from stead.inference.gather import Gathered
 from stead.inference.remote import Remote
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture(scope="module")
 def url():
-    with served(Agent()) as found:
+    with reachable(Agent()) as found:
         yield found
 
 

@@ -37,9 +37,7 @@ def stack(vendors, shared, rules, ledger, seed):
     for i, (vendor, prices) in enumerate(zip(vendors, PRICES, strict=True)):
         endpoint = Ceiling(Remote(vendor.url), purses, prices)
         retry = Retry(endpoint, f"v{i}", quick, prices=prices, seed=seed)
-        candidates.append(
-            Candidate(f"v{i}", f"mock-{i}", retry, place="public", prices=prices)
-        )
+        candidates.append(Candidate(f"v{i}", f"mock-{i}", retry, place="public", prices=prices))
     route = Route(candidates, policy())
     limits = Limits(route, shared, rules, prices=lambda _: PRICES, purses=purses)
     return Meter(limits, ledger, strategy="s")
@@ -153,4 +151,3 @@ def test_a_stream_cut_by_the_vendor_is_charged_for_what_came():
     assert (billed.prompt_tokens, billed.completion_tokens) == (1, words)
     assert used >= PRICES[0].cost(entry.usage)  # the counter leans to the safe side
     assert used >= billed.prompt_tokens * PRICES[0].input + words * PRICES[0].output
-

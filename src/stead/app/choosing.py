@@ -27,6 +27,7 @@ class Wanted:
     context: int | None = None
     parallel: int = 4
     threads: int | None = None
+    adapters: tuple[str, ...] = ()  # folders; a request's model `name:adapter` chooses
     requires_gpu: bool = False
     min_gpu_memory_bytes: int | None = None
 
@@ -71,6 +72,7 @@ def plan(wanted: Wanted, home: Home) -> Choice:
         model=str(info.path),
         name=name,
         adapter=None if adapter is None else str(adapter),
+        adapters=wanted.adapters,
         context=wanted.context,
         parallel=wanted.parallel,
         threads=wanted.threads,

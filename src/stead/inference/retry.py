@@ -17,7 +17,8 @@ from stead.inference.backend import Backend
 from stead.inference.breaker import Breaker
 from stead.inference.candidate import Priced
 from stead.inference.opening import Opened, opened
-from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
+from stead.inference.wrapper import Wrapper
+from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, Reply
 
 T = TypeVar("T")
 Request = GenerateRequest | EmbedRequest
@@ -84,7 +85,7 @@ def retryable(error: SteadError) -> bool:
     return isinstance(error, BackendError) and error.code in _CODES
 
 
-class Retry(Backend):
+class Retry(Wrapper):
     """`inner`, asked again where that can help and only before the first content byte.
 
     Each try is an `Attempt` in `request.call`, called `name`, from its start on. `breaker` is told of each.
@@ -103,7 +104,7 @@ class Retry(Backend):
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.name = name
         self._policy = RetryPolicy() if policy is None else policy
         self.breaker = Breaker(name, clock=clock) if breaker is None else breaker
@@ -118,7 +119,7 @@ class Retry(Backend):
         """Answer a request whole."""
 
         async def once(limit: float | None, tried: Try) -> Reply:
-            reply = await self._inner.generate(request, limit)
+            reply = await self.inner.generate(request, limit)
             tried.replied(reply)
             return reply
 
@@ -128,7 +129,7 @@ class Retry(Backend):
         """Turn texts into vectors."""
 
         async def once(limit: float | None, tried: Try) -> EmbedReply:
-            reply = await self._inner.embed(request, limit)
+            reply = await self.inner.embed(request, limit)
             tried.embedded(reply)
             return reply
 
@@ -138,7 +139,7 @@ class Retry(Backend):
         """Count the tokens of a request's prompt."""
 
         async def once(limit: float | None, tried: Try) -> int:
-            tokens = await self._inner.count(request, limit)
+            tokens = await self.inner.count(request, limit)
             tried.counted()
             return tokens
 
@@ -173,19 +174,11 @@ class Retry(Backend):
             tried.left()
             await begun.close()
 
-    async def models(self) -> list[ModelCard]:
-        """List what can be asked for."""
-        return await self._inner.models()
-
-    async def close(self) -> None:
-        """Close the inner one."""
-        await self._inner.close()
-
     async def _opened(self, request: GenerateRequest, deadline: float | None) -> Opened:
         """Begin a stream. An attempt's time ends with its first content: answers may be long."""
         try:
             async with asyncio.timeout(self._policy.attempt_s):
-                return await opened(self._inner.stream(request, deadline))
+                return await opened(self.inner.stream(request, deadline))
         except TimeoutError as error:
             raise self._late() from error
 

@@ -168,3 +168,12 @@ def drops(request: GenerateRequest | EmbedRequest, *more: str) -> tuple[Deviatio
         return found
     words = f"reasoning_effort {effort!r} is {_NEAREST[effort]!r} in {NAME}"
     return (*found, Deviation("param_translated", words))
+
+
+def untaken(**given_: object) -> tuple[Deviation, ...]:
+    """Return a deviation for each field of an embedding request that was given and has no effect."""
+    return tuple(
+        Deviation(given.DROPPED, f"{name} has no effect on vectors here")
+        for name, value in given_.items()
+        if value is not None
+    )

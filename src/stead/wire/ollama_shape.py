@@ -16,10 +16,12 @@ from stead.core.errors import BackendError, SteadError
 from stead.messages import Chunk, FinishReason, TokenLogprob, Usage
 from stead.wire import ndjson, openai_errors
 from stead.wire.dialect import Asked, StreamReader, StreamWriter, decode_answer
+from stead.wire.openai_shape import number
 
 E = TypeVar("E", bound="Ended")
 Model = Annotated[str, Meta(min_length=1, max_length=512)]
 NAME: Final = "Ollama's protocol"
+_YEAR_10000_S: Final = 253_402_300_800  # the first second that a date cannot tell
 _FINISH: Final[dict[str, FinishReason]] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "load": "stop",
     "unload": "stop", "content_filter": "content_filter",
@@ -30,7 +32,7 @@ class TopLogprob(Struct):
     """One alternative of a token."""
 
     token: str
-    logprob: float
+    logprob: float | None = None
     bytes: list[int] | UnsetType | None = UNSET
 
 
@@ -56,13 +58,13 @@ def write_logprobs(tokens: tuple[TokenLogprob, ...]) -> list[Logprob] | UnsetTyp
 
 
 def read_logprobs(shape: list[Logprob] | UnsetType | None) -> tuple[TokenLogprob, ...]:
-    """Return log-probabilities; bytes are kept where they differ from the text."""
+    """Return log-probabilities, an absent number as NaN; bytes are kept where they differ from the text."""
     return tuple(
         TokenLogprob(
             t.token,
-            t.logprob,
+            number(t.logprob),
             None,
-            tuple((a.token, a.logprob) for a in t.top_logprobs or ()),
+            tuple((a.token, number(a.logprob)) for a in t.top_logprobs or ()),
             _raw(t),
         )
         for t in shape or ()
@@ -121,8 +123,9 @@ def read_usage(line: Ended) -> Usage | None:
 
 
 def write_time(created: int) -> str:
-    """Return a time in seconds since 1970 as RFC 3339."""
-    return datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
+    """Return a time in seconds since 1970 as RFC 3339; 1970 for what is no such time."""
+    known = created if 0 <= created < _YEAR_10000_S else 0
+    return datetime.fromtimestamp(known, UTC).isoformat().replace("+00:00", "Z")
 
 
 def read_time(text: str) -> int:

@@ -61,6 +61,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from stead.core.paths import Home
     from stead.serving.asgi import App
     from stead.serving.settings import for_address
+    from stead.serving.telemetry import from_environment
     from stead.web import server
 
     keys = read_keys(api_key, api_key_file)
@@ -69,7 +70,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     models = model if model is not None else []
     if len(models) > 1 and (name is not None or adapter is not None):
         raise ConfigError("one-model", "--name and --adapter are for one --model")
-    watcher = _access_log(access_log, home)
+    traces = from_environment()
+    watcher = _access_log(access_log, home) + ([] if traces is None else [traces])
     metrics = Metrics()
     wanted = [Wanted(m, adapter, engine, name, ctx, parallel, threads) for m in models]
     found = served(wanted, strategy if strategy is not None else [], home, Books(metrics))
@@ -93,6 +95,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     finally:
         bound.close()
         found.stop()
+        if traces is not None:
+            traces.close()
 
 
 def _start(found: "Served", *, quiet: bool) -> None:

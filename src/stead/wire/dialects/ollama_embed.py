@@ -59,7 +59,12 @@ class OllamaEmbed(shape.OllamaErrors, EmbedDialect):
         if not all(texts):
             raise refuse("input", "an input is empty")
         request = EmbedRequest(model=asked.model, input=texts, dimensions=asked.dimensions)
-        return Asked(asked.model, embed=request, begun_ns=time.monotonic_ns())
+        untaken = requests.untaken(
+            truncate=None if asked.truncate else asked.truncate,  # true is what is done anyway
+            keep_alive=asked.keep_alive,
+            options=asked.options,
+        )
+        return Asked(asked.model, embed=request, begun_ns=time.monotonic_ns(), deviations=untaken)
 
     def write_request(self, request: GenerateRequest | EmbedRequest) -> bytes:
         """Encode a request for an upstream. Raises: BackendError for token ids."""

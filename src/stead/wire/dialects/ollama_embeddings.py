@@ -47,7 +47,9 @@ class OllamaEmbeddings(shape.OllamaErrors, EmbedDialect):
         asked = decode_request(_REQUEST, body)
         if not asked.prompt:
             raise refuse("prompt", "the prompt is empty")
-        return Asked(asked.model, embed=EmbedRequest(model=asked.model, input=(asked.prompt,)))
+        request = EmbedRequest(model=asked.model, input=(asked.prompt,))
+        untaken = requests.untaken(keep_alive=asked.keep_alive, options=asked.options)
+        return Asked(asked.model, embed=request, deviations=untaken)
 
     def write_request(self, request: GenerateRequest | EmbedRequest) -> bytes:
         """Encode a request for an upstream. Raises: BackendError unless it is one text."""

@@ -48,10 +48,6 @@ class Served:
         """Return each circuit breaker's name and state: 0 closed, 1 half open, 2 open."""
         return [((b.name,), float(_STATES.index(b.state))) for b in self.circuits]
 
-    async def close(self) -> None:
-        """Close everything; safe to call twice."""
-        await self.backend.close()
-
     def stop(self) -> None:
         """Stop the engines, without a loop."""
         for model in self.local:

@@ -174,7 +174,7 @@ class Bench:
             [*stead, "keys", "create", "bench", "--rpm", "100000000", "--daily-budget", "1000000", "--json"],
             check=True, capture_output=True, text=True, env=os.environ | env,
         )  # fmt: skip
-        key = json.loads(made.stdout.strip().splitlines()[-1])["key"]
+        key = json.loads(made.stdout.strip().splitlines()[-1])["token"]
         argv = [*stead, "serve", "--strategy", str(strategy), "--port", str(port), "--quiet"]
         self._start("ours", argv, port, env, key)
 

@@ -7,15 +7,16 @@ import asyncio
 import json
 import random
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from tests.fakes import fault_catalogue as faults
 from tests.fakes.asgi import call
 from tests.fakes.upstream import Reset, upstream
 
-from stead.core.errors import SteadError
+from stead.core.errors import BackendError, SteadError
 from stead.core.http import Waits
+from stead.inference.backends.echo import Echo
 from stead.inference.breaker import Breaker, BreakerPolicy
 from stead.inference.candidate import Candidate
 from stead.inference.policy import make
@@ -260,3 +261,76 @@ async def campaign(seeds, *, together=16):
 def show(failures):
     """Return the failures as lines."""
     return "\n".join(json.dumps(f) for f in failures[:20])
+
+
+ASK = GenerateRequest(model="m", messages=(Message("user", "hi"),))
+PROBE_S = 0.05
+
+
+async def retrying(url, *, times=1, breaks=True):
+    """Ask an endpoint through the retry loop, as often; return how many answers there were."""
+    policy = RetryPolicy(base_s=0.001, max_backoff_s=0.002)
+    circuit = Breaker("e", None if breaks else _NEVER_OPEN)
+    backend = Retry(Remote(url, waits=WAITS), "e", policy, circuit)
+    answers = 0
+    for _ in range(times):
+        with suppress(SteadError):
+            await backend.generate(ASK, time.monotonic() + DEADLINE_S)
+            answers += 1
+    await backend.close()
+    return answers
+
+
+class Down(Echo):
+    """Fails while `down`; counts who asks."""
+
+    def __init__(self):
+        super().__init__("m")
+        self.down, self.asked = True, 0
+
+    async def generate(self, request, deadline=None):
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.down:
+            raise BackendError("connection-refused", "down")
+        return await super().generate(request, deadline)
+
+
+async def failing(n, sleep, seed):
+    """Fail n requests of two attempts each, waiting by `sleep`."""
+    policy = RetryPolicy(max_attempts=2, base_s=1.0, share=1.0, reserve=1e9)
+    backend = Retry(Down(), "e", policy, Breaker("e", _NEVER_OPEN), seed=seed, sleep=sleep)
+    for _ in range(n):
+        with suppress(BackendError):
+            await backend.generate(ASK)
+
+
+async def circuit():
+    """Let an endpoint go down and come back; return what is wrong, and how long refusals took."""
+    inner, wrong, fast = Down(), [], []
+    backend = Retry(
+        inner, "e", RetryPolicy(max_attempts=1), Breaker("e", BreakerPolicy(probe_s=PROBE_S))
+    )
+
+    async def ask():
+        begun = time.monotonic()
+        try:
+            await backend.generate(ASK)
+        except BackendError as error:
+            if error.code == "circuit-open":
+                fast.append(time.monotonic() - begun)
+            return error.code
+        return "ok"
+
+    codes = [await ask() for _ in range(20)]
+    if inner.asked > 5 or codes.count("circuit-open") < 15:
+        wrong.append(f"asked {inner.asked} times before it opened")
+    for up in (False, True):
+        await asyncio.sleep(PROBE_S)
+        inner.down, before = not up, inner.asked
+        codes = await asyncio.gather(*(ask() for _ in range(20)))
+        if inner.asked != before + 1 or codes.count("circuit-open") != 19:
+            wrong.append(f"half-open let {inner.asked - before} through")
+    if await ask() != "ok":
+        wrong.append("not recovered after one probe")
+    return wrong, fast

@@ -144,8 +144,9 @@ def _bare(message, names):
         message = replace(message, name=None)
     if "messages.failed" in names:
         message = replace(message, failed=False)
-    if "messages.reasoning" in names and not message.thoughts:
-        message = replace(message, reasoning=None)
+    if "messages.reasoning" in names:
+        sealed = "".join(t.text for t in message.thoughts)
+        message = replace(message, reasoning=sealed or None)
     if "messages.detail" in names and isinstance(message.content, tuple):
         bare = (replace(p, detail=None) if isinstance(p, ImagePart) else p for p in message.content)
         message = replace(message, content=tuple(bare))

@@ -27,3 +27,10 @@ def served(backend, *, drain_s=5.0, app=None, **options):
         thread.join(drain_s + 10)
         bound.close()
         assert not thread.is_alive()
+
+
+@contextmanager
+def reachable(backend, **settings):
+    """Yield only the server's URL, for clients that open sockets themselves."""
+    with served(backend, settings=Settings(**settings)) as (url, _, _):
+        yield url

@@ -4,6 +4,8 @@
 """
 
 import asyncio
+import socket
+import struct
 from contextlib import asynccontextmanager
 
 
@@ -26,6 +28,13 @@ def streamed(*events, end=True):
 
 class Reset:
     """Stands in a script: break the connection off hard."""
+
+
+def _reset(writer):
+    """Close with RST instead of FIN: a linger time of 0 does that."""
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
 
 
 class Upstream:
@@ -63,7 +72,7 @@ class Upstream:
             gone.add_done_callback(lambda t: t.cancelled() or t.exception())  # we may leave hard
             for step in script:
                 if step is Reset:
-                    writer.transport.abort()
+                    _reset(writer)
                     return
                 if isinstance(step, bytes):
                     writer.write(step)

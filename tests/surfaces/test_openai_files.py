@@ -99,9 +99,7 @@ def test_a_key_does_not_see_anothers_files_and_batches(client, other):
         lambda: other.files.delete(made.id),
         lambda: other.batches.retrieve(batch.id),
         lambda: other.batches.cancel(batch.id),
-        lambda: other.batches.create(
-            input_file_id=made.id, endpoint=CHAT, completion_window="24h"
-        ),
+        lambda: other.batches.create(input_file_id=made.id, endpoint=CHAT, completion_window="24h"),
     ):
         with pytest.raises(openai.NotFoundError):
             ask()
@@ -130,9 +128,7 @@ def test_a_batch_answers_every_line_and_tells_failures_apart(client):
 
     out = [json.loads(x) for x in client.files.content(batch.output_file_id).text.splitlines()]
     errors = [json.loads(x) for x in client.files.content(batch.error_file_id).text.splitlines()]
-    texts = {
-        x["custom_id"]: x["response"]["body"]["choices"][0]["message"]["content"] for x in out
-    }
+    texts = {x["custom_id"]: x["response"]["body"]["choices"][0]["message"]["content"] for x in out}
     counts = batch.request_counts
     assert batch.status == "completed"
     assert batch.metadata == {"a": "b"}

@@ -1,195 +1,268 @@
-"""Local models on demand: which engine, started at the first request, kept, restarted if it died.
+"""Many local models on demand: loaded at the first request, kept, evicted, never under a request.
 
-Knows nothing about surfaces. A local model is a Backend like any other.
+Knows nothing about engines themselves (`local_model`) or where models are found (`shelf`).
 """
 
 import asyncio
-import threading
-import uuid
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 
-from stead.core.errors import ConfigError, MissingDependency, ModelError
-from stead.core.http import Http, Waits
+from stead.app.choosing import Choice, Wanted, choose, plan
+from stead.app.keeping import Keeping, Loaded, State, no_room, too_large
+from stead.app.local_model import LocalModel
+from stead.app.shelf import Shelf
+from stead.core.errors import BackendTimeout, ProcessError, SteadError
 from stead.core.paths import Home
-from stead.engines.engine import ENGINES, Engine, Order
-from stead.hub.inspect import ModelInfo, inspect, locate
 from stead.inference.backend import Backend, close_stream
-from stead.inference.fill import Filled
-from stead.inference.remote import Remote
 from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
-from stead.values import Endpoint
 
-# Reading a long prompt on a slow machine comes before the first token; only the deadline ends it.
-_WAITS = Waits(first_s=None, between_s=120.0)
+__all__ = ["Choice", "Engines", "Keeping", "LocalModel", "State", "Wanted", "choose", "plan"]
 
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A local model as people ask for it; `model` is anything `hub.inspect.locate` accepts."""
-
-    model: str
-    adapter: str | None = None
-    engine: str = "auto"
-    name: str | None = None
-    context: int | None = None
-    parallel: int = 4
-    threads: int | None = None
+_SWEEP_S = 5.0  # longest time between two looks for unused models
+Make = Callable[[Choice, Home], LocalModel]
 
 
-def choose(wanted: Wanted, home: Home) -> tuple[str, Order]:
-    """Return the engine for a model and the order to give it; nothing is started.
-
-    Raises: NotFound, ModelError of `inspect`; ConfigError("engine-mismatch"); MissingDependency.
-    """
-    info = inspect(locate(wanted.model, home=home), home=home)
-    adapter = None if wanted.adapter is None else locate(wanted.adapter, home=home)
-    if info.kind == "adapter":
-        if adapter is not None:
-            raise ConfigError(
-                "two-adapters", f"{wanted.model!r} is an adapter itself; give --model its base"
-            )
-        adapter, info = info.path, _base(info, home)
-    engine = _engine_for(info, adapter, wanted.engine)
-    _check_available(engine)
-    name = wanted.name if wanted.name is not None else _name(wanted.model, adapter or info.path)
-    order = Order(
-        model=str(info.path),
-        name=name,
-        adapter=None if adapter is None else str(adapter),
-        context=wanted.context,
-        parallel=wanted.parallel,
-        threads=wanted.threads,
-    )
-    return engine, order
+def _make(choice: Choice, home: Home) -> LocalModel:
+    return LocalModel(choice.engine, choice.order, home)
 
 
-def _base(info: ModelInfo, home: Home) -> ModelInfo:
-    if info.base is None:
-        raise ModelError(
-            "no-base",
-            f"the base model of the adapter {str(info.path)!r} is not here",
-            hint=f"stead generate --model BASE --adapter {info.path} Hello",
-        )
-    return inspect(info.base, home=home)
+class Engines(Backend):
+    """All local models behind one Backend, by name. Use it from one event loop.
 
-
-def _name(given: str, path: Path) -> str:
-    """Return a name to call the model by: what it was asked by, or the last part of its path."""
-    if not Path(given).exists():
-        return given
-    stem = path.stem if path.is_file() else path.resolve().name
-    return path.resolve().parent.name if stem == "final" else stem
-
-
-def _engine_for(info: ModelInfo, adapter: Path | None, wanted: str) -> str:
-    needed = {info.kind} | ({"adapter"} if adapter is not None else set())
-    if wanted != "auto":
-        if not needed <= ENGINES.get(wanted).loads:
-            raise ConfigError(
-                "engine-mismatch",
-                f"the engine {wanted!r} does not load {' with '.join(sorted(needed))}: "
-                f"{str(info.path)!r}",
-            )
-        return wanted
-    fitting = [name for name in ENGINES.names() if needed <= ENGINES.get(name).loads]
-    if not fitting:
-        raise ConfigError(
-            "engine-mismatch",
-            f"no engine loads {' with '.join(sorted(needed))}: {str(info.path)!r}",
-        )
-    able = [name for name in fitting if ENGINES.get(name).is_available().ok]
-    return able[0] if able else fitting[0]
-
-
-def _check_available(engine: str) -> None:
-    found = ENGINES.get(engine).is_available()
-    if not found.ok:
-        raise MissingDependency(
-            "engine-unavailable",
-            f"the engine {engine!r} cannot work here: {found.reason}",
-            hint=found.hint,
-        )
-
-
-class LocalModel(Backend):
-    """A local model that starts at its first use and again if its program has died.
-
-    Usable from several loops and threads; starting happens once, under a lock, off the loop.
-    `close` stops the program; a later request would start it again.
+    A model is loaded once however many ask for it at the same time. Room is made by unloading the
+    model that was unused the longest; one with a request at work is never touched, and who finds no
+    room waits, at most `keeping.wait_s` and the deadline. Bytes count until they are really free.
+    `make`, `planned` and `clock` are what it is made of; a test passes its own.
     """
 
-    def __init__(self, engine: str, order: Order, home: Home) -> None:
-        self.engine_name = engine
-        self.order = order
+    def __init__(
+        self,
+        shelf: Shelf,
+        home: Home,
+        keeping: Keeping,
+        *,
+        make: Make = _make,
+        planned: Callable[[Wanted, Home], Choice] = plan,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._shelf = shelf
         self._home = home
-        self._http = Http() if ENGINES.get(engine).keepalive else Http(keepalive_s=0)
-        self._lock = threading.Lock()
-        self._engine: Engine | None = None
-        self._backend: Backend | None = None
-        self.endpoint: Endpoint | None = None
-        self.starts = 0
-
-    def start(self) -> Backend:
-        """Start the program unless it runs; return what speaks to it. Blocks."""
-        with self._lock:
-            if self._engine is not None and self._engine.is_alive() and self._backend is not None:
-                return self._backend
-            if self._engine is not None:
-                self._engine.stop()
-            engine = ENGINES.create(self.engine_name)
-            folder = self._home.ensure().state / "engines" / uuid.uuid4().hex[:12]
-            endpoint = engine.start(self.order, folder)
-            remote = Remote(endpoint.url, token=endpoint.token, http=self._http, waits=_WAITS)
-            self._engine, self.endpoint = engine, endpoint
-            self._backend = Filled(remote, engine.lacks) if engine.lacks else remote
-            self.starts += 1
-            return self._backend
-
-    async def _ready(self) -> Backend:
-        engine, backend = self._engine, self._backend
-        if engine is not None and backend is not None and engine.is_alive():
-            return backend
-        return await asyncio.to_thread(self.start)
+        self._keeping = keeping
+        self._make = make
+        self._planned = planned
+        self._clock = clock
+        self._loaded: dict[str, Loaded] = {}
+        self._news = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
 
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
-        """Answer a request whole."""
-        return await (await self._ready()).generate(request, deadline)
+        """Answer a request whole. Raises: NotFound("model-not-found"); ResourceError; engine errors."""
+        async with self._use(request.model, deadline) as backend:
+            return await backend.generate(request, deadline)
 
     async def stream(
         self, request: GenerateRequest, deadline: float | None = None
     ) -> AsyncIterator[Chunk]:
         """Answer piece by piece."""
-        chunks = (await self._ready()).stream(request, deadline)
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await close_stream(chunks)
-
-    async def batch(
-        self, requests: Sequence[GenerateRequest], deadline: float | None = None
-    ) -> list[Reply]:
-        """Answer many requests, in order."""
-        return await (await self._ready()).batch(requests, deadline)
+        async with self._use(request.model, deadline) as backend:
+            chunks = backend.stream(request, deadline)
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            finally:
+                await close_stream(chunks)
 
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
         """Turn texts into vectors."""
-        return await (await self._ready()).embed(request, deadline)
+        async with self._use(request.model, deadline) as backend:
+            return await backend.embed(request, deadline)
+
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the tokens of a prompt."""
+        async with self._use(request.model, deadline) as backend:
+            return await backend.count(request, deadline)
 
     async def models(self) -> list[ModelCard]:
-        """Name the one model, without starting it."""
-        return [ModelCard(id=self.order.name, capabilities=("chat", "completion", "embedding"))]
+        """List what can be loaded, loading nothing."""
+        return [ModelCard(id=name) for name in await asyncio.to_thread(self._shelf.names)]
+
+    async def load(self, name: str, deadline: float | None = None) -> None:
+        """Load a model, or count it as just used."""
+        async with self._use(name, deadline):
+            pass
+
+    async def preload(self, names: Sequence[str]) -> dict[str, SteadError]:
+        """Load models one after another; return what could not be loaded, and why."""
+        failed: dict[str, SteadError] = {}
+        for name in names:
+            try:
+                await self.load(name)
+            except SteadError as error:
+                failed[name] = error
+        return failed
+
+    async def unload(self, name: str, deadline: float | None = None) -> bool:
+        """Unload a model once its requests are done; False when it was not loaded.
+
+        Raises: BackendTimeout("deadline").
+        """
+        entry = self._loaded.get(name)
+        if entry is None:
+            return False
+        while self._loaded.get(name) is entry:
+            if entry.is_idle:
+                self._stop(entry)
+            await self._before(deadline, self._news.wait())
+        return True
+
+    def status(self) -> list[State]:
+        """Return the loaded models, the latest used first."""
+        entries = sorted(self._loaded.values(), key=lambda e: e.last_used, reverse=True)
+        return [entry.state_at(self._clock()) for entry in entries]
+
+    def sweep(self) -> None:
+        """Begin to unload what was unused for `keeping.idle_s`."""
+        idle_s = self._keeping.idle_s
+        if idle_s is None:
+            return
+        for entry in list(self._loaded.values()):
+            if entry.is_idle and self._clock() - entry.last_used >= idle_s:
+                self._stop(entry)
 
     async def close(self) -> None:
-        """Close the connections and stop the program."""
-        await self._http.close()
-        await asyncio.to_thread(self.stop)
+        """Stop every engine; requests at work fail. Safe to call twice."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+            self._sweeper = None
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        entries, self._loaded = list(self._loaded.values()), {}
+        await asyncio.gather(*(entry.local.close() for entry in entries))
 
-    def stop(self) -> None:
-        """Stop the program; safe to call twice."""
-        with self._lock:
-            engine, self._engine, self._backend = self._engine, None, None
-        if engine is not None:
-            engine.stop()
+    @asynccontextmanager
+    async def _use(self, name: str, deadline: float | None) -> AsyncIterator[Backend]:
+        entry = await self._acquire(name, deadline)
+        try:
+            yield entry.local
+        finally:
+            entry.users -= 1
+            entry.last_used = self._clock()
+            self._tell()
+
+    async def _acquire(self, name: str, deadline: float | None) -> Loaded:
+        """Return a loaded model with one user more."""
+        until = self._clock() + self._keeping.wait_s
+        choice: Choice | None = None
+        while True:
+            entry = self._loaded.get(name)
+            if entry is None and choice is None:
+                choice = await asyncio.to_thread(self._choice, name)
+            elif entry is None and choice is not None and self._make_room(choice.bytes):
+                self._begin(name, choice)
+            elif entry is not None and entry.state == "ready":
+                entry.users += 1
+                entry.requests += 1
+                return entry
+            elif entry is not None and entry.state == "loading":
+                await self._before(deadline, asyncio.shield(entry.ready))
+            else:
+                await self._room(name, deadline, until)
+
+    def _choice(self, name: str) -> Choice:
+        choice = self._planned(self._shelf.wanted(name), self._home)
+        if choice.bytes > self._keeping.memory_bytes:
+            raise too_large(name, choice.bytes, self._keeping.memory_bytes)
+        return choice
+
+    def _make_room(self, need: int) -> bool:
+        """Say whether `need` bytes are free; if unloading idle models makes them so, begin that."""
+        over = sum(e.bytes for e in self._loaded.values()) + need - self._keeping.memory_bytes
+        if over <= 0:
+            return True
+        over -= sum(e.bytes for e in self._loaded.values() if e.state == "stopping")
+        idle = sorted((e for e in self._loaded.values() if e.is_idle), key=lambda e: e.last_used)
+        if over > sum(e.bytes for e in idle):
+            return False  # not even all of them together: they stay, and we wait for the busy ones
+        for entry in idle:
+            if over > 0:
+                over -= entry.bytes
+                self._stop(entry)
+        return False
+
+    def _begin(self, name: str, choice: Choice) -> None:
+        """Begin to load a model."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ready.add_done_callback(lambda f: f.exception())  # nobody may be waiting any more
+        local = self._make(choice, self._home)
+        entry = Loaded(name, local, choice, ready, self._clock(), bytes=choice.bytes)
+        self._loaded[name] = entry
+        self._later(self._start(entry))
+        if self._sweeper is None and self._keeping.idle_s is not None:
+            self._sweeper = asyncio.create_task(self._sweep_often(self._keeping.idle_s))
+
+    async def _start(self, entry: Loaded) -> None:
+        error: SteadError = ProcessError("engine-died", f"{entry.name!r} was not loaded")
+        try:
+            await asyncio.to_thread(entry.local.start)
+            measured = await asyncio.to_thread(entry.local.memory_bytes)
+            if measured is not None:
+                entry.bytes = measured
+            entry.state, entry.last_used = "ready", self._clock()
+            entry.ready.set_result(None)
+            self._make_room(0)  # it may have turned out larger than planned
+        except SteadError as raised:
+            error = raised
+        finally:
+            if entry.state == "loading":
+                del self._loaded[entry.name]
+                entry.ready.set_exception(error)
+            self._tell()
+
+    def _stop(self, entry: Loaded) -> None:
+        """Begin to stop an idle model; its bytes count until it has gone."""
+        entry.state = "stopping"
+        self._later(self._stopped(entry))
+
+    async def _stopped(self, entry: Loaded) -> None:
+        try:
+            await entry.local.close()
+        finally:
+            if self._loaded.get(entry.name) is entry:
+                del self._loaded[entry.name]
+            self._tell()
+
+    async def _sweep_often(self, idle_s: float) -> None:
+        while True:
+            await asyncio.sleep(min(_SWEEP_S, max(idle_s / 4, 0.01)))
+            self.sweep()
+
+    async def _room(self, name: str, deadline: float | None, until: float) -> None:
+        """Wait for any change. Raises: ResourceError("engines-busy"), BackendTimeout("deadline")."""
+        rest = until - self._clock()
+        try:
+            async with asyncio.timeout(max(rest, 0.0)):
+                await self._before(deadline, self._news.wait())
+        except TimeoutError as error:
+            raise no_room(name, self._keeping.wait_s, self.status()) from error
+
+    async def _before(self, deadline: float | None, work: Awaitable[object]) -> None:
+        """Await something until the deadline. Raises: BackendTimeout("deadline")."""
+        limit = asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        try:
+            async with limit:
+                await work
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise BackendTimeout("deadline", "the deadline passed before there was room") from error
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -19,7 +19,7 @@ from stead.core.errors import ConfigError, ModelError, NotFound, SteadError
 from stead.core.events import Emit, ignore
 from stead.core.paths import Home
 from stead.hub import discover as discovery
-from stead.hub import fetch, lease, library, refs
+from stead.hub import discovered, fetch, lease, library, refs
 from stead.hub.hub_cache import cache_folder
 from stead.hub.info import ModelInfo
 from stead.hub.inspect import inspect, locate
@@ -145,10 +145,13 @@ class Models:
         """Search a source's catalog."""
         return self.source(source).search(query, limit=limit)
 
-    def discover(self, folders: Sequence[Path] = ()) -> list[discovery.Local]:
-        """Find the models on this machine, each once."""
+    def discover(
+        self, folders: Sequence[Path] = (), *, refresh: bool = True
+    ) -> list[discovery.Local]:
+        """Find the models on this machine, each once; without `refresh` what is known may be believed."""
         cache = cache_folder(self.environment)
-        return discovery.discover(discovery.roots(folders, self.environment, cache))
+        places = discovery.roots(folders, self.environment, cache)
+        return discovered.find(places, self.home.ensure().cache / "models", refresh=refresh)
 
     def refresh(self, emit: Emit = ignore) -> list[Entry]:
         """Fetch every added model of a hub again at its newest revision; keep the older ones."""

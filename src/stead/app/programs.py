@@ -66,8 +66,10 @@ class OllamaProgram(Backend):
         self._backend: Backend | None = None
 
     @property
-    def _pulls(self) -> bool:
-        return any(m.pull_on_start for m in self._config.models if m.name == self._model)
+    def order(self) -> Order:
+        """What the engine is told when the server is started here."""
+        pulls = any(m.pull_on_start for m in self._config.models if m.name == self._model)
+        return Order(model=self._model, name=self._model, pull=pulls)
 
     def start(self) -> Backend:
         """Find or start the server, fetch the model if that is wanted. Blocks."""
@@ -79,18 +81,21 @@ class OllamaProgram(Backend):
     def _found(self) -> str:
         """Return the address of a server that has the model, as far as that can be arranged."""
         if listens(self._url):
-            if self._pulls:
+            if self.order.pull:
                 asyncio.run(_fetch(self._url, self._model))
             return self._url
-        if not self._config.auto_start or place_of(self._url) != "local":
-            return self._url  # the request will say that nobody is there
+        may_start = self._config.auto_start and place_of(self._url) == "local"
+        started = self._start_server() if may_start else None
+        return self._url if started is None else started  # if nobody is there, the request says so
+
+    def _start_server(self) -> str | None:
+        """Start Ollama and return its address; None when it is not installed."""
+        engine = ENGINES.create("ollama")
+        folder = self._home.ensure().state / "engines" / uuid.uuid4().hex[:12]
         try:
-            engine = ENGINES.create("ollama")
-            folder = self._home.ensure().state / "engines" / uuid.uuid4().hex[:12]
-            order = Order(model=self._model, name=self._model, pull=self._pulls)
-            endpoint = engine.start(order, folder)
+            endpoint = engine.start(self.order, folder)
         except MissingDependency:
-            return self._url
+            return None
         self._engine = engine
         return endpoint.url
 

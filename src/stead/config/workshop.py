@@ -123,7 +123,7 @@ def recipe_of(
         "r": method.r,
         "alpha": method.alpha,
         "dropout": method.dropout,
-        "targets": None if method.target_modules is None else list(method.target_modules),
+        "target_modules": None if method.target_modules is None else list(method.target_modules),
     }
     adapter = _ADAPTERS["qlora" if base.load_in_4bit else method.type]
     recipe: dict[str, dict[str, Any]] = {
@@ -139,10 +139,8 @@ def recipe_of(
             "warmup": training.warmup_ratio,
         },
     }
-    found: dict[str, Any] = {
-        name: {k: v for k, v in section.items() if v is not None}
-        for name, section in recipe.items()
-    }
+    kept = ((n, {k: v for k, v in s.items() if v is not None}) for n, s in recipe.items())
+    found: dict[str, Any] = {name: section for name, section in kept if section}
     if converter is not None:
         export = {"format": converter.type, "quant": converter.config.quantization}
         found["export"] = [{k: v for k, v in export.items() if v is not None}]

@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
             if self.transport is None or self.status:
                 return
             self.transport.write(part)
-            while self.alive and self.transport.get_write_buffer_size() > _BUFFER_BYTES:
+            while self.alive and self.transport.get_write_buffer_size() > _BUFFER_BYTES:  # noqa: ASYNC110
                 await asyncio.sleep(_UNSENT_S)
 
     async def news(self, limit_s: float | None) -> bool:

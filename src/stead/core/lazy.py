@@ -81,6 +81,12 @@ def from_file(path: Path) -> ModuleType:
     return module
 
 
+def folder_of(name: str) -> Path | None:
+    """Return the folder that holds module `name`'s file, without importing it; None when absent."""
+    spec = importlib.util.find_spec(name)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+
+
 def installed(name: str) -> bool:
     """Say whether module `name` could be imported, without importing it."""
     try:

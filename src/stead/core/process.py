@@ -116,6 +116,24 @@ def spawn(
     return Child(process, name)
 
 
+def converse(argv: Sequence[str], *, name: str, env: Mapping[str, str] | None = None) -> Child:
+    """Start `argv` in a new process group with pipes: `child.process.stdin` to write, `stdout` to read.
+
+    Its stderr goes where ours goes. Raises: ProcessError("no-start").
+    """
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(env),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProcessError("no-start", f"cannot start {argv[0]!r}: {error.strerror}") from error
+    return Child(process, name)
+
+
 def output(argv: Sequence[str], timeout_s: float = 10.0) -> str | None:
     """Run a short program and return its stdout, or None when it is absent, fails or hangs."""
     try:

@@ -4,6 +4,8 @@ Knows nothing about chats, masks or batches. A light wrapper of the `tokenizers`
 folder's `tokenizer.json`; special tokens are never added behind the caller's back.
 """
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,6 +99,25 @@ class TextTokenizer:
         found = self._tokenizer.id_to_token(id)
         return None if found is None else str(found)
 
+    def byte_pieces(self) -> list[bytes | None]:
+        """Return the bytes that each id writes; None for special ids and unknown ones.
+
+        Byte-level tokens are spelled in GPT-2's alphabet, the others with ▁ for a space and <0x0A> for
+        a byte alone (tokenizers: pre_tokenizers/byte_level.rs, decoders/byte_fallback.rs).
+        """
+        decoder = json.loads(self._tokenizer.to_str()).get("decoder")
+        spelled = "ByteLevel" in json.dumps(decoder)
+        added = self._tokenizer.get_added_tokens_decoder()
+        found: list[bytes | None] = [None] * self.vocab_size
+        for text, id in self._tokenizer.get_vocab(with_added_tokens=True).items():
+            if id >= len(found):
+                found += [None] * (id + 1 - len(found))
+            if id in added:
+                found[id] = None if added[id].special else added[id].content.encode()
+            else:
+                found[id] = _spelled(text) if spelled else _plain(text)
+        return found
+
     def id(self, token: str) -> int | None:
         """Return the id of a token by its spelling, or None."""
         found = self._tokenizer.token_to_id(token)
@@ -166,6 +187,26 @@ class TextTokenizer:
         """SHA-256 over everything that decides ids: tokenizer.json, special tokens."""
         specials = [self.bos_id, self.eos_id, self.pad_id, list(self.stop_ids)]
         return files.hash_value([files.hash_file(self.folder / "tokenizer.json"), specials])
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """Return GPT-2's letters for the 256 bytes: printable ones stand for themselves."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [b for b in range(256) if b not in shown]
+    return {chr(b): b for b in shown} | {chr(256 + i): b for i, b in enumerate(hidden)}
+
+
+_LETTERS = _byte_alphabet()
+
+
+def _spelled(text: str) -> bytes | None:
+    return bytes(_LETTERS[c] for c in text) if all(c in _LETTERS for c in text) else None
+
+
+def _plain(text: str) -> bytes:
+    if re.fullmatch(r"<0x[0-9A-F]{2}>", text):
+        return bytes.fromhex(text[3:5])
+    return text.replace("\u2581", " ").encode()
 
 
 def _ids(value: Any) -> list[int]:  # Any: an id, a list of ids, or nothing

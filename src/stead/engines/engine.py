@@ -38,11 +38,17 @@ class Availability:
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine is to load. `context` and `threads` None: the engine's own choice."""
+    """What an engine is to load. `context` and `threads` None: the engine's own choice.
+
+    `adapter` is put on for good; those in `adapters` (folders, or folders of them) are chosen by each
+    request as `name:adapter`. `exact`: an answer alone and in company are computed with the same bits.
+    """
 
     model: str
     name: str
     adapter: str | None = None
+    adapters: tuple[str, ...] = ()
+    exact: bool = False
     context: int | None = None
     parallel: int = 4
     threads: int | None = None
@@ -77,6 +83,8 @@ class Engine(ABC):
     lacks: ClassVar[frozenset[str]] = frozenset()  # what `inference/fill` adds
     keepalive: ClassVar[bool] = True  # False: each open connection costs the engine a thread
     prefix: ClassVar[str] = ""  # `prefix:…` names a model in the engine's own store
+    drops: frozenset[str] = frozenset()  # fields of `Sampling` that it cannot obey
+    estimates_usage: bool = False  # whether its token counts are guesses
     process_bytes: ClassVar[int] = 200 << 20  # what it takes before a model is in memory
 
     @classmethod

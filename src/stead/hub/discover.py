@@ -79,6 +79,31 @@ def discover(places: Iterable[tuple[str, Path]]) -> list[Local]:
     return found
 
 
+def folders(store: str, place: Path) -> Iterator[Path]:
+    """Yield the folders whose content decides what is found in a place, itself the first.
+
+    An absent place is yielded too: it may come to be.
+    """
+    yield place.absolute()
+    if store == "ollama":
+        yield from (p for p in place.absolute().glob("manifests/**/") if p != place)
+        return
+    todo = [(place.absolute(), _DEPTH)]
+    while todo:
+        folder, depth = todo.pop()
+        try:
+            inner = [folder / i.name for i in os.scandir(folder) if _is_entered(i)]
+        except OSError:
+            continue
+        yield from inner
+        todo += [(path, depth - 1) for path in inner] if depth > 1 else []
+
+
+def _is_entered(item: "os.DirEntry[str]") -> bool:
+    """Say whether a folder is looked into: no links, so no loops, and nothing hidden."""
+    return item.is_dir(follow_symlinks=False) and not item.name.startswith(".")
+
+
 def _walk(folder: Path, store: str, depth: int) -> Iterator[tuple[Local, list[Path]]]:
     """Yield the models in and below a folder; linked folders are not entered."""
     try:
@@ -90,7 +115,7 @@ def _walk(folder: Path, store: str, depth: int) -> Iterator[tuple[Local, list[Pa
     if depth == 0:
         return
     for item in items:
-        if item.is_dir(follow_symlinks=False) and not item.name.startswith("."):
+        if _is_entered(item):
             yield from _walk(folder / item.name, store, depth - 1)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stead.core.errors import ModelError, NotFound, UnsafeError
 from stead.core.paths import Home
-from stead.hub import adapter_folder, gguf_file, library, model_folder, untrusted
+from stead.hub import adapter_folder, gguf_file, library, model_folder, sbs_file, untrusted
 from stead.hub.info import ModelInfo
 
 __all__ = ["ModelInfo", "inspect", "locate"]
@@ -24,6 +24,8 @@ def inspect(path: str | Path, *, tokenizer: bool = True, home: Home | None = Non
     home = Home.find() if home is None else home
     found = locate(path, home=home)
     if found.is_file():
+        if _head(found).startswith(sbs_file.MAGIC):
+            return sbs_file.describe(found, home)
         return gguf_file.describe(found, home)
     if (found / adapter_folder.CONFIG).exists():
         return adapter_folder.describe(found, home, base_of=_base(home))
@@ -94,9 +96,8 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _file(path: Path) -> Path:
-    with untrusted.opened(path) as (file, _):
-        head = file.read(16)
-    if head.startswith(gguf_file.MAGIC) or path.suffix == ".gguf":
+    head = _head(path)
+    if head.startswith((gguf_file.MAGIC, sbs_file.MAGIC)) or path.suffix == ".gguf":
         return path
     plain = path.suffix == ".safetensors" and head[8:9] == b"{"  # a length may look like a pickle
     pickled = untrusted.looks_pickled(head) or path.suffix in untrusted.PICKLE_SUFFIXES
@@ -106,9 +107,14 @@ def _file(path: Path) -> Path:
         return path.parent
     raise ModelError(
         "not-a-model",
-        f"{str(path)!r} is neither a GGUF file nor part of a model folder",
+        f"{str(path)!r} is neither a GGUF or .sbs file nor part of a model folder",
         hint=f"stead model discover {path.parent}",
     )
+
+
+def _head(path: Path) -> bytes:
+    with untrusted.opened(path) as (file, _):
+        return file.read(16)
 
 
 def _named(name: str, home: Home) -> Path:

@@ -39,7 +39,10 @@ class Address:
         return cls(plain, "" if _VERSIONED.search(f"/{path}") else "/v1")
 
     def to(self, path: str) -> str:
-        """Return the URL of a route."""
+        """Return the URL of a route; a version that both the address and the route name stands once."""
+        _, slash, last = self.url.partition("://")[2].rpartition("/")
+        if slash and path.startswith(f"/{last}/"):
+            return self.url + path[len(last) + 1 :]
         if self.version != "/v1" and path.startswith("/v1/"):
             path = self.version + path.removeprefix("/v1")
         return self.url + path

@@ -50,7 +50,7 @@ class Try:
 
     def replied(self, reply: Reply) -> None:
         """Record a whole answer."""
-        for choice in reply.choices:
+        for choice in reply.choices if reply.usage == _NOTHING else ():
             message = choice.message
             self._bytes += size_bytes(message.text) + size_bytes(message.reasoning or "")
             self._bytes += sum(size_bytes(c.arguments) for c in message.tool_calls)

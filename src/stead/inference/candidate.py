@@ -3,7 +3,6 @@
 Knows nothing about how candidates are ordered or what happens when one fails.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,28 +45,23 @@ class Candidate:
     capabilities: frozenset[str] = frozenset()
     unavailable: str | None = None
 
-    def able(self, request: Request) -> str | None:
+    def able(self, request: Request, needs: "Needs | None" = None) -> str | None:
         """Return why this candidate cannot do a request, or None.
 
         The capabilities asked about are "embedding", "tools", "vision" and "json_schema", and "chat" where
         "embedding" is said. A context counts as too small when the estimated prompt and the tokens asked
-        for exceed it.
+        for exceed it. `needs` of the request is made once for all candidates.
         """
         if self.unavailable is not None:
             return self.unavailable
-        missing = [n for n in needs(request, self.capabilities) if n not in self.capabilities]
-        if self.capabilities and missing:
-            return f"{self.model!r} has no {missing[0]}"
-        if self.context is not None:
-            return self._too_long(request, self.context)
+        wanted = Needs(request) if needs is None else needs
+        if self.capabilities:
+            missing = wanted.missing(self.capabilities)
+            if missing is not None:
+                return f"{self.model!r} has no {missing}"
+        if self.context is not None and wanted.tokens > self.context:
+            return f"about {wanted.tokens} tokens do not fit the context of {self.context} of {self.model!r}"
         return None
-
-    def _too_long(self, request: Request, context: int) -> str | None:
-        asked = request.sampling.max_tokens if isinstance(request, GenerateRequest) else None
-        tokens = prompt_tokens(request) + (0 if asked is None else asked)
-        if tokens <= context:
-            return None
-        return f"about {tokens} tokens do not fit the context of {context} of {self.model!r}"
 
     def most(self, request: Request, default_tokens: int = 1024) -> int | None:
         """Return what a request costs at about most, in picodollars; None when no price is known.
@@ -83,20 +77,56 @@ class Candidate:
         return self.prices.cost(Usage(prompt_tokens(request), answer))
 
 
-def needs(request: Request, said: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Yield the capabilities that a request cannot do without; `said` is what a candidate claims."""
-    if isinstance(request, EmbedRequest):
-        yield "embedding"
-        return
-    if "embedding" in said:  # else to generate goes without saying
-        yield "chat"
-    if request.tools:
-        yield "tools"
-    parts = (p for m in request.messages or () if isinstance(m.content, tuple) for p in m.content)
-    if any(isinstance(p, ImagePart) for p in parts):
-        yield "vision"
-    if request.response_format is not None and request.response_format.get("type") == "json_schema":
-        yield "json_schema"
+class Needs:
+    """What a request cannot do without, worked out when asked and once."""
+
+    __slots__ = ("_capabilities", "_request", "_tokens")
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._tokens: int | None = None
+        self._capabilities: tuple[str, ...] | None = None
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens prompt and answer have together."""
+        if self._tokens is None:
+            request = self._request
+            asked = request.sampling.max_tokens if isinstance(request, GenerateRequest) else None
+            self._tokens = prompt_tokens(request) + (0 if asked is None else asked)
+        return self._tokens
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """The capabilities beyond answering with text."""
+        if self._capabilities is None:
+            self._capabilities = self._look()
+        return self._capabilities
+
+    def _look(self) -> tuple[str, ...]:
+        request = self._request
+        if isinstance(request, EmbedRequest):
+            return ("embedding",)
+        found = ["tools"] if request.tools else []
+        contents = (m.content for m in request.messages or () if isinstance(m.content, tuple))
+        if any(isinstance(part, ImagePart) for parts in contents for part in parts):
+            found.append("vision")
+        form = request.response_format
+        if form is not None and form.get("type") == "json_schema":
+            found.append("json_schema")
+        return tuple(found)
+
+    def missing(self, said: frozenset[str]) -> str | None:
+        """Return the first capability that is not among `said`."""
+        found = self.capabilities
+        if "embedding" in said and "embedding" not in found:  # else to generate goes without saying
+            found = ("chat", *found)
+        return next((name for name in found if name not in said), None)
+
+
+def needs(request: Request) -> tuple[str, ...]:
+    """Return the capabilities that a request needs beyond answering with text."""
+    return Needs(request).capabilities
 
 
 def places(request: Request) -> frozenset[Place]:

@@ -13,6 +13,7 @@ from stead.messages import (
     FinishReason,
     Message,
     Reply,
+    Thought,
     TokenLogprob,
     ToolCall,
     ToolCallDelta,
@@ -33,7 +34,9 @@ class _Answer:
     reasoning: list[str] = field(default_factory=list)
     calls: dict[int, _Call] = field(default_factory=dict)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    thoughts: list[Thought] = field(default_factory=list)
     finish: FinishReason | None = None
+    stop_text: str | None = None
 
     def add(self, chunk: Chunk) -> None:
         if chunk.text:
@@ -45,9 +48,11 @@ class _Answer:
             call.id = call.id if delta.id is None else delta.id
             call.name = call.name if delta.name is None else delta.name
             call.arguments.append(delta.arguments)
+        if chunk.thought is not None:
+            self.thoughts.append(chunk.thought)
         self.logprobs += chunk.logprobs
         if chunk.finish_reason is not None:
-            self.finish = chunk.finish_reason
+            self.finish, self.stop_text = chunk.finish_reason, chunk.stop_text
 
     def choice(self, index: int, finish: FinishReason) -> Choice:
         calls = tuple(
@@ -59,8 +64,9 @@ class _Answer:
             None if calls and not text else text,
             tool_calls=calls,
             reasoning="".join(self.reasoning) if self.reasoning else None,
+            thoughts=tuple(self.thoughts),
         )
-        return Choice(index, message, finish, tuple(self.logprobs))
+        return Choice(index, message, finish, tuple(self.logprobs), self.stop_text)
 
 
 class Gathered:
@@ -80,7 +86,12 @@ class Gathered:
             self._usage = chunk.usage
         self._deviations.update(dict.fromkeys(chunk.deviations))
         has_content = chunk.text or chunk.reasoning or chunk.tool_calls or chunk.logprobs
-        if has_content or chunk.role is not None or chunk.finish_reason is not None:
+        if (
+            has_content
+            or chunk.thought is not None
+            or chunk.role is not None
+            or chunk.finish_reason is not None
+        ):
             self._answers.setdefault(chunk.index, _Answer()).add(chunk)
 
     def reply(self) -> Reply | None:
@@ -103,9 +114,22 @@ class Gathered:
 
 
 def replay(reply: Reply) -> Iterator[Chunk]:
-    """Yield a whole answer as a stream: a piece per choice, the end of each, then the usage."""
+    """Yield a whole answer as a stream: a piece per choice, the end of each, then the usage.
+
+    Sealed reasoning comes before that piece, seal by seal.
+    """
     for choice in reply.choices:
         message = choice.message
+        for thought in message.thoughts:
+            yield Chunk(
+                id=reply.id,
+                model=reply.model,
+                created=reply.created,
+                index=choice.index,
+                reasoning=thought.text,
+                thought=thought,
+            )
+        plain = None if message.thoughts else message.reasoning
         yield Chunk(
             id=reply.id,
             model=reply.model,
@@ -113,7 +137,7 @@ def replay(reply: Reply) -> Iterator[Chunk]:
             index=choice.index,
             role="assistant",
             text=message.text,
-            reasoning="" if message.reasoning is None else message.reasoning,
+            reasoning="" if plain is None else plain,
             tool_calls=tuple(
                 ToolCallDelta(i, c.id, c.name, c.arguments)
                 for i, c in enumerate(message.tool_calls)
@@ -129,5 +153,6 @@ def replay(reply: Reply) -> Iterator[Chunk]:
             created=reply.created,
             index=choice.index,
             finish_reason=choice.finish_reason,
+            stop_text=choice.stop_text,
             usage=reply.usage if is_last else None,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from stead.core.address import Place
 from stead.core.errors import BackendError, ConfigError, NotFound
-from stead.inference.candidate import PLACES, Candidate, Request, places
+from stead.inference.candidate import PLACES, Candidate, Needs, Request, places
 from stead.inference.policy import Policy
 from stead.messages import EmbedRequest
 
@@ -59,6 +59,10 @@ class Planner:
         self.policy = policy
         self.bounds = Bounds() if bounds is None else bounds
         self._choose = choose
+        self._by_name: dict[str, list[str]] = {}  # a name stands before a model of the same name
+        for candidate in candidates:
+            self._by_name.setdefault(candidate.model, []).append(candidate.name)
+        self._by_name |= {c.name: [c.name] for c in candidates}
         twice = {c.name for c in candidates if [o.name for o in candidates].count(c.name) > 1}
         if twice or not candidates:
             raise ConfigError("bad-route", f"a route needs candidates of different names ({twice})")
@@ -69,19 +73,14 @@ class Planner:
         Raises: NotFound("model-not-found") for a name that nobody has, where nothing may stand in for it;
         BackendError("no-candidate") when nobody may answer; ConfigError("dangling-target") for rules.
         """
-        named = self._named(request)
         is_free = request.model in self.bounds.aliases
+        named = self._named(request, is_free)
         chosen = tuple(self._choose(request)) if is_free and self._choose is not None else ()
         self._check_targets(chosen)
-        skipped: dict[str, str] = {}
-        able = []
-        for candidate in self.candidates:
-            reason = self._refusal(candidate, request)
-            if reason is None:
-                able.append(candidate)
-            else:
-                skipped[candidate.name] = reason
-        order = _in_front([*named, *chosen], able, self.policy.order(request, able))
+        able, skipped = self._sorted(request, is_free)
+        order = self.policy.order(request, able)
+        if named or chosen:
+            order = _in_front([*named, *chosen], able, order)
         if isinstance(request, EmbedRequest):  # vectors of another model cannot be compared
             order = [c for c in order if c.model == order[0].model]
         if not self.bounds.fallback:
@@ -93,6 +92,28 @@ class Planner:
             return Plan(order, skipped)
         return Plan(order, skipped, meant, skipped.get(meant, "it is not served here"))
 
+    def _sorted(self, request: Request, is_free: bool) -> tuple[list[Candidate], dict[str, str]]:
+        """Return who may and can answer, and why the others may not or cannot."""
+        allowed = self.bounds.places & places(request)
+        models = None if request.call is None or is_free else request.call.models
+        needs = Needs(request)
+        able: list[Candidate] = []
+        skipped: dict[str, str] = {}
+        for candidate in self.candidates:
+            if candidate.place not in allowed:
+                reason = f"it is {candidate.place}, and the request may not go there"
+            elif models is not None and not {candidate.name, candidate.model} & models:
+                reason = "the key may not ask for it"
+            else:
+                found = candidate.able(request, needs)
+                found = self.too_dear(candidate, request) if found is None else found
+                if found is None:
+                    able.append(candidate)
+                    continue
+                reason = found
+            skipped[candidate.name] = reason
+        return able, skipped
+
     def _meant(self, request: Request, is_free: bool, names: Sequence[str]) -> str | None:
         """Return who should answer, able or not; None when anyone may."""
         if names:
@@ -102,40 +123,22 @@ class Planner:
         first = self.candidates[0]
         return first.name if self.policy.primary and first.unavailable is not None else None
 
-    def _named(self, request: Request) -> list[str]:
+    def _named(self, request: Request, is_free: bool) -> list[str]:
         """Return the candidates that the request names, by name or by model.
 
         Raises: NotFound("model-not-found") when there is none and nobody may stand in.
         """
         model = request.model
-        found = [c.name for c in self.candidates if model == c.name]
-        found = found if found else [c.name for c in self.candidates if model == c.model]
-        if found or model in self.bounds.aliases or self.bounds.fallback:
+        found = self._by_name.get(model, [])
+        if found or is_free or self.bounds.fallback:
             return found
-        known = list(dict.fromkeys(n for c in self.candidates for n in (c.name, c.model)))
-        near = difflib.get_close_matches(model, known, n=1)
+        near = difflib.get_close_matches(model, self._by_name, n=1)
         ask = f"; did you mean {near[0]!r}?" if near else ""
         raise NotFound(
             "model-not-found",
-            f"the model {model[:200]!r} is not served here{ask} (served: {', '.join(known)})",
+            f"the model {model[:200]!r} is not served here{ask} (served: {', '.join(self._by_name)})",
             param="model",
         )
-
-    def _refusal(self, candidate: Candidate, request: Request) -> str | None:
-        if candidate.place not in self.bounds.places & places(request):
-            return f"it is {candidate.place}, and the request may not go there"
-        if not self._permitted(candidate, request):
-            return "the key may not ask for it"
-        cost = None if self.bounds.max_cost is None else self.too_dear(candidate, request)
-        return candidate.able(request) if cost is None else cost
-
-    def _permitted(self, candidate: Candidate, request: Request) -> bool:
-        if request.call is None or request.call.models is None:
-            return True
-        names = {candidate.name, candidate.model}
-        if request.model in self.bounds.aliases:  # who may ask the route may have what it chooses
-            return True
-        return bool(names & request.call.models)
 
     def too_dear(self, candidate: Candidate, request: Request, others: int = 0) -> str | None:
         """Return why a candidate would exceed `max_cost` after what was spent, or None."""
@@ -151,9 +154,8 @@ class Planner:
         return f"up to ${(spent + most) / 1e12:.6f} exceeds the ceiling of ${self.bounds.max_cost / 1e12:.6f}"
 
     def _check_targets(self, chosen: Sequence[str]) -> None:
-        known = {c.name for c in self.candidates}
         for name in chosen:
-            if name not in known:
+            if [name] != self._by_name.get(name):
                 raise ConfigError(
                     "dangling-target", f"a rule names {name!r}, which is no candidate"
                 )

@@ -17,7 +17,8 @@ from stead.inference.backend import Backend
 from stead.inference.breaker import Breaker
 from stead.inference.candidate import Priced
 from stead.inference.opening import Opened, opened
-from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
+from stead.inference.wrapper import Wrapper
+from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, Reply
 
 T = TypeVar("T")
 Request = GenerateRequest | EmbedRequest
@@ -28,9 +29,10 @@ _CODES = frozenset(
         "between-bytes-timeout", "attempt-timeout", "stream-cut",
     }
 )  # fmt: skip
-_ANSWERS = frozenset(
-    {"upstream-refused", "model-not-found", "rate-limited"}
-)  # of a healthy endpoint
+_ANSWERS = frozenset({"upstream-refused", "model-not-found", "rate-limited"})  # of a healthy one
+_NONSENSE = frozenset(
+    {"bad-answer", "answer-too-large", "encoded-answer", "event-too-large", "no-content"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class RetryPolicy:
 
     The wait before attempt k + 1 is uniform in 0 … min(`max_backoff_s`, `base_s` × `backoff_multiplier`^(k-1))
     ("full jitter"), or exactly what the endpoint asks for. A wait longer than `longest_wait_s` or than the
-    deadline leaves is not begun. `attempt_s` bounds each attempt as a whole. `share` of all requests may be
+    deadline leaves is not begun. `attempt_s` bounds each attempt, of a stream until its first content. `share` of all requests may be
     retries in the long run, and `reserve` at once.
     """
 
@@ -76,14 +78,14 @@ class Budget:
 def retryable(error: SteadError) -> bool:
     """Say whether the same endpoint may answer next time: it was not reached, busy, or broke off."""
     if isinstance(error, RateLimited):
-        return True
+        return error.code == "rate-limited"  # another code is a limit of our own
     status = error.details.get("upstream_status")
     if isinstance(status, int):
         return status in _STATUSES or 500 <= status < 600
     return isinstance(error, BackendError) and error.code in _CODES
 
 
-class Retry(Backend):
+class Retry(Wrapper):
     """`inner`, asked again where that can help and only before the first content byte.
 
     Each try is an `Attempt` in `request.call`, called `name`, from its start on. `breaker` is told of each.
@@ -102,7 +104,7 @@ class Retry(Backend):
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.name = name
         self._policy = RetryPolicy() if policy is None else policy
         self.breaker = Breaker(name, clock=clock) if breaker is None else breaker
@@ -117,7 +119,7 @@ class Retry(Backend):
         """Answer a request whole."""
 
         async def once(limit: float | None, tried: Try) -> Reply:
-            reply = await self._inner.generate(request, limit)
+            reply = await self.inner.generate(request, limit)
             tried.replied(reply)
             return reply
 
@@ -127,7 +129,7 @@ class Retry(Backend):
         """Turn texts into vectors."""
 
         async def once(limit: float | None, tried: Try) -> EmbedReply:
-            reply = await self._inner.embed(request, limit)
+            reply = await self.inner.embed(request, limit)
             tried.embedded(reply)
             return reply
 
@@ -137,7 +139,7 @@ class Retry(Backend):
         """Count the tokens of a request's prompt."""
 
         async def once(limit: float | None, tried: Try) -> int:
-            tokens = await self._inner.count(request, limit)
+            tokens = await self.inner.count(request, limit)
             tried.counted()
             return tokens
 
@@ -149,8 +151,8 @@ class Retry(Backend):
         """Answer piece by piece; nothing is given out before the first content."""
         tries: list[Try] = []
 
-        async def once(limit: float | None, tried: Try) -> Opened:
-            found = await opened(self._inner.stream(request, limit))
+        async def once(_: float | None, tried: Try) -> Opened:
+            found = await self._opened(request, deadline)
             tried.began(found.head)
             tries.append(tried)
             return found
@@ -172,13 +174,13 @@ class Retry(Backend):
             tried.left()
             await begun.close()
 
-    async def models(self) -> list[ModelCard]:
-        """List what can be asked for."""
-        return await self._inner.models()
-
-    async def close(self) -> None:
-        """Close the inner one."""
-        await self._inner.close()
+    async def _opened(self, request: GenerateRequest, deadline: float | None) -> Opened:
+        """Begin a stream. An attempt's time ends with its first content: answers may be long."""
+        try:
+            async with asyncio.timeout(self._policy.attempt_s):
+                return await opened(self.inner.stream(request, deadline))
+        except TimeoutError as error:
+            raise self._late() from error
 
     async def _until(
         self,
@@ -224,17 +226,19 @@ class Retry(Backend):
             return error
         if deadline is not None and self._clock() >= deadline:
             return error
-        return BackendTimeout(
-            "attempt-timeout", f"{self.name} took longer than {self._policy.attempt_s} s"
-        )
+        return self._late()
+
+    def _late(self) -> BackendTimeout:
+        limit_s = self._policy.attempt_s
+        return BackendTimeout("attempt-timeout", f"{self.name} took longer than {limit_s} s")
 
     def _judge(self, error: SteadError) -> None:
         """Tell the breaker. A refusal of this one request says nothing against the endpoint."""
         if error.code in _ANSWERS:
             self.breaker.succeeded()
-        elif isinstance(error, BackendError) and error.code not in ("deadline", "not-supported"):
+        elif "upstream_status" in error.details or error.code in _CODES | _NONSENSE:
             self.breaker.failed()
-        else:
+        else:  # a limit of ours, the deadline, an engine that is not there: nothing was learnt
             self.breaker.released()
 
     async def _again(self, error: SteadError, number: int, deadline: float | None) -> bool:

@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator, Sequence
 from msgspec.structs import replace
 
 from stead.core.errors import BackendError
-from stead.inference.backend import Backend, close_stream
+from stead.inference.backend import close_stream
 from stead.inference.candidate import Request
+from stead.inference.wrapper import Wrapper
 from stead.messages import (
     Chunk,
     Deviation,
     EmbedReply,
     EmbedRequest,
     GenerateRequest,
-    ModelCard,
     Reply,
 )
 
@@ -67,15 +67,12 @@ async def with_stream(
         await close_stream(chunks)
 
 
-class Strict(Backend):
+class Strict(Wrapper):
     """`inner`, whose answers are refused when the request is strict and they deviate."""
-
-    def __init__(self, inner: Backend) -> None:
-        self._inner = inner
 
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
         """Answer a request whole. Raises: BackendError("deviation")."""
-        reply = await self._inner.generate(request, deadline)
+        reply = await self.inner.generate(request, deadline)
         if request.strict:
             _check(request, reply.deviations)
         return reply
@@ -84,27 +81,15 @@ class Strict(Backend):
         self, request: GenerateRequest, deadline: float | None = None
     ) -> AsyncIterator[Chunk]:
         """Answer piece by piece. Raises: BackendError("deviation"), as soon as it is known."""
-        chunks = self._inner.stream(request, deadline)
+        chunks = self.inner.stream(request, deadline)
         return _checked(chunks, request) if request.strict else chunks
 
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
         """Turn texts into vectors. Raises: BackendError("deviation")."""
-        reply = await self._inner.embed(request, deadline)
+        reply = await self.inner.embed(request, deadline)
         if request.strict:
             _check(request, ())
         return reply
-
-    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
-        """Count the tokens of a request's prompt."""
-        return await self._inner.count(request, deadline)
-
-    async def models(self) -> list[ModelCard]:
-        """List what can be asked for."""
-        return await self._inner.models()
-
-    async def close(self) -> None:
-        """Close the inner one."""
-        await self._inner.close()
 
 
 async def _checked(chunks: AsyncIterator[Chunk], request: GenerateRequest) -> AsyncIterator[Chunk]:

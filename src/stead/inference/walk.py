@@ -60,8 +60,9 @@ class Walk:
         hops += [(c.name, e.code) for c, e in self._failures]
         if slow is not None:
             hops.append((slow.name, "slow"))
-        self.deviations = _hops(hops, candidate.name)
-        declare(self._request, self.deviations)
+        if hops:
+            self.deviations = _hops(hops, candidate.name)
+            declare(self._request, self.deviations)
 
     def put_back(self, candidate: Candidate) -> None:
         """Give back a candidate that was not asked after all."""

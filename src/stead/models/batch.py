@@ -5,16 +5,16 @@ on the left so that all write in one column. Prompts are read in groups of like 
 take the places of finished ones, so neither padding nor idle rows cost much.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from stead.models import cache as kv
 from stead.models import virtual
-from stead.models.row import Row
-from stead.models.sample import pick
+from stead.models.lora_set import adapted
+from stead.models.row import Row, choose
 from stead.values import LoadedModel
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def inference(loaded: LoadedModel) -> Iterator[None]:
     model = loaded.model
     was_training, attention = model.training, model.config._attn_implementation
     packed = attention not in ("sdpa", "eager")
-    model.eval()
+    if was_training:  # walking over all modules at every token costs more than the question
+        model.eval()
     if packed:
         model.set_attn_implementation("sdpa")
     try:
@@ -45,14 +46,20 @@ def inference(loaded: LoadedModel) -> Iterator[None]:
     finally:
         if packed:
             model.set_attn_implementation(attention)
-        model.train(was_training)
+        if was_training:
+            model.train()
 
 
 class Batch:
     """The rows being written, their cache, and which columns of each are padding."""
 
-    def __init__(self, loaded: LoadedModel, stop_ids: frozenset[int]) -> None:
+    def __init__(
+        self, loaded: LoadedModel, stop_ids: frozenset[int], *, rows: int | None = None,
+        budget_bytes: int = _CACHE_BYTES,
+    ) -> None:  # fmt: skip
         self._loaded = loaded
+        self._places = _ROWS.get(loaded.device.type, 64) if rows is None else rows
+        self._budget = budget_bytes
         self._model = loaded.model
         self._config = loaded.model.config.get_text_config()
         self._stop_ids = stop_ids
@@ -66,7 +73,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def admit(self, waiting: list[Row]) -> list[Row]:
+    def join_rows(self, waiting: list[Row]) -> list[Row]:
         """Read as many prompts from the end of `waiting` as fit; return rows that finished at once.
 
         Without cache of one's own kind rows join only while nothing runs, all in one group.
@@ -84,14 +91,22 @@ class Batch:
     def step(self) -> list[Row]:
         """Write one token in every row; return those that finished with it."""
         tokens_BT = torch.tensor(self._newest, device=self._loaded.device)[:, None]
-        logits_BV = self._forward(self._cache, tokens_BT, self._pads, self._seen)
+        with adapted([r.adapter for r in self._rows]):
+            logits_BV = self._forward(self._cache, tokens_BT, self._pads, self._seen)
         self._seen += 1
         return self._take(logits_BV)
 
+    def drop(self, gone: Callable[[Row], bool]) -> None:
+        """Forget rows that nobody waits for any more."""
+        kept = [i for i, row in enumerate(self._rows) if not gone(row)]
+        if len(kept) < len(self._rows):
+            self._newest = [self._newest[i] for i in kept]
+            self._leave(kept)
+
     def _most(self, waiting: Sequence[Row]) -> int:
         longest = max((r.longest for r in (*self._rows, *waiting[-1:])), default=1)
-        fitting = _CACHE_BYTES // (longest * _cache_bytes_per_token(self._loaded))
-        return max(1, min(_ROWS.get(self._loaded.device.type, 64), fitting))
+        fitting = self._budget // (longest * cache_bytes_per_token(self._loaded))
+        return max(1, min(self._places, fitting))
 
     def _group(self, waiting: list[Row], free: int) -> list[Row]:
         """Take rows of like length off the end of `waiting`, where the longest are."""
@@ -113,20 +128,18 @@ class Batch:
 
     def _read(self, group: list[Row]) -> list[Row]:
         """Run the prompts of a group, choose their first tokens, and join them to the batch."""
-        places = {tuple(r.prompt): 0 for r in group}
-        for number, prompt in enumerate(places):
-            places[prompt] = number
-        index = [places[tuple(r.prompt)] for r in group]  # a prompt is read once for all its rows
-        longest = max(map(len, places))
-        pads = [longest - len(p) for p in places]
-        rows = [[_PAD] * pad + list(p) for pad, p in zip(pads, places, strict=True)]
+        index, prompts, adapters = _unlike(group)
+        longest = max(map(len, prompts))
+        pads = [longest - len(p) for p in prompts]
+        rows = [[_PAD] * pad + list(p) for pad, p in zip(pads, prompts, strict=True)]
         device = self._loaded.device
         cache, pads_P = kv.make(self._config), torch.tensor(pads, device=device)
-        logits_PV = self._forward(cache, torch.tensor(rows, device=device), pads_P, 0)
+        with adapted(adapters):
+            logits_PV = self._forward(cache, torch.tensor(rows, device=device), pads_P, 0)
         kept, newest, finished = self._choose(group, logits_PV[torch.tensor(index, device=device)])
         if kept:
             chosen = [index[i] for i in kept]
-            if chosen != list(range(len(places))):
+            if chosen != list(range(len(prompts))):
                 kv.keep(cache, chosen, 0)
             self._join(cache, pads_P[torch.tensor(chosen, device=device)], longest)
             self._rows = [*self._rows, *(group[i] for i in kept)]
@@ -151,12 +164,9 @@ class Batch:
         self, rows: Sequence[Row], logits_BV: "Tensor"
     ) -> tuple[list[int], list[int], list[Row]]:
         """Pick a token per row; return who goes on, their tokens, and who finished."""
-        picked = pick(
-            logits_BV, [r.rule for r in rows], [r.prompt for r in rows], [r.ids for r in rows]
-        )
-        done = [row.accept(one, self._stop_ids) for row, one in zip(rows, picked, strict=True)]
+        done = choose(rows, logits_BV, self._stop_ids)
         kept = [i for i, over in enumerate(done) if not over]
-        return kept, [picked[i].id for i in kept], [rows[i] for i, over in enumerate(done) if over]
+        return kept, [rows[i].ids[-1] for i in kept], [rows[i] for i in range(len(rows)) if done[i]]
 
     def _leave(self, kept: list[int]) -> None:
         """Let finished rows go, and the columns that only they used."""
@@ -196,7 +206,26 @@ class Batch:
         return real_BT[:, None, None, :]
 
 
-def _cache_bytes_per_token(loaded: LoadedModel) -> int:
+def _unlike(group: Sequence[Row]) -> tuple[list[int], list[list[int]], list[Any]]:
+    """Return each row's place among the prompts that differ, those, and their adapters.
+
+    A prompt is read once for all its rows. Any: a `lora_set.Lora` or None.
+    """
+    places: dict[tuple[int, tuple[int, ...]], int] = {}
+    prompts: list[list[int]] = []
+    adapters, index = [], []
+    for row in group:
+        key = (id(row.adapter), tuple(row.prompt))
+        if key not in places:
+            places[key] = len(prompts)
+            prompts.append(row.prompt)
+            adapters.append(row.adapter)
+        index.append(places[key])
+    return index, prompts, adapters
+
+
+def cache_bytes_per_token(loaded: LoadedModel) -> int:
+    """Return what one token's keys and values take in all layers."""
     config = loaded.model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", config.num_attention_heads)
     dim = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)

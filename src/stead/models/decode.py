@@ -20,12 +20,11 @@ from stead.core.errors import ModelError
 from stead.messages import Sampling
 from stead.models import virtual
 from stead.models.attention import attend
-from stead.models.fused import FusedLayer, rms_norm, rotate_, signed_sin, split_heads
+from stead.models.fused import FusedLayer, rms_norm, signed_sin, split_heads
 from stead.models.learner import head_of
-from stead.models.lowrank import current_draw
-from stead.models.packed import Packed
 from stead.models.sample import draw
 from stead.models.segments import Segments
+from stead.models.steps import FEW, finish, turned_heads
 from stead.values import LoadedModel
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 _STEP = 64  # prompt tokens are filled up to this: oneDNN compiles a kernel for each new shape
 _ROWS = 8  # places of finished answers are given up in multiples of this, for the same reason
 _READ_TOKENS = 2048  # prompt tokens read at once
-_FEW = 256  # rows up to which W·xᵀ is faster than x·Wᵀ: 1.5 to 2.5 times for 8 to 64 rows
 _SHARED_BYTES = 1 << 20  # a product that reads less is not worth a barrier between threads
 _LANE_ROWS = 32  # fewer answers than this are not worth a lane of their own
 _ROPE = ("default", "linear", "llama3", "yarn")  # turns that do not depend on the batch's length
@@ -45,16 +43,22 @@ _attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 def fits(loaded: LoadedModel) -> bool:
     """Say whether every layer of the model is fused, without a window, and its head is plain."""
+    if not could_fit(loaded):
+        return False
+    fused = [x.__dict__.get("_stead") for x in loaded.model.get_decoder().layers]
+    return all(f is not None and f.window is None for f in fused)
+
+
+def could_fit(loaded: LoadedModel) -> bool:
+    """Say whether all but the layers themselves is as it has to be, before anything is changed."""
     decoder = loaded.model.get_decoder()
-    layers = getattr(decoder, "layers", None)
     if virtual.length(loaded.model):  # `generate` puts virtual tokens into the cache
         return False
-    if layers is None or loaded.device.type != "cpu" or not head_of(loaded.model).is_plain:
+    if getattr(decoder, "layers", None) is None or loaded.device.type != "cpu":
         return False
     rope = getattr(loaded.model.config, "rope_parameters", None)
     kind = rope.get("rope_type", "default") if isinstance(rope, dict) else "default"
-    fused = [layer.__dict__.get("_stead") for layer in layers]
-    return kind in _ROPE and all(f is not None and f.window is None for f in fused)
+    return kind in _ROPE and head_of(loaded.model).is_plain
 
 
 def write(
@@ -204,7 +208,7 @@ class _Writer:
         """Return the logits of last hidden states. Shapes: [N, E] → [N, V]."""
         normed = torch.empty_like(hidden)
         rms_norm(hidden, self.norm.weight, self.norm.variance_epsilon, normed)
-        if normed.shape[0] > _FEW:
+        if normed.shape[0] > FEW:
             return self.head.logits(normed)
         return torch.mm(self.head.weight, normed.t()).t().contiguous()
 
@@ -238,7 +242,7 @@ class _Writer:
             mixed = fused.out.input(x)
             into = mixed[:, : fused.out.K].view(-1, fused.heads, fused.D).transpose(0, 1)
             attend(q, k, v, segments, fused.scale, None, out=into)
-            x = _finish(layer, fused, mixed, x)
+            x = finish(layer, fused, mixed, x)
         return x[torch.tensor(ends) - 1]
 
 
@@ -308,7 +312,7 @@ class _Live:
             mixed = fused.out.input(x)
             out_BHD = self._attend(q.transpose(0, 1), i, own[:, :, :, :end], fused)
             mixed[:, : fused.out.K] = out_BHD.reshape(len(self.rows), -1)
-            x = _finish(layer, fused, mixed, x)
+            x = finish(layer, fused, mixed, x)
         self.seen = end
         return x
 
@@ -348,38 +352,4 @@ def _heads(
     layer: Any, fused: FusedLayer, x: "Tensor", cos: "Tensor", sin: "Tensor"
 ) -> tuple["Tensor", "Tensor", "Tensor"]:
     """Return turned queries and keys, and values. Shapes: x [T, E] → [H, T, D], [K, T, D] twice."""
-    norm = layer.input_layernorm
-    wide = fused.qkv.input(x)
-    rms_norm(x, norm.weight, norm.variance_epsilon, wide[:, : fused.qkv.K])
-    heads = _product(fused.qkv, wide).view(x.shape[0], -1, fused.D)
-    rotate_(heads[:, : fused.heads + fused.key_heads], cos, sin)
-    return split_heads(heads, fused)
-
-
-def _finish(layer: Any, fused: FusedLayer, mixed: "Tensor", x: "Tensor") -> "Tensor":
-    """Do the rest of a layer after attention. Shapes: mixed [T, H·D (+ P)], x [T, E] → [T, E]."""
-    x = _product(fused.out, mixed).add_(x)
-    norm = layer.post_attention_layernorm
-    wide = fused.up.input(x)
-    rms_norm(x, norm.weight, norm.variance_epsilon, wide[:, : fused.up.K])
-    gate, up = _product(fused.up, wide).chunk(2, dim=1)
-    inner = fused.down.input(x)
-    torch.mul(torch.nn.functional.silu(gate), up, out=inner[:, : fused.down.K])
-    return _product(fused.down, inner).add_(x)
-
-
-def _product(packed: Packed, wide: "Tensor") -> "Tensor":
-    """Multiply x' by W' as `Packed.forward` does; few rows take another order of the two.
-
-    Shapes: wide [T, K+P] → [T, N]. W'·x'ᵀ reads W' as it lies; x'·W'ᵀ makes oneDNN copy it first.
-    """
-    if wide.shape[0] > _FEW:
-        return packed.forward(wide)[0]
-    if packed.P:
-        packed.refresh()
-        low_PT = torch.mm(packed.low, wide[:, : packed.K].t())
-        wide[:, packed.K :] = 0 if current_draw().plain else low_PT.t()
-    out = torch.mm(packed.matrix, wide.t()).t().contiguous()
-    if any(m.bias is not None for m in packed.linears):
-        packed.add_bias(out)
-    return out
+    return split_heads(turned_heads(layer, fused, x, cos, sin), fused)

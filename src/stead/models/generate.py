@@ -12,7 +12,7 @@ from stead.core.events import Emit, Finished, Progress, Started, ignore
 from stead.core.process import stop_requested
 from stead.messages import Sampling
 from stead.models.batch import Batch, inference
-from stead.models.row import Completion, Row, context_length, decoder
+from stead.models.row import Completion, Row, context_length
 from stead.models.sample import TopTokens
 from stead.values import LoadedModel
 
@@ -78,14 +78,13 @@ def complete(
         while waiting or len(batch):
             halt()
             wanted = bool(waiting) and batch.wants_rows(waiting)
-            finished = batch.admit(waiting) if wanted else batch.step()
+            finished = batch.join_rows(waiting) if wanted else batch.step()
             done += len(finished)
             tokens += sum(len(r.ids) for r in finished)
             if finished:
                 emit(Progress(stage="generate", done=done, values={"tokens": tokens}))
     emit(Finished(stage="generate", result={"rows": done, "tokens": tokens}))
-    decode = decoder(loaded)
-    return [r.completion(decode) for r in rows]
+    return [r.completion() for r in rows]
 
 
 def row(loaded: LoadedModel, prompt: Sequence[int], sampling: Sampling, *, choice: int = 0) -> Row:
@@ -113,9 +112,8 @@ def stream(
         halt()
         before = len(one.ids)
         with inference(loaded):
-            batch.admit(waiting) if waiting else batch.step()
+            batch.join_rows(waiting) if waiting else batch.step()
         if len(one.ids) > before:
-            text = one.shown[-1] if sampling.stop else one.show()
             newest = one.picked[-1]
-            yield Piece(newest.id, text, newest.logprob, newest.top)
+            yield Piece(newest.id, one.newest_text(), newest.logprob, newest.top)
     yield Piece(None, one.rest(), finish_reason="length" if one.reason is None else one.reason)

@@ -53,6 +53,44 @@ def score(
     return results
 
 
+def score_positions(
+    loaded: LoadedModel,
+    asked: Sequence[tuple[Sequence[int], Sequence[int]]],
+    context: int,
+    *,
+    emit: Emit = ignore,
+    halt: Halt = stop_signal,
+) -> list[list[float]]:
+    """Return the log-probabilities at chosen positions of each text.
+
+    A text longer than the context is read in windows that overlap by one token, so that each token
+    but the very first is scored once.
+    """
+    cuts = [_windows(len(ids), context) for ids, _ in asked]
+    rows = [ids[s:e] for (ids, _), spans in zip(asked, cuts, strict=True) for s, e in spans]
+    starts = [
+        min([p - s for p in scored if s < p < e], default=max(1, e - s - 1))
+        for (_, scored), spans in zip(asked, cuts, strict=True)
+        for s, e in spans
+    ]
+    values = iter(zip(starts, score(loaded, rows, starts, emit=emit, halt=halt), strict=True))
+    results = []
+    for (_, scored), spans in zip(asked, cuts, strict=True):
+        at: dict[int, float] = {}
+        for (s, _), (start, logprobs) in zip(spans, values, strict=False):
+            at |= {s + start + k: value for k, value in enumerate(logprobs)}
+        results.append([at[p] for p in scored])
+    return results
+
+
+def _windows(length: int, context: int) -> list[tuple[int, int]]:
+    spans = [(0, min(length, context))]
+    while spans[-1][1] < length:
+        start = spans[-1][1] - 1
+        spans.append((start, min(length, start + context)))
+    return spans
+
+
 def embed(
     loaded: LoadedModel, sequences: Sequence[Sequence[int]], *, halt: Halt = stop_signal
 ) -> list[list[float]]:

@@ -1,58 +1,80 @@
 """A model in memory as a Backend: chats, completions, likelihoods and vectors without a server.
 
-Knows nothing about HTTP or evaluation. All work runs in threads under one lock that changes hands at
-every token, so streams go on while a batch runs.
+Knows nothing about HTTP or evaluation. Answers are written by one thread for all who ask (`schedule`);
+likelihoods and vectors take turns with it, a token at a time, under one lock.
 """
 
 import asyncio
+import difflib
 import threading
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from msgspec import structs
-
-from stead.core.errors import BackendError, BackendTimeout, Interrupted
-from stead.core.events import Emit, ignore
-from stead.data.mask import chat_needs_bos, mask_tokens
+from stead.core.errors import BackendError, BackendTimeout, Interrupted, NotFound, UsageError
+from stead.core.events import Emit, Finished, Progress, Started, ignore
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.inference.backend import Backend
 from stead.messages import (
-    Choice,
     Chunk,
     Deviation,
     EmbedReply,
     EmbedRequest,
     GenerateRequest,
-    Message,
     ModelCard,
     Reply,
-    Sampling,
     TokenLogprob,
     Usage,
 )
-from stead.models import generate, likelihood
-from stead.models.generate import Piece, Pieces
-from stead.models.row import Completion, context_length
-from stead.models.sample import TopTokens
+from stead.models import decode, fused, generate, likelihood
+from stead.models.answering import Answerer, is_worth_sending, new_id, parts
+from stead.models.constraints import Constraints, Forced
+from stead.models.detokenize import Decode
+from stead.models.lora_set import Lora, LoraSet, adapted
+from stead.models.prompting import Asked, Prompter, is_scoring
+from stead.models.row import Row, context_length, decoder
+from stead.models.schedule import Job, PlainWriter, Scheduler, SlotWriter, Writer
+from stead.models.tool_calls import Format, detect
 from stead.values import LoadedModel
 
 T = TypeVar("T")
-_ANSWER_ROOM = 16  # tokens kept free for an answer when a prompt has to be cut
+_CACHE_BYTES = 2 << 30
+_MARKS = ("[TOOL_CALLS]", "[ARGS]", "<tool_call>", "</tool_call>")
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A request as ids; `scored` are the positions whose log-probabilities are wanted."""
+class Serving:
+    """How a model is shared. `rows`: answers written at once; `queue`: answers that may wait.
 
-    request: GenerateRequest
-    ids: list[int]
-    scored: list[int]
-    deviations: tuple[Deviation, ...]
+    None: as many as fit, and no bound. `exact`: an answer alone gets the very bits it gets in company,
+    for about half of its speed (see `slots`). `fuse`: compute the Llama family's layers here.
+    """
+
+    rows: int | None = None
+    queue: int | None = None
+    budget_bytes: int = _CACHE_BYTES
+    exact: bool = False
+    fuse: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A request with everything that is needed to write its answers."""
+
+    answerer: Answerer
+    lora: Lora | None
+    forced: Forced | None
+
+    @property
+    def request(self) -> GenerateRequest:
+        return self.answerer.request
+
+    @property
+    def asked(self) -> Asked:
+        return self.answerer.asked
 
 
 class LocalBackend(Backend):
@@ -62,6 +84,9 @@ class LocalBackend(Backend):
     but the first for a prompt (it has nothing before it), and of the last turn, its end token
     included, for a chat that ends with the assistant. Embeddings are the mean of the last layer over
     the tokens, L2-normalized. The model's attention is set to padded for the backend's life.
+
+    With `adapters` the request's model decides: `name`, `name:adapter` or `adapter`, else
+    NotFound("model-not-found"). Without, every name means the one model.
     """
 
     def __init__(
@@ -73,35 +98,36 @@ class LocalBackend(Backend):
         name: str | None = None,
         emit: Emit = ignore,
         clock: Callable[[], float] = time.time,
+        serving: Serving | None = None,
+        adapters: LoraSet | None = None,
     ) -> None:
         self.name = loaded.folder.name if name is None else name
-        self._loaded = loaded
-        self._template = template
-        self._tokenizer = tokenizer
-        self._emit = emit
-        self._clock = clock
+        self._loaded, self._tokenizer = loaded, tokenizer
+        self._emit, self._clock = emit, clock
+        self._serving = Serving() if serving is None else serving
+        self._adapters = adapters
         self._lock = threading.Lock()
         self._context = context_length(loaded)
-        bos = (
-            tokenizer.bos_id
-            if chat_needs_bos(tokenizer, is_default_template=template.is_default)
-            else None
-        )
-        self._chat_bos = () if bos is None else (bos,)
-        ending = template.end_of_turn().strip()
-        # An end of turn that is one token is among the stop ids; one of several is a stop string.
-        self._endings = (ending,) if len(tokenizer.encode(ending).ids) > 1 else ()
+        self._words = int(loaded.model.config.get_text_config().vocab_size)
+        self._prompter = Prompter(template, tokenizer, self._context)
+        self._form = detect(template.named.get("tool_use", template.source))
+        self._constraints = Constraints(tokenizer)
+        self._decode = _decoder(loaded, tokenizer, self._form)
         if loaded.model.config._attn_implementation not in ("sdpa", "eager"):
             loaded.model.set_attn_implementation("sdpa")
+        self._scheduler = Scheduler(loaded, self._writer, self._lock, queue=self._serving.queue)
 
     @classmethod
     def of(
-        cls, loaded: LoadedModel, *, name: str | None = None, emit: Emit = ignore
-    ) -> "LocalBackend":
+        cls, loaded: LoadedModel, *, name: str | None = None, emit: Emit = ignore,
+        serving: Serving | None = None, adapters: LoraSet | None = None,
+    ) -> "LocalBackend":  # fmt: skip
         """Make a backend with the template and tokenizer of the model's own folder."""
         folder = loaded.folder
         template, tokenizer = ChatTemplate.open(folder), TextTokenizer.open(folder)
-        return cls(loaded, template, tokenizer, name=name, emit=emit)
+        return cls(
+            loaded, template, tokenizer, name=name, emit=emit, serving=serving, adapters=adapters
+        )
 
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
         """Answer a request whole."""
@@ -110,62 +136,176 @@ class LocalBackend(Backend):
     async def batch(
         self, requests: Sequence[GenerateRequest], deadline: float | None = None
     ) -> list[Reply]:
-        """Answer many requests in shared batches, in order."""
-        return await _in_thread(partial(self._batch, list(requests)), deadline)
+        """Answer many requests together, in order."""
+        tasks = await asyncio.to_thread(lambda: [self._task(r) for r in requests])
+        scoring = [t for t in tasks if is_scoring(t.request)]
+        writing = [t for t in tasks if not is_scoring(t.request)]
+        replies: dict[int, Reply] = {}
+        if scoring:
+            values = await _in_thread(partial(self._score, scoring), deadline)
+            for task, found in zip(scoring, values, strict=True):
+                replies[id(task)] = task.answerer.scored(found)
+        if writing:
+            rows = [self._rows(task) for task in writing]
+            await self._write([row for group in rows for row in group], deadline)
+            for task, group in zip(writing, rows, strict=True):
+                cached = max(row.cached for row in group)
+                replies[id(task)] = task.answerer.reply([r.completion() for r in group], cached)
+        return [replies[id(task)] for task in tasks]
 
     async def stream(
         self, request: GenerateRequest, deadline: float | None = None
     ) -> AsyncIterator[Chunk]:
         """Answer piece by piece; closing the iterator stops the work at the next token."""
-        if request.sampling.n != 1:
-            raise BackendError("not-supported", "a stream has one answer: n must be 1")
-        asked = self._ask(request)
-        pieces = generate.stream(
-            self._loaded,
-            asked.ids,
-            self._sampling(request),
-            stop_ids=self._tokenizer.stop_ids,
-            halt=_halt(deadline),
-        )
-        head = partial(Chunk, id=_new_id(request), model=self.name, created=int(self._clock()))
-        yield head(role="assistant", deviations=asked.deviations)
-        count = 0
+        task = await asyncio.to_thread(self._task, request)
+        answer = task.answerer
+        rows = self._rows(task)
+        head = partial(Chunk, id=new_id(request), model=answer.model, created=answer.created)
+        loop, news = asyncio.get_running_loop(), asyncio.Queue[Chunk | BaseException | None]()
+        voices = {row: _Voice(answer, row, i, head) for i, row in enumerate(rows)}
+
+        def tell(item: Chunk | BaseException | None) -> None:
+            _on_loop(loop, job, partial(news.put_nowait, item))
+
+        def told(row: Row) -> None:
+            chunk = voices[row].chunk()
+            if is_worth_sending(chunk):
+                tell(chunk)
+
+        job = Job(rows, told, tell, deadline)
+        echo = answer.echo()
+        for i in range(len(rows)):
+            first = answer.asked.deviations if i == 0 else ()
+            yield head(index=i, role="assistant", text=echo, deviations=first)
         try:
-            while (piece := await asyncio.to_thread(self._next, pieces)) is not None:
-                count += piece.id is not None
-                yield head(
-                    text=piece.text,
-                    finish_reason=piece.finish_reason,
-                    logprobs=self._piece_logprobs(piece, request),
-                )
+            self._scheduler.submit(job)
+            while (item := await news.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
         finally:
-            pieces.close()
-        yield head(usage=Usage(len(asked.ids), count))
+            job.gone = True
+        cached = max(row.cached for row in rows)
+        usage = Usage(len(task.asked.ids), sum(len(row.ids) for row in rows), cached)
+        yield head(usage=usage)
 
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
         """Return one unit vector per input. Raises: BackendError("not-supported") for dimensions."""
         if request.dimensions is not None:
             raise BackendError("not-supported", "this model's vectors cannot be shortened")
-        rows = [self._text_ids(each) for each in request.input]
-        vectors = await _in_thread(partial(self._embed, rows), deadline)
+        lora = await asyncio.to_thread(self._lora, request.model)
+        rows = [self._checked(self._prompter.text_ids(each), "input") for each in request.input]
+
+        def work(check: Callable[[], None]) -> list[list[float]]:
+            with self._lock, adapted([lora]):
+                return likelihood.embed(self._loaded, rows, halt=self._turns(check))
+
+        vectors = await _in_thread(work, deadline)
         usage = Usage(prompt_tokens=sum(map(len, rows)))
-        return EmbedReply(model=self.name, vectors=tuple(map(tuple, vectors)), usage=usage)
+        model = self._called(lora)
+        return EmbedReply(model=model, vectors=tuple(map(tuple, vectors)), usage=usage)
+
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the prompt's tokens as the model would read them, nothing cut."""
+        return len(await asyncio.to_thread(self._prompter.prompt_ids, request))
 
     async def models(self) -> list[ModelCard]:
-        """Name the one model."""
-        able = ("chat", "completion", "embedding", "logprobs")
-        return [ModelCard(id=self.name, context_length=self._context, capabilities=able)]
+        """Name the model, and each adapter as `name:adapter`."""
+        able = ["chat", "completion", "embedding", "logprobs", "json"]
+        able += [] if self._form is None else ["tools"]
+        names = [] if self._adapters is None else await asyncio.to_thread(self._adapters.names)
+        return [
+            ModelCard(id=each, context_length=self._context, capabilities=tuple(able))
+            for each in (self.name, *(f"{self.name}:{n}" for n in names))
+        ]
 
-    def _next(self, pieces: Pieces) -> Piece | None:
-        with self._lock:
-            return next(pieces, None)
+    def _writer(self) -> Writer:
+        """Return an empty batch: fused where the model allows it. Called once, and after a fault."""
+        serving, stops = self._serving, frozenset(self._tokenizer.stop_ids)
+        rows = 64 if serving.rows is None else serving.rows
+        loaded = self._loaded
+        if serving.fuse and loaded.device.type == "cpu":
+            if decode.fits(loaded):
+                return SlotWriter(loaded, stops, rows=rows, budget_bytes=serving.budget_bytes, exact=serving.exact)  # fmt: skip
+            with self._lock:
+                if decode.could_fit(loaded):
+                    fused.install(loaded.model)
+            if decode.fits(loaded):
+                return self._writer()
+        return PlainWriter(loaded, stops, rows=rows, budget_bytes=serving.budget_bytes)
 
-    def _embed(self, rows: list[list[int]], check: Callable[[], None]) -> list[list[float]]:
-        with self._lock:
-            return likelihood.embed(self._loaded, rows, halt=self._turns(check))
+    def _task(self, request: GenerateRequest) -> _Task:
+        lora = self._lora(request.model)
+        asked = self._prompter.ask(request)
+        self._checked(asked.ids, "prompt" if request.messages is None else "messages")
+        for token in request.sampling.logit_bias:
+            self._checked([int(token)], "logit_bias")
+        calls = bool(request.tools) and request.tool_choice != "none"
+        forced = None if is_scoring(request) else self._constraints.of(request, self._form)
+        if calls and self._form is None:
+            note = Deviation("param_dropped", "the model's chat template has no place for tools")
+            asked = replace(asked, deviations=(*asked.deviations, note))
+        if forced is not None and forced.prefix:
+            asked = replace(asked, ids=[*asked.ids, *self._tokenizer.encode(forced.prefix).ids])
+        answerer = Answerer(
+            asked, self._called(lora), int(self._clock()), self._tokenizer,
+            self._form if calls else None, "" if forced is None else forced.prefix,
+        )  # fmt: skip
+        return _Task(answerer, lora, forced)
+
+    def _rows(self, task: _Task) -> list[Row]:
+        sampling = self._prompter.sampling(task.request)
+        return [
+            Row(
+                self._loaded, task.asked.ids, sampling, choice, decode=self._decode, adapter=task.lora,
+                guide=None if task.forced is None else task.forced.guide(),
+            )
+            for choice in range(task.request.sampling.n)
+        ]  # fmt: skip
+
+    def _lora(self, model: str) -> Lora | None:
+        if self._adapters is None or model == self.name:
+            return None
+        base, _, adapter = model.rpartition(":")
+        names = self._adapters.names()
+        if base != self.name and model not in names:
+            raise _unknown_model(model, [self.name, *(f"{self.name}:{n}" for n in names)])
+        with self._lock:  # hooks must not come while the model runs
+            return self._adapters.get(adapter if base == self.name else model, hooks=True)
+
+    def _called(self, lora: Lora | None) -> str:
+        return self.name if lora is None else f"{self.name}:{lora.name}"
+
+    def _checked(self, ids: list[int], param: str) -> list[int]:
+        """Return ids that the model has. One it has not would end everybody's batch."""
+        wrong = [i for i in ids if not 0 <= i < self._words]
+        if wrong:
+            raise UsageError(
+                "unknown-token",
+                f"there is no token {wrong[0]} (0 to {self._words - 1})",
+                param=param,
+            )
+        return ids
+
+    async def _write(self, rows: list[Row], deadline: float | None) -> None:
+        """Have rows written; a cancelled wait ends the work at the next token."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        progress = _Progress(self._emit, len(rows))
+
+        def over(error: BaseException | None) -> None:
+            _on_loop(loop, job, partial(_settle, done, error))
+
+        job = Job(rows, progress.told, over, deadline)
+        try:
+            self._scheduler.submit(job)
+            await done
+        finally:
+            job.gone = True
+        progress.end()
 
     def _turns(self, check: Callable[[], None]) -> Callable[[], None]:
-        """Return a `halt` that also lets a waiting stream have the model for a token."""
+        """Return a `halt` that also lets whoever waits have the model for a token."""
 
         def halt() -> None:
             check()
@@ -175,182 +315,110 @@ class LocalBackend(Backend):
 
         return halt
 
-    def _batch(self, requests: list[GenerateRequest], check: Callable[[], None]) -> list[Reply]:
-        asked = [self._ask(request) for request in requests]
-        replies: dict[int, Reply] = {}
-        with self._lock:
-            halt = self._turns(check)
-            scoring = [i for i, a in enumerate(asked) if _is_scoring(a.request)]
-            writing = [i for i, a in enumerate(asked) if not _is_scoring(a.request)]
-            for i, values in zip(
-                scoring, self._score([asked[i] for i in scoring], halt), strict=True
-            ):
-                replies[i] = self._scored_reply(asked[i], values)
-            for i, found in zip(
-                writing, self._write([asked[i] for i in writing], halt), strict=True
-            ):
-                replies[i] = self._reply(asked[i], found)
-        return [replies[i] for i in range(len(asked))]
+    def _score(self, tasks: Sequence[_Task], check: Callable[[], None]) -> list[list[float]]:
+        """Return the log-probabilities of each request's scored positions, adapter by adapter."""
+        found: dict[int, list[float]] = {}
+        for lora in {id(t.lora): t.lora for t in tasks}.values():
+            own = [t for t in tasks if t.lora is lora]
+            with self._lock, adapted([lora]):
+                values = likelihood.score_positions(
+                    self._loaded, [(t.asked.ids, t.asked.scored) for t in own], self._context,
+                    emit=self._emit, halt=self._turns(check),
+                )  # fmt: skip
+            found |= {id(t): v for t, v in zip(own, values, strict=True)}
+        return [found[id(t)] for t in tasks]
 
-    def _write(self, asked: list[_Asked], halt: Callable[[], None]) -> list[list[Completion]]:
-        if not asked:
-            return []
-        rows = [
-            generate.row(self._loaded, a.ids, self._sampling(a.request), choice=choice)
-            for a in asked
-            for choice in range(a.request.sampling.n)
-        ]
-        stops = self._tokenizer.stop_ids
-        found = iter(
-            generate.complete(self._loaded, rows, stop_ids=stops, emit=self._emit, halt=halt)
-        )
-        return [[next(found) for _ in range(a.request.sampling.n)] for a in asked]
 
-    def _score(self, asked: list[_Asked], halt: Callable[[], None]) -> list[list[float]]:
-        """Return the log-probabilities of each request's scored positions.
+class _Voice:
+    """One streamed choice: what a row has written since the last chunk."""
 
-        A text longer than the context is read in windows that overlap by one token, so that each
-        token but the very first is scored once.
-        """
-        if not asked:
-            return []
-        cuts = [_windows(len(a.ids), self._context) for a in asked]
-        rows = [a.ids[s:e] for a, spans in zip(asked, cuts, strict=True) for s, e in spans]
-        starts = [
-            min([p - s for p in a.scored if s < p < e], default=max(1, e - s - 1))
-            for a, spans in zip(asked, cuts, strict=True)
-            for s, e in spans
-        ]
-        flat = likelihood.score(self._loaded, rows, starts, emit=self._emit, halt=halt)
-        values = iter(zip(starts, flat, strict=True))
-        results = []
-        for a, spans in zip(asked, cuts, strict=True):
-            at: dict[int, float] = {}
-            for (s, _), (start, logprobs) in zip(spans, values, strict=False):
-                at |= {s + start + k: value for k, value in enumerate(logprobs)}
-            results.append([at[p] for p in a.scored])
-        return results
+    def __init__(self, answer: Answerer, row: Row, index: int, head: Callable[..., Chunk]) -> None:
+        self._answer, self._row, self._index, self._head = answer, row, index, head
+        self._speaker = answer.speaker()
+        self._sent = 0
 
-    def _ask(self, request: GenerateRequest) -> _Asked:
-        dropped = tuple(
-            Deviation("param_dropped", f"{name} has no meaning for this model")
-            for name in ("response_format", "tool_choice")
-            if getattr(request, name) is not None
-        )
-        if _is_scoring(request):
-            ids, scored = self._scored_ids(request)
-            cut: tuple[Deviation, ...] = ()
-            if len(ids) > self._context:
-                cut = (Deviation("input_windowed", f"{len(ids)} tokens, context {self._context}"),)
-            asked = _Asked(request, ids, scored, dropped + cut)
-        else:
-            ids = self._prompt_ids(request)
-            room = self._context - _room(request, self._context)
-            if len(ids) > room:
-                text = f"the first {len(ids) - room} of {len(ids)} prompt tokens were cut"
-                dropped = (*dropped, Deviation("input_truncated", text))
-                ids = ids[-room:]
-            asked = _Asked(request, ids, [], dropped)
-        if request.strict and asked.deviations:
-            first = asked.deviations[0]
-            raise BackendError("deviation", f"{first.kind}: {first.detail} (strict was asked for)")
-        return asked
-
-    def _sampling(self, request: GenerateRequest) -> Sampling:
-        if request.messages is None or not self._endings:
-            return request.sampling
-        return structs.replace(request.sampling, stop=(*request.sampling.stop, *self._endings))
-
-    def _prompt_ids(self, request: GenerateRequest) -> list[int]:
-        if request.messages is None:
-            return self._text_ids("" if request.prompt is None else request.prompt)
-        text = self._template.render(request.messages, request.tools, add_generation_prompt=True)
-        return [*self._chat_bos, *self._tokenizer.encode(text).ids]
-
-    def _text_ids(self, text: str | tuple[int, ...]) -> list[int]:
-        """Encode plain text as the model expects it: with BOS where its tokenizer adds one."""
-        if not isinstance(text, str):
-            return list(text)
-        ids = self._tokenizer.encode(text).ids
-        bos = self._tokenizer.bos_id
-        wants_bos = self._tokenizer.adds_bos or not ids
-        return [bos, *ids] if wants_bos and bos is not None and ids[:1] != [bos] else ids
-
-    def _scored_ids(self, request: GenerateRequest) -> tuple[list[int], list[int]]:
-        if request.messages is None:
-            ids = self._prompt_ids(request)
-            return ids, list(range(1, len(ids)))
-        if request.messages[-1].role != "assistant":
-            raise BackendError("nothing-to-score", "a chat is scored on its last turn, an answer")
-        shown = self._template.render_masked(request.messages, request.tools, train="last")
-        masked = mask_tokens(shown.text, self._tokenizer.encode(shown.text), shown.spans)
-        first = len(self._chat_bos)
-        scored = [first + i for i, on in enumerate(masked.mask) if on and first + i > 0]
-        return [*self._chat_bos, *masked.ids], scored
-
-    def _reply(self, asked: _Asked, found: list[Completion]) -> Reply:
-        echo = ""
-        if asked.request.echo and asked.request.messages is None:
-            echo = self._tokenizer.decode(asked.ids)
-        choices = tuple(
-            Choice(
-                i,
-                Message(role="assistant", content=echo + one.text),
-                one.finish_reason,
-                tuple(map(self._logprob, one.ids, one.logprobs, one.top)),
-            )
-            for i, one in enumerate(found)
-        )
-        usage = Usage(len(asked.ids), sum(len(one.ids) for one in found))
-        return self._envelope(asked, choices, usage)
-
-    def _scored_reply(self, asked: _Asked, values: list[float]) -> Reply:
-        logprobs = tuple(
-            self._logprob(asked.ids[p], value, ())
-            for p, value in zip(asked.scored, values, strict=True)
-        )
-        text = self._tokenizer.decode([asked.ids[p] for p in asked.scored])
-        choice = Choice(0, Message(role="assistant", content=text), "length", logprobs)
-        return self._envelope(asked, (choice,), Usage(len(asked.ids)))
-
-    def _envelope(self, asked: _Asked, choices: tuple[Choice, ...], usage: Usage) -> Reply:
-        return Reply(
-            id=_new_id(asked.request),
-            model=self.name,
-            created=int(self._clock()),
-            choices=choices,
-            usage=usage,
-            deviations=asked.deviations,
+    def chunk(self) -> Chunk:
+        """Return the newest token, if there is one, and the end, if it has come."""
+        row, events = self._row, []
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if len(row.ids) > self._sent:
+            self._sent = len(row.ids)
+            events += self._speaker.feed(row.newest_text())
+            picked = row.picked[-1]
+            if picked.logprob is not None and row.rule.logprobs is not None:
+                logprobs = (self._answer.logprob(picked.id, picked.logprob, picked.top),)
+        reason = None
+        if row.reason is not None:
+            events += [*self._speaker.feed(row.rest()), *self._speaker.finish()]
+            reason = self._speaker.reason(row.reason)
+        text, calls = parts(events)
+        return self._head(
+            index=self._index, text=text, tool_calls=calls, logprobs=logprobs, finish_reason=reason
         )
 
-    def _logprob(self, token: int, logprob: float, top: TopTokens) -> TokenLogprob:
-        def text(i: int) -> str:
-            return self._tokenizer.decode([i], skip_special=False)
 
-        return TokenLogprob(text(token), logprob, token, tuple((text(i), v) for i, v in top))
+class _Progress:
+    """Says how many rows are done."""
 
-    def _piece_logprobs(self, piece: Piece, request: GenerateRequest) -> tuple[TokenLogprob, ...]:
-        if piece.id is None or piece.logprob is None or request.sampling.logprobs is None:
-            return ()
-        return (self._logprob(piece.id, piece.logprob, piece.top),)
+    def __init__(self, emit: Emit, total: int) -> None:
+        self._emit, self._total, self._done, self._tokens = emit, total, 0, 0
+        emit(Started(stage="generate", total=total, unit="row"))
 
+    def told(self, row: Row) -> None:
+        if row.reason is not None:
+            self._done, self._tokens = self._done + 1, self._tokens + len(row.ids)
+            tokens = float(self._tokens)
+            self._emit(Progress(stage="generate", done=self._done, values={"tokens": tokens}))
 
-def _is_scoring(request: GenerateRequest) -> bool:
-    return request.echo and request.sampling.max_tokens == 0
-
-
-def _room(request: GenerateRequest, context: int) -> int:
-    """Return how many tokens of the context a prompt must leave free."""
-    wanted = request.sampling.max_tokens
-    return min(_ANSWER_ROOM if wanted is None else max(1, wanted), context // 2)
+    def end(self) -> None:
+        result = {"rows": self._total, "tokens": self._tokens}
+        self._emit(Finished(stage="generate", result=result))
 
 
-def _windows(length: int, context: int) -> list[tuple[int, int]]:
-    spans = [(0, min(length, context))]
-    while spans[-1][1] < length:
-        start = spans[-1][1] - 1
-        spans.append((start, min(length, start + context)))
-    return spans
+def _on_loop(loop: asyncio.AbstractEventLoop, job: Job, call: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:  # the loop is closed: nobody waits any more
+        job.gone = True
+
+
+def _settle(done: "asyncio.Future[None]", error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
+
+
+def _decoder(loaded: LoadedModel, tokenizer: TextTokenizer, form: Format | None) -> Decode:
+    """Return ids → text; the marks of calls stay, also where the tokenizer calls them special."""
+    plain = decoder(loaded)
+    marks = {tokenizer.id(mark): mark for mark in _MARKS}
+    kept = {i: m for i, m in marks.items() if i is not None and not tokenizer.decode([i])}
+    if form is None or not kept:
+        return plain
+
+    def decode(ids: Sequence[int]) -> str:
+        found, begin = "", 0
+        for at, token in enumerate(ids):
+            if token in kept:
+                found += plain(ids[begin:at]) + kept[token]
+                begin = at + 1
+        return found + plain(ids[begin:])
+
+    return decode
+
+
+def _unknown_model(name: str, known: Sequence[str]) -> NotFound:
+    plain = {one.rpartition(":")[2]: one for one in known}  # an adapter's own name will do
+    near = [plain.get(n, n) for n in difflib.get_close_matches(name, [*known, *plain], n=1)]
+    ask = f"; did you mean {near[0]!r}?" if near else ""
+    return NotFound(
+        "model-not-found",
+        f"the model {name[:200]!r} is not served here{ask} (served: {', '.join(known)})",
+        param="model",
+    )
 
 
 def _halt(deadline: float | None) -> Callable[[], None]:
@@ -377,7 +445,3 @@ async def _in_thread(work: Callable[[Callable[[], None]], T], deadline: float | 
     except asyncio.CancelledError:
         gone.set()
         raise
-
-
-def _new_id(request: GenerateRequest) -> str:
-    return ("cmpl-" if request.messages is None else "chatcmpl-") + uuid.uuid4().hex

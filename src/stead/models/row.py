@@ -6,16 +6,29 @@ notes when to stop.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stead.core.errors import ModelError
 from stead.messages import Sampling
 from stead.models import virtual
 from stead.models.detokenize import Decode, Detokenizer, StopText
-from stead.models.sample import Picked, Rule, TopTokens
+from stead.models.sample import Picked, Rule, TopTokens, pick
 from stead.values import LoadedModel
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _USUAL = 1024  # tokens; answers this long are rare, and room grows when one comes
+
+
+class Guide(Protocol):
+    """What a row may write next; `models/guide` makes it of a schema."""
+
+    def mask(self, size: int) -> "Tensor":
+        """Return the allowed tokens. Shapes: bool [size], the width of the logits."""
+
+    def accept(self, token: int) -> bool:
+        """Take a chosen token; say whether nothing can follow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +48,10 @@ class Completion:
 class Row:
     """One prompt and what has been written for it."""
 
-    def __init__(self, loaded: LoadedModel, prompt: Sequence[int], sampling: Sampling, choice: int):
+    def __init__(
+        self, loaded: LoadedModel, prompt: Sequence[int], sampling: Sampling, choice: int,
+        *, decode: Decode | None = None, guide: Guide | None = None, adapter: Any = None,
+    ) -> None:  # fmt: skip  # Any: a `lora_set.Lora`, known to whoever computes
         room = context_length(loaded) - len(prompt)
         if not prompt or room < 1:
             raise ModelError(
@@ -51,7 +67,11 @@ class Row:
         self.shown: list[str] = []
         self.reason: Literal["stop", "length"] | None = None if self.limit > 0 else "length"
         self.ended_by: Picked | None = None  # the stop token, where one was chosen
-        self._detokenizer = Detokenizer(decoder(loaded))
+        self.guide = guide
+        self.adapter = adapter
+        self.cached = 0  # prompt tokens that were not read again
+        self._decode = decoder(loaded) if decode is None else decode
+        self._detokenizer = Detokenizer(self._decode)
         self._stop = StopText(sampling.stop)
         self._eager = bool(sampling.stop)
 
@@ -71,7 +91,8 @@ class Row:
         self.ids.append(picked.id)
         if self._eager:
             self.show()
-        if self._stop.stopped:
+        written = self.guide is not None and self.guide.accept(picked.id)
+        if self._stop.stopped or written:
             self.reason = "stop"
         elif len(self.ids) >= self.limit:
             self.reason = "length"
@@ -83,6 +104,10 @@ class Row:
         self.shown.append(piece)
         return piece
 
+    def newest_text(self) -> str:
+        """Return what the newest id lets be shown; call once per id, in order."""
+        return self.shown[-1] if self._eager else self.show()
+
     def rest(self) -> str:
         """Return the text still held back at the end."""
         if self._stop.stopped:
@@ -90,9 +115,9 @@ class Row:
         piece = self._stop.push(self._detokenizer.flush())
         return piece if self._stop.stopped else piece + self._stop.flush()
 
-    def completion(self, decode: Decode) -> Completion:
+    def completion(self) -> Completion:
         """Return the finished answer."""
-        text = "".join(self.shown) + self.rest() if self._eager else decode(self.ids)
+        text = "".join(self.shown) + self.rest() if self._eager else self._decode(self.ids)
         wanted = self.rule.logprobs is not None
         return Completion(
             tuple(self.ids),
@@ -101,6 +126,16 @@ class Row:
             tuple(p.logprob for p in self.picked if p.logprob is not None) if wanted else (),
             tuple(p.top for p in self.picked) if wanted else (),
         )
+
+
+def choose(rows: Sequence[Row], logits_BV: "Tensor", stop_ids: frozenset[int]) -> list[bool]:
+    """Pick a token for every row by its own rule; say which rows it finished. Shapes: [B, V]."""
+    size = logits_BV.shape[1]
+    picked = pick(
+        logits_BV, [r.rule for r in rows], [r.prompt for r in rows], [r.ids for r in rows],
+        [None if r.guide is None else r.guide.mask(size) for r in rows],
+    )  # fmt: skip
+    return [row.accept(one, stop_ids) for row, one in zip(rows, picked, strict=True)]
 
 
 def decoder(loaded: LoadedModel) -> Decode:

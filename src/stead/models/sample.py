@@ -43,7 +43,7 @@ class Rule:
     @classmethod
     def of(cls, sampling: Sampling, *, choice: int = 0) -> "Rule":
         """Fill in the defaults; without a seed draw one; `choice` numbers the n answers."""
-        seed = secrets.randbits(62) if sampling.seed is None else sampling.seed
+        seed = secrets.randbits(62) if sampling.seed is None else _folded(sampling.seed)
         if choice:
             seed = seeds.stream(seed, choice, "choice")
         return cls(
@@ -79,6 +79,11 @@ class Rule:
         return bool(self.bias) or (self.frequency, self.presence, self.repeat) != (0.0, 0.0, 1.0)
 
 
+def _folded(seed: int) -> int:
+    """Return a seed of 64 bits: whole numbers in JSON have no end."""
+    return (seed + 2**63) % 2**64 - 2**63
+
+
 def _given(value: float | None, default: float) -> float:
     return default if value is None else value
 
@@ -97,8 +102,13 @@ def pick(
     rules: Sequence[Rule],
     prompts: Sequence[Sequence[int]],
     answers: Sequence[Sequence[int]],
+    masks: "Sequence[Tensor | None]" = (),
 ) -> list[Picked]:
-    """Choose a token per row. Shapes: logits [B, V] in any float type; the rest has B entries."""
+    """Choose a token per row. Shapes: logits [B, V] in any float type; the rest has B entries.
+
+    A mask [V] (bool) leaves a row only its true tokens; log-probabilities are those without it.
+    """
+    free_BV, logits_BV = logits_BV, _masked(logits_BV, masks)
     if all(r.is_greedy and not r.changes_logits for r in rules):
         ids = logits_BV.argmax(-1).tolist()
     elif not any(r.changes_logits for r in rules) and len({r.filters for r in rules}) == 1:
@@ -110,7 +120,17 @@ def pick(
         ]
     if all(r.logprobs is None for r in rules):
         return [Picked(i) for i in ids]
-    return _with_logprobs(logits_BV, ids, rules)
+    return _with_logprobs(free_BV, ids, rules)
+
+
+def _masked(logits_BV: "Tensor", masks: "Sequence[Tensor | None]") -> "Tensor":
+    if all(mask is None for mask in masks):
+        return logits_BV
+    masked_BV = logits_BV.float().clone()
+    for i, mask in enumerate(masks):
+        if mask is not None:
+            masked_BV[i].masked_fill_(~mask.to(masked_BV.device), -torch.inf)
+    return masked_BV
 
 
 def _draw_by(rule: Rule, logits_BV: "Tensor", points: Sequence[float]) -> list[int]:

@@ -15,6 +15,7 @@ from stead.serving import body, guard
 from stead.serving.exchange import Exchange, no_route
 from stead.serving.settings import Settings
 from stead.wire import ollama_shape
+from stead.wire.openai_shape import decode_request
 
 VERSION: Final = "0.12.6"  # of Ollama, whose shapes these are; clients compare it with their needs
 METHODS: Final = {
@@ -69,7 +70,7 @@ async def answer(path: str, asked: bytes, backend: Backend) -> bytes:
 
 
 def _find(cards: list[ModelCard], body_: bytes) -> ModelCard:
-    asked = ollama_shape.decode_request(_SHOW, body_)
+    asked = decode_request(_SHOW, body_)
     name = asked.model if asked.model else asked.name
     if not name:
         raise guard.refused(400, "missing-required-parameter", "model is required", param="model")

@@ -15,14 +15,18 @@ from pathlib import Path
 
 from stead.core.errors import ResourceError
 
-_FIRST_WAIT_S = 0.0002
-_LONGEST_WAIT_S = 0.005
+_FIRST_WAIT_S = 0.0001
+_LONGEST_WAIT_S = 0.002
 _NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "gluster", "lustre", "fuse.sshfs")
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
 
 
 class WriterLock:
-    """`with lock:` is held by one thread of one process. Raises: ResourceError("database-busy")."""
+    """Held by one thread of one process at a time. Raises: ResourceError("database-busy").
+
+    Whoever waits first holds a second file meanwhile, so that a writer that comes again at once finds
+    that one taken and nobody is passed over for long.
+    """
 
     def __init__(self, path: Path, timeout_s: float = 30.0) -> None:
         self.path = path
@@ -31,11 +35,19 @@ class WriterLock:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock while the block runs."""
-        # Opened anew each time: the lock belongs to the open file, so threads exclude each other too.
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            self._wait(descriptor)
+        with self._open(self.path) as lock:
+            with self._open(self.path.with_suffix(".next")) as turn:
+                self._wait(turn)
+                self._wait(lock)
             yield
+
+    @staticmethod
+    @contextmanager
+    def _open(path: Path) -> Iterator[int]:
+        # Opened anew each time: the lock belongs to the open file, so threads exclude each other too.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            yield descriptor
         finally:
             os.close(descriptor)
 

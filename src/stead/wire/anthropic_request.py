@@ -230,7 +230,7 @@ def drops(request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
     if isinstance(request, EmbedRequest):
         return ()
     lost = [f"{name} is unknown to {ISSUER}" for name in given(request) if name in _LACKS]
-    lost += _lost_values(request)
+    lost += [*shape.lost_choice(request, ISSUER), *_lost_values(request)]
     near = _translated(request)
     return (
         *(Deviation(DROPPED, words) for words in lost),
@@ -247,7 +247,7 @@ def _lost_values(request: GenerateRequest) -> Iterator[str]:
         yield f"reasoning_effort {effort!r} is unknown to {ISSUER}"
     if any(s.isspace() for s in request.sampling.stop):
         yield f"stop texts of white space are refused by {ISSUER}"
-    if any(m.reasoning is not None and not m.thoughts for m in request.messages or ()):
+    if seals.unsealed(request):
         yield f"messages.reasoning without its seal is refused by {ISSUER}"
 
 

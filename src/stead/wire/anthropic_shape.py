@@ -13,7 +13,7 @@ from stead.core.errors import BackendError, RateLimited, SteadError
 from stead.messages import FinishReason, Usage
 from stead.wire import openai_errors
 from stead.wire.dialect import status_of
-from stead.wire.openai_shape import convert, refuse
+from stead.wire.openai_shape import chosen, convert, refuse
 
 VERSION = "2023-06-01"
 ISSUER = "anthropic"
@@ -145,12 +145,12 @@ def write_choice(
     """Return the tool choice in the protocol's shape; None when there is nothing to say."""
     if choice is None and parallel is None:
         return None
-    found: dict[str, Any]
-    if isinstance(choice, dict):
-        found = {"type": "tool", "name": (choice.get("function") or {}).get("name", "")}
-    else:
-        word = "auto" if choice is None else choice
-        found = {"type": "any" if word == "required" else word}
+    name = chosen(choice) if isinstance(choice, dict) else None
+    found: dict[str, Any] = {"type": "auto"}
+    if name is not None:
+        found = {"type": "tool", "name": name}
+    elif isinstance(choice, str):
+        found = {"type": "any" if choice == "required" else choice}
     if parallel is not None and found["type"] != "none":
         found["disable_parallel_tool_use"] = not parallel
     return found

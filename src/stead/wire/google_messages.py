@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from stead.core.errors import BackendError
 from stead.messages import ImagePart, Message, Part, TextPart, ToolCall
+from stead.wire.call_pieces import arguments_of
 from stead.wire.google_shape import FILES
 from stead.wire.ids import signed, split, stable_id
 from stead.wire.media import data_url, split_data_url
@@ -133,15 +134,8 @@ def _write_part(part: Part) -> PartShape:
 
 def write_call(call: ToolCall) -> PartShape:
     """Return a call as a part. Raises: BackendError("bad-arguments") when it holds no object."""
-    try:
-        msgspec.json.decode(call.arguments, type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise BackendError(
-            "bad-arguments",
-            f"the arguments of {call.name!r} are no JSON object: {call.arguments[:200]!r}",
-        ) from error
     id_, signature = split(call.id)
-    shape = CallShape(call.name, Raw(call.arguments.encode()), id_ if id_ else UNSET)
+    shape = CallShape(call.name, arguments_of(call), id_ if id_ else UNSET)
     return PartShape(function_call=shape, thought_signature=signature if signature else UNSET)
 
 

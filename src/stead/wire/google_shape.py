@@ -1,17 +1,16 @@
-"""What the routes of Google's Gemini protocol share: addresses, settings, usage, reasons, errors.
+"""What the routes of Google's Gemini protocol share: addresses, settings, usage, reasons.
 
 Knows nothing about one route. Source: the Gemini API reference (ai.google.dev/api), resources
-GenerationConfig, UsageMetadata, Candidate.FinishReason, LogprobsResult; google.rpc.Status for errors.
+GenerationConfig, UsageMetadata, Candidate.FinishReason, LogprobsResult.
 """
 
-import re
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from stead.core.errors import BackendError, RateLimited, SteadError
+from stead.core.errors import BackendError, SteadError
 from stead.messages import (
     FinishReason,
     GenerateRequest,
@@ -20,8 +19,8 @@ from stead.messages import (
     TokenLogprob,
     Usage,
 )
-from stead.wire import openai_errors
-from stead.wire.dialect import decode_answer, status_of
+from stead.wire import google_errors
+from stead.wire.dialect import decode_answer
 
 NAME: Final = "Gemini's protocol"
 ROOT: Final = "/v1beta"
@@ -40,6 +39,7 @@ CARRIED: Final = frozenset(
 )  # fmt: skip
 # Tokens of thought for each effort, as Google's own OpenAI-shaped route translates them.
 _BUDGETS: Final = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
+EFFORTS: Final = tuple(_BUDGETS)
 _FINISH: Final[dict[str, FinishReason]] = {
     "STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter",
     "RECITATION": "content_filter", "LANGUAGE": "content_filter", "BLOCKLIST": "content_filter",
@@ -80,7 +80,7 @@ def write_config(request: GenerateRequest) -> dict[str, Any]:  # Any: JSON value
         found |= _write_format(request.response_format)
     if "thinkingConfig" in request.extra:
         found["thinkingConfig"] = request.extra["thinkingConfig"]
-    elif (effort := request.extra.get("reasoning_effort")) in _BUDGETS:
+    elif (effort := request.extra.get("reasoning_effort")) in EFFORTS:
         budget = _BUDGETS[effort]
         found["thinkingConfig"] = {"thinkingBudget": budget, "includeThoughts": budget > 0}
     return found
@@ -235,53 +235,6 @@ def write_logprobs(tokens: tuple[TokenLogprob, ...]) -> LogprobsShape | UnsetTyp
     )
 
 
-class _Detail(Struct, rename="camel"):
-    reason: str = ""
-    retry_delay: str | None = None
-
-
-class _Error(Struct):
-    message: str = ""
-    details: list[_Detail] = []
-
-
-class _ErrorBody(Struct):
-    error: _Error
-
-
-_ERROR = msgspec.json.Decoder(_ErrorBody)
-_STATUS: Final = {
-    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
-    429: "RESOURCE_EXHAUSTED", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
-}  # fmt: skip
-
-
-def write_error(error: SteadError) -> bytes:
-    """Encode an error body."""
-    status = status_of(error)
-    inner = {"code": status, "message": error.message, "status": _STATUS.get(status, "INTERNAL")}
-    return msgspec.json.encode({"error": inner})
-
-
-def read_error(status: int, body: bytes, retry_after: str | None) -> BackendError:
-    """Turn an upstream's error answer into one of ours.
-
-    A wrong key is told with 400 here, and the wait of a rate limit in the body.
-    """
-    try:
-        details = decode_answer(_ERROR, body).error.details
-    except BackendError:
-        details = []
-    wrong_key = any(d.reason == "API_KEY_INVALID" for d in details)
-    error = openai_errors.read_error(401 if wrong_key else status, body, retry_after)
-    error.details["upstream_status"] = status
-    delay = next((d.retry_delay for d in details if d.retry_delay is not None), None)
-    wait_s = openai_errors.seconds(re.sub(r"s$", "", delay)) if delay is not None else None
-    if isinstance(error, RateLimited) and wait_s is not None:
-        error.details.setdefault("retry_after_s", wait_s)
-    return error
-
-
 class _Card(Struct, rename="camel"):
     name: str
     input_token_limit: int | None = None
@@ -323,8 +276,8 @@ class GoogleRoute:
 
     def write_error(self, error: SteadError) -> bytes:
         """Encode an error body."""
-        return write_error(error)
+        return google_errors.write_error(error)
 
     def read_error(self, status: int, body: bytes, retry_after: str | None) -> BackendError:
         """Turn an upstream's error answer into one of ours."""
-        return read_error(status, body, retry_after)
+        return google_errors.read_error(status, body, retry_after)

@@ -8,11 +8,11 @@ OpenAPI description, schemas ChatMessage and ToolCall.
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from stead.core.errors import BackendError
 from stead.messages import ImagePart, Message, Part, TextPart, ToolCall
+from stead.wire.call_pieces import arguments_of
 from stead.wire.ids import stable_id
 from stead.wire.media import data_url, media_type_of_base64, split_data_url
 from stead.wire.openai_shape import refuse
@@ -149,17 +149,7 @@ def _base64(part: ImagePart) -> str:
 
 def write_call(call: ToolCall) -> Call:
     """Translate one tool call. Raises: BackendError("bad-arguments") when it holds no object."""
-    try:
-        msgspec.json.decode(call.arguments, type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise BackendError(
-            "bad-arguments",
-            f"the arguments of {call.name!r} are no JSON object: {call.arguments[:200]!r}",
-        ) from error
-    text = call.arguments.strip()
-    if "\n" in text or "\r" in text:
-        text = msgspec.json.format(text, indent=-1)  # an answer is one line
-    return Call(Function(call.name, Raw(text.encode())), call.id if call.id else UNSET)
+    return Call(Function(call.name, arguments_of(call)), call.id if call.id else UNSET)
 
 
 def read_answer(shape: MessageOut, answer: str) -> Message:

@@ -1,212 +1,38 @@
-"""What the routes of Ollama's protocol share: options, formats, thinking, times, errors, the end.
+"""What the routes of Ollama's protocol share: errors, times, log-probabilities, the lines of a stream.
 
-Knows nothing about one route. Source: Ollama's OpenAPI description (docs.ollama.com/openapi.yaml),
-schemas ModelOptions, GenerateRequest, ChatRequest; durations are in nanoseconds.
+Knows nothing about one route or about requests. Source: Ollama's OpenAPI description
+(docs.ollama.com/openapi.yaml), schemas ChatResponse, GenerateResponse; durations are in nanoseconds.
 """
 
 import time
 from abc import abstractmethod
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from stead.core.errors import BackendError, SteadError
-from stead.messages import (
-    Chunk,
-    Deviation,
-    EmbedRequest,
-    FinishReason,
-    GenerateRequest,
-    Sampling,
-    TokenLogprob,
-    Usage,
-)
-from stead.wire import given, ndjson, openai_errors, seals
+from stead.messages import Chunk, FinishReason, TokenLogprob, Usage
+from stead.wire import ndjson, openai_errors
 from stead.wire.dialect import Asked, StreamReader, StreamWriter, decode_answer
-from stead.wire.extras import EXTRAS, carried
-from stead.wire.openai_shape import (
-    Penalty,
-    Seed,
-    Share,
-    Stops,
-    StopText,
-    decode_request,
-    refuse,
-    stops,
-)
-
-__all__ = ["decode_request", "refuse"]
+from stead.wire.openai_shape import number
 
 E = TypeVar("E", bound="Ended")
 Model = Annotated[str, Meta(min_length=1, max_length=512)]
 NAME: Final = "Ollama's protocol"
-PROTOCOL: Final = "ollama"  # its row in `wire.extras`
-_TOP: Final = frozenset({"keep_alive", "think", "reasoning_effort", "truncate", "shift"})
-_OPTIONS: Final = EXTRAS[PROTOCOL] - _TOP  # extras that stand in `options`
-_SAMPLING: Final = {  # options that are fields of `Sampling`, by their name there
-    "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p",
-    "seed": "seed", "max_tokens": "num_predict", "repeat_penalty": "repeat_penalty",
-    "frequency_penalty": "frequency_penalty", "presence_penalty": "presence_penalty",
-}  # fmt: skip
-CARRIED: Final = frozenset({*_SAMPLING, "stop", "logprobs", "response_format", "messages.image"})
-_NEAREST: Final = {"minimal": "low", "xhigh": "high"}  # efforts of others, and what comes nearest
-_EFFORTS: Final = ("low", "medium", "high")
+_YEAR_10000_S: Final = 253_402_300_800  # the first second that a date cannot tell
 _FINISH: Final[dict[str, FinishReason]] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "load": "stop",
     "unload": "stop", "content_filter": "content_filter",
 }  # fmt: skip
 
 
-class Options(Struct, forbid_unknown_fields=True, kw_only=True):
-    """`options` of a request: sampling, and what only Ollama's runners know."""
-
-    temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
-    top_p: Share | None = None
-    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    min_p: Share | None = None
-    seed: Seed | None = None
-    num_predict: Annotated[int, Meta(ge=-2, le=2**31 - 1)] | None = None
-    stop: StopText | Stops | None = None
-    repeat_penalty: Annotated[float, Meta(ge=0, le=10)] | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    num_ctx: int | None = None
-    num_keep: int | None = None
-    num_batch: int | None = None
-    num_gpu: int | None = None
-    main_gpu: int | None = None
-    num_thread: int | None = None
-    use_mmap: bool | None = None
-    use_mlock: bool | None = None
-    typical_p: float | None = None
-    tfs_z: float | None = None
-    repeat_last_n: int | None = None
-    mirostat: int | None = None
-    mirostat_tau: float | None = None
-    mirostat_eta: float | None = None
-    penalize_newline: bool | None = None
-    numa: bool | None = None
-    low_vram: bool | None = None
-    f16_kv: bool | None = None
-    vocab_only: bool | None = None
-    logits_all: bool | None = None
-    embedding_only: bool | None = None
-    draft_num_predict: int | None = None
-
-
-class Generating(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Request fields that both generating routes have; a stream unless told otherwise."""
-
-    model: Model
-    stream: bool | None = None
-    options: Options | None = None
-    format: str | dict[str, Any] | None = None  # Any: a JSON schema
-    keep_alive: float | str | None = None
-    think: bool | str | None = None
-    truncate: bool | None = None
-    shift: bool | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-
-
-def read_sampling(asked: Generating) -> Sampling:
-    """Return the sampling of a request. Raises: RequestRefused."""
-    found = Options() if asked.options is None else asked.options
-    if found.num_predict == 0:
-        raise refuse("options.num_predict", "num_predict is 0; nothing could be answered")
-    if asked.top_logprobs is not None and not asked.logprobs:
-        raise refuse("top_logprobs", "top_logprobs needs logprobs to be true")
-    fields = {ours: getattr(found, theirs) for ours, theirs in _SAMPLING.items()}
-    if found.num_predict is not None and found.num_predict < 0:
-        fields["max_tokens"] = None  # -1: no limit, -2: until the context is full
-    alternatives = 0 if asked.top_logprobs is None else asked.top_logprobs
-    return Sampling(
-        **fields, stop=stops(found.stop), logprobs=alternatives if asked.logprobs else None
-    )
-
-
-def read_extra(asked: Generating) -> dict[str, Any]:  # Any: JSON values
-    """Return what only this protocol knows, in the names of `GenerateRequest.extra`."""
-    found: dict[str, Any] = {}
-    for name in sorted(EXTRAS[PROTOCOL]):
-        holder = asked.options if name in _OPTIONS else asked
-        if holder is not None and (value := getattr(holder, name, None)) is not None:
-            found[name] = value
-    if isinstance(asked.think, str):
-        if asked.think not in _EFFORTS:
-            raise refuse("think", f"{asked.think!r} is not true, false, 'low', 'medium' or 'high'")
-        found["reasoning_effort"] = found.pop("think")
-    return found
-
-
-def read_format(value: str | dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return `format` as a response format. Raises: RequestRefused."""
-    if value in (None, ""):
-        return None
-    if value == "json":
-        return {"type": "json_object"}
-    if isinstance(value, dict):
-        return {"type": "json_schema", "json_schema": {"name": "response", "schema": value}}
-    raise refuse("format", f"{value!r} is not 'json' or a JSON schema")
-
-
-def write_shared(request: GenerateRequest) -> dict[str, Any]:  # Any: JSON values
-    """Return the fields that both generating routes have."""
-    sampling = request.sampling
-    options = {
-        theirs: value
-        for ours, theirs in _SAMPLING.items()
-        if (value := getattr(sampling, ours)) is not None
-    }
-    if sampling.stop:
-        options["stop"] = sampling.stop
-    body: dict[str, Any] = {"model": request.model, "stream": request.stream}
-    for name, value in carried(request.extra, PROTOCOL).items():
-        (options if name in _OPTIONS else body)[name] = value
-    if "reasoning_effort" in body:
-        body["think"] = _write_effort(body.pop("reasoning_effort"))
-    if options:
-        body["options"] = options
-    if request.response_format is not None:
-        body |= _write_format(request.response_format)
-    if sampling.logprobs is not None:
-        body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
-    return body
-
-
-def _write_effort(effort: Any) -> Any:  # Any: a JSON value, as it came
-    return False if effort == "none" else _NEAREST.get(str(effort), effort)
-
-
-def _write_format(asked: dict[str, Any]) -> dict[str, Any]:
-    """Return `format` for a response format; plain text needs none."""
-    schema = (asked.get("json_schema") or {}).get("schema")
-    if asked.get("type") == "json_schema" and isinstance(schema, dict):
-        return {"format": schema}
-    return {} if asked.get("type") == "text" else {"format": "json"}
-
-
-def drops(request: GenerateRequest | EmbedRequest, *more: str) -> tuple[Deviation, ...]:
-    """Return what the generating routes cannot carry; `more` is what only one of them can."""
-    if isinstance(request, EmbedRequest):
-        return ()
-    known = carried(request.extra, PROTOCOL).keys()
-    found = given.missing(request, CARRIED | known | set(more), NAME)
-    found += seals.dropped(request, None)
-    effort = str(request.extra.get("reasoning_effort"))
-    if effort not in _NEAREST:
-        return found
-    words = f"reasoning_effort {effort!r} is {_NEAREST[effort]!r} in {NAME}"
-    return (*found, Deviation("param_translated", words))
-
-
 class TopLogprob(Struct):
     """One alternative of a token."""
 
     token: str
-    logprob: float
+    logprob: float | None = None
     bytes: list[int] | UnsetType | None = UNSET
 
 
@@ -232,13 +58,13 @@ def write_logprobs(tokens: tuple[TokenLogprob, ...]) -> list[Logprob] | UnsetTyp
 
 
 def read_logprobs(shape: list[Logprob] | UnsetType | None) -> tuple[TokenLogprob, ...]:
-    """Return log-probabilities; bytes are kept where they differ from the text."""
+    """Return log-probabilities, an absent number as NaN; bytes are kept where they differ from the text."""
     return tuple(
         TokenLogprob(
             t.token,
-            t.logprob,
+            number(t.logprob),
             None,
-            tuple((a.token, a.logprob) for a in t.top_logprobs or ()),
+            tuple((a.token, number(a.logprob)) for a in t.top_logprobs or ()),
             _raw(t),
         )
         for t in shape or ()
@@ -297,8 +123,9 @@ def read_usage(line: Ended) -> Usage | None:
 
 
 def write_time(created: int) -> str:
-    """Return a time in seconds since 1970 as RFC 3339."""
-    return datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
+    """Return a time in seconds since 1970 as RFC 3339; 1970 for what is no such time."""
+    known = created if 0 <= created < _YEAR_10000_S else 0
+    return datetime.fromtimestamp(known, UTC).isoformat().replace("+00:00", "Z")
 
 
 def read_time(text: str) -> int:

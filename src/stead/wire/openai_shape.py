@@ -163,6 +163,21 @@ def _refusal(message: str, where: str = "") -> RequestRefused:
     return RequestRefused("invalid-value", f"{param}: {text}" if param else text, param=param)
 
 
+def chosen(choice: dict[str, Any]) -> str | None:  # Any: JSON values
+    """Return the function a tool choice names; None for another kind of choice."""
+    function = choice.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def lost_choice(request: GenerateRequest, protocol: str) -> list[str]:
+    """Return the words for a tool choice that only the chat route knows."""
+    choice = request.tool_choice
+    if not isinstance(choice, dict) or chosen(choice) is not None:
+        return []
+    return [f"tool_choice {choice.get('type')!r} is unknown to {protocol}"]
+
+
 def refuse(param: str, message: str, code: str = "invalid-value") -> RequestRefused:
     """Return the refusal of one field."""
     return RequestRefused(code, message, param=param)

@@ -226,12 +226,20 @@ def write_thought(thought: Thought) -> dict[str, Any]:  # Any: JSON values
     return found | {"encrypted_content": thought.seal}
 
 
+class PieceRead(Struct):
+    """A piece of an item's content."""
+
+    text: str | None = None
+    refusal: str | None = None
+    logprobs: list[Any] | None = None  # Any: checked where they are read
+
+
 class ItemRead(Struct):
     """An item of an answer, with whatever keys the vendor has added since."""
 
     type: str
     id: str | None = None
-    content: list[dict[str, Any]] | None = None
+    content: list[PieceRead] | None = None
     call_id: str = ""
     name: str = ""
     arguments: str = ""
@@ -241,8 +249,8 @@ class ItemRead(Struct):
 
 def item_text(item: ItemRead) -> str:
     """Return what a message item says, refusals included, or a reasoning item shows."""
-    pieces = [str(c.get("text") or c.get("refusal") or "") for c in item.content or ()]
-    return "".join(pieces) if pieces else "".join(p.text for p in item.summary)
+    pieces = [c.refusal if c.text is None else c.text for c in item.content or ()]
+    return "".join(p for p in pieces if p) if pieces else "".join(p.text for p in item.summary)
 
 
 def item_thought(item: ItemRead) -> Thought | None:

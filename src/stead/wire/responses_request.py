@@ -188,8 +188,8 @@ def _read_format(text: _Text | None) -> dict[str, Any] | None:
     form = None if text is None else text.format
     if form is None:
         return None
-    kind = form.get("type")
-    if kind in {"text", "json_object"} and len(form) == 1:
+    kind = form.get("type")  # of any JSON type, so compared and not looked up
+    if kind in ("text", "json_object") and len(form) == 1:
         return form
     if kind != "json_schema":
         raise shape.refuse("text.format.type", f"{kind!r} is not a known format")
@@ -264,9 +264,9 @@ def drops(request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
     if isinstance(request, EmbedRequest):
         return ()
     lost = [f"{name} is unknown to {PROTOCOL}" for name in given(request) if name in _LACKS]
-    messages = request.messages or ()
-    if any(m.reasoning is not None and not m.thoughts for m in messages):
+    lost += shape.lost_choice(request, PROTOCOL)
+    if seals.unsealed(request):
         lost.append(f"messages.reasoning without its seal is refused by {PROTOCOL}")
-    if any(m.failed for m in messages):
+    if any(m.failed for m in request.messages or ()):
         lost.append(f"messages.failed is unknown to {PROTOCOL}")
     return (*(Deviation(DROPPED, words) for words in lost), *seals.dropped(request, ISSUER))

@@ -98,7 +98,8 @@ def write_format(form: dict[str, Any] | None) -> dict[str, Any]:  # Any: JSON va
 def write_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
     """Return the tool choice in the flat shape of this protocol."""
     if isinstance(choice, dict):
-        return {"type": "function", "name": (choice.get("function") or {}).get("name", "")}
+        name = shape.chosen(choice)
+        return None if name is None else {"type": "function", "name": name}
     return choice
 
 
@@ -257,6 +258,8 @@ KNOWN = frozenset({"message", "function_call", "reasoning"})
 
 def read_reply(found: ResponseRead) -> Reply:
     """Return an answer object as a reply. Raises: BackendError when it failed."""
+    if found.status is None:
+        raise BackendError("bad-answer", "the endpoint sent an answer without its status")
     finish = read_finish(found)
     thoughts = tuple(t for i in found.output if (t := item_thought(i)) is not None)
     reasoning = "".join(item_text(i) for i in found.output if i.type == "reasoning")
@@ -289,7 +292,7 @@ def left_out(kind: str) -> Deviation:
 
 def _read_logprobs(items: list[ItemRead]) -> tuple[Any, ...]:
     content = [c for i in items if i.type == "message" for c in i.content or ()]
-    raw = [p for c in content for p in c.get("logprobs") or ()]
+    raw = [p for c in content for p in c.logprobs or ()]
     return read_logprobs(raw)
 
 

@@ -45,6 +45,14 @@ def own(message: Message, issuer: str) -> tuple[Thought, ...]:
     return tuple(t for t in message.thoughts if t.issuer == issuer)
 
 
+def unsealed(request: GenerateRequest) -> bool:
+    """Say whether a message has reasoning that no vendor has sealed."""
+    return any(
+        m.reasoning is not None and m.reasoning != "".join(t.text for t in m.thoughts)
+        for m in request.messages or ()
+    )
+
+
 def dropped(request: GenerateRequest, issuer: str | None) -> tuple[Deviation, ...]:
     """Return what a vendor that takes only its own seals (None: no seals) is not told.
 

@@ -29,6 +29,23 @@ def test_the_version_of_an_address_replaces_that_of_the_routes(
 
 
 @pytest.mark.parametrize(
+    ("url", "path", "found"),
+    [
+        (
+            "https://h/v1beta",
+            "/v1beta/models/m:generateContent",
+            "https://h/v1beta/models/m:generateContent",
+        ),
+        ("http://h:1/api/", "/api/chat", "http://h:1/api/chat"),
+        ("http://api", "/api/chat", "http://api/api/chat"),
+        ("http://h:1/x", "/api/chat", "http://h:1/x/api/chat"),
+    ],
+)
+def test_a_version_that_both_name_stands_once(url: str, path: str, found: str) -> None:
+    assert Address.of(url).to(path) == found
+
+
+@pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({"Retry-After": "7"}, 7.0),

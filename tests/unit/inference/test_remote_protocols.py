@@ -25,7 +25,7 @@ from stead.wire.dialect import DIALECTS
 
 OPENAI = ("openai_chat", "openai_completions", "openai_embeddings")
 OLLAMA = ("ollama_chat", "ollama_generate", "ollama_embed")
-GOOGLE = ("google", "google_embed")
+GOOGLE = ("google", "google_embed", "google_count")
 ANTHROPIC = ("anthropic", "anthropic_count")
 ALL = pytest.mark.parametrize("dialects", [OPENAI, ANTHROPIC, GOOGLE, OLLAMA], ids=lambda d: d[0])
 SAID = "red0 green1 red2 green3 red4 green5"
@@ -59,6 +59,7 @@ async def text_and_last(stream):
 
 
 @ALL
+@pytest.mark.spec("004-037")
 def test_whole_and_streamed_are_one_text_and_one_bill(dialects):
     async def work(vendor, backend):
         reply = await backend.generate(ask())
@@ -78,6 +79,7 @@ def test_whole_and_streamed_are_one_text_and_one_bill(dialects):
 
 
 @ALL
+@pytest.mark.spec("004-035")
 def test_a_tool_is_called_whole_and_streamed_and_its_answer_goes_back(dialects):
     async def work(vendor, backend):
         asked = ask(tools=(TOOL,))
@@ -238,7 +240,7 @@ def test_tokens_are_counted_where_there_is_a_route_for_it():
     async def count(vendor, backend):
         return await backend.count(ask())
 
-    assert with_vendor(ANTHROPIC, count) == 2
+    assert with_vendor(ANTHROPIC, count) == with_vendor(GOOGLE, count) == 2
     with pytest.raises(BackendError, match="no count route"):
         with_vendor(OPENAI, count)
 

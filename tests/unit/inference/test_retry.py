@@ -242,10 +242,14 @@ def test_an_open_circuit_is_not_asked_and_ends_the_retries() -> None:
 
 
 def test_each_attempt_has_its_own_time_and_the_request_one_for_all() -> None:
-    slow = Retry(Echo("m", delay_s=5), "e", RetryPolicy(attempt_s=0.02, base_s=0.001))
+    policy = RetryPolicy(attempt_s=0.02, base_s=0.001, max_attempts=2)
+    slow = Retry(Echo("m", delay_s=5), "e", policy)
 
     with pytest.raises(BackendTimeout) as each:
         asyncio.run(slow.generate(ask()))
+    with pytest.raises(BackendTimeout, match=r"longer than 0.02 s"):
+        asyncio.run(read(slow.stream(ask())))
+    slow.breaker.succeeded()
     with pytest.raises(BackendTimeout) as whole:
         asyncio.run(slow.generate(ask(), time.monotonic() + 0.01))
 
@@ -260,3 +264,20 @@ def test_the_budget_fills_by_requests_up_to_its_reserve() -> None:
         budget.request()
 
     assert [budget.take(), budget.take()] == [True, False]
+
+
+def test_a_long_stream_may_take_longer_than_an_attempt() -> None:
+    steady = Retry(Echo("m", delay_s=0.02), "e", RetryPolicy(attempt_s=0.1, max_attempts=1))
+
+    assert asyncio.run(read(steady.stream(ask("word " * 10)))) == "word " * 10
+
+
+def test_limits_of_our_own_are_no_fault_of_the_endpoint() -> None:
+    inner = Scripted(*[RateLimited("limit-reached", "x", retry_after_s=0.0)] * 30)
+    backend = retry(inner, breaker=BreakerPolicy(failures=2))
+
+    for _ in range(5):
+        with pytest.raises(RateLimited):
+            asyncio.run(backend.generate(ask()))
+
+    assert (inner.asked, backend.breaker.state) == (5, "closed")

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from tests.fakes.vendors import mock_vendor
 
+from stead.core.address import place_of
 from stead.core.errors import BackendError, ConfigError, UnsafeError
 from stead.inference.backends.vendor import adapt
-from stead.inference.vendor_rows import place_of, row, rows
+from stead.inference.vendor_rows import row, rows
 from stead.inference.vendors import availability, vendor
 from stead.messages import Call, GenerateRequest, Message, Sampling
 from stead.wire.dialect import DIALECTS
@@ -29,7 +30,7 @@ def ask(model="m", sampling=None, **more):
     )
 
 
-@pytest.mark.parametrize("name", [n for n in rows() if n != "google"])
+@pytest.mark.parametrize("name", rows())
 def test_each_row_is_complete(name: str) -> None:
     facts = row(name)
 

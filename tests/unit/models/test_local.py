@@ -154,9 +154,8 @@ def test_vectors_are_of_length_one_and_in_order(backend):
 
 
 def test_what_has_no_meaning_here_is_reported(backend):
-    request = GenerateRequest(
-        model="t", messages=ASK, sampling=chat().sampling, response_format={"type": "json_object"}
-    )
+    tool = {"type": "function", "function": {"name": "f"}}  # this template has no place for it
+    request = GenerateRequest(model="t", messages=ASK, sampling=chat().sampling, tools=(tool,))
     assert [d.kind for d in run(backend.generate(request)).deviations] == ["param_dropped"]
 
 

@@ -13,7 +13,7 @@ from stead.models.local import LocalBackend
 def counted(tiny_model):
     loaded = load_model(tiny_model)
     calls = []
-    loaded.model.register_forward_hook(lambda *_: calls.append(1))
+    loaded.model.get_input_embeddings().register_forward_hook(lambda *_: calls.append(1))
     return LocalBackend.of(loaded), calls
 
 

@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from stead.messages import Deviation, GenerateRequest, Message, Sampling, ToolCall
-from stead.wire import given, ids, media, ollama_shape
+from stead.wire import given, ids, media, ollama_request
 from stead.wire.extras import EXTRAS
 
 
@@ -76,8 +76,8 @@ def test_data_urls_apart_and_together():
 
 
 def test_every_option_of_ollama_has_its_place():
-    own = set(ollama_shape.Options.__struct_fields__) | set(
-        ollama_shape.Generating.__struct_fields__
+    own = set(ollama_request.Options.__struct_fields__) | set(
+        ollama_request.Generating.__struct_fields__
     )
 
     assert EXTRAS["ollama"] - own == {"reasoning_effort"}  # travels as `think`

@@ -18,6 +18,7 @@ from stead.messages import (
     ImagePart,
     Message,
     Reply,
+    Sampling,
     TextPart,
     ToolCall,
     ToolCallDelta,
@@ -26,7 +27,7 @@ from stead.messages import (
 from stead.wire.dialect import DIALECTS, Asked, RequestRefused
 from stead.wire.sse import Event, Parser
 
-CHAT, EMBED = DIALECTS.create("google"), DIALECTS.create("google_embed")
+CHAT, EMBED, COUNT = map(DIALECTS.create, ("google", "google_embed", "google_count"))
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 extras = st.sampled_from(
     [{}, {"safetySettings": [{"category": "A", "threshold": "B"}]}, {"cachedContent": "c/1"},
@@ -300,6 +301,23 @@ def test_vectors_survive_and_so_do_their_requests():
     assert fakes.dropped_names(EMBED, request) == {"user"}
 
 
+def test_a_count_asks_for_the_whole_request_without_its_sampling():
+    request = GenerateRequest(
+        model="g",
+        messages=(Message("system", "s"), Message("user", "x")),
+        sampling=Sampling(seed=1),
+    )
+
+    body = COUNT.write_request(request)
+
+    assert json.loads(body)["generateContentRequest"]["model"] == "models/g"
+    assert COUNT.read_request(body).generate[0].messages == request.messages
+    assert COUNT.target(request) == "/v1beta/models/g:countTokens"
+    assert COUNT.read_count(COUNT.write_count(7)) == 7
+    with pytest.raises(BackendError):
+        COUNT.read_count(b'{"totalTokens":-1}')
+
+
 def test_models_are_listed_by_their_bare_names():
     body = b'{"models":[{"name":"models/gemini-x","inputTokenLimit":1000},{"name":"models/y"}]}'
 
@@ -319,6 +337,34 @@ def test_a_delta_is_a_piece():
     part = json.loads(last.data)["candidates"][0]["content"]["parts"][0]
     assert silent == [b"", b""]
     assert part == {"functionCall": {"name": "f", "args": {"x": 1}, "id": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"tools": ({"type": "web_search"},)}, "tools[0]"),
+        ({"tools": (fakes.TOOL,), "tool_choice": "perhaps"}, "tool_choice"),
+    ],
+)
+def test_a_request_that_the_protocol_has_no_words_for_is_refused_by_its_field(change, param):
+    request = GenerateRequest(model="m", messages=(Message("user", "x"),), **change)
+
+    with pytest.raises(BackendError) as caught:
+        CHAT.write_request(request)
+
+    assert (caught.value.details["status"], caught.value.details["param"]) == (400, param)
+
+
+def test_an_effort_without_a_budget_is_told():
+    asked = [
+        GenerateRequest(model="m", messages=(Message("user", "x"),), extra={"reasoning_effort": e})
+        for e in ("low", "xhigh", ["odd"])
+    ]
+
+    told = [[d.detail.partition(" ")[0] for d in CHAT.drops(r)] for r in asked]
+
+    assert told == [[], ["reasoning_effort"], ["reasoning_effort"]]
+    assert b"thinkingConfig" not in CHAT.write_request(asked[1])
 
 
 def test_a_failed_tool_is_told_as_an_error_and_comes_back_as_one():

@@ -1,6 +1,7 @@
 """Ollama's dialects: what they carry comes back, what they drop is named, wrong requests are refused."""
 
 import json
+import math
 
 import msgspec
 import pytest
@@ -18,12 +19,14 @@ from stead.messages import (
     Message,
     Reply,
     Sampling,
+    TokenLogprob,
     ToolCall,
     ToolCallDelta,
     Usage,
 )
 from stead.wire.dialect import DIALECTS, Asked, RequestRefused
 from stead.wire.ndjson import Parser
+from stead.wire.sse import Event
 
 CHAT, PLAIN, EMBED, OLD = (
     DIALECTS.create(f"ollama_{name}") for name in ("chat", "generate", "embed", "embeddings")
@@ -280,7 +283,10 @@ def test_wrong_fields_give_typed_errors_only(body):
     data = msgspec.json.encode(body)
     for dialect in ALL:
         read = dialect.read_vectors if dialect in (EMBED, OLD) else dialect.read_reply
-        for call, kind in ((dialect.read_request, RequestRefused), (read, BackendError)):
+        calls = [(dialect.read_request, RequestRefused), (read, BackendError)]
+        if dialect in (CHAT, PLAIN):
+            calls.append((lambda x, d=dialect: d.stream_reader().feed(Event(x)), BackendError))
+        for call, kind in calls:
             try:
                 call(data)
             except kind:
@@ -298,6 +304,27 @@ def test_vectors_survive_and_so_do_their_requests():
     assert OLD.read_vectors(b'{"embedding":[1.0]}').vectors == ((1.0,),)
     with pytest.raises(BackendError, match="texts only"):
         EMBED.write_request(EmbedRequest(model="m", input=((1, 2),)))
+
+
+def test_fields_without_effect_on_vectors_are_told():
+    body = b'{"model":"m","input":"a","truncate":false,"keep_alive":"5m","options":{"num_ctx":8}}'
+    quiet = b'{"model":"m","input":"a","truncate":true}'
+
+    told = [d.detail.partition(" ")[0] for d in EMBED.read_request(body).deviations]
+
+    assert told == ["truncate", "keep_alive", "options"]
+    assert EMBED.read_request(quiet).deviations == ()
+
+
+def test_odd_numbers_do_no_harm():
+    lps = (TokenLogprob("a", float("nan")),)
+    choice = Choice(0, Message("assistant", "x"), "stop", lps)
+    reply = Reply(id="", model="m", created=1_700_000_000_000, choices=(choice,))  # milliseconds
+
+    found = CHAT.read_reply(CHAT.write_reply(reply, Asked("m")))
+
+    assert math.isnan(found.choices[0].logprobs[0].logprob)
+    assert found.created == 0
 
 
 def test_arguments_that_are_no_object_and_images_that_are_no_bytes_are_told():

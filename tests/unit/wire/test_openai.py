@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.fakes.messages import TOOL
 
 from stead.core.errors import BackendError, NotFound, RateLimited
 from stead.messages import (
@@ -70,13 +71,12 @@ messages = st.one_of(
     ),
     st.builds(Message, st.just("tool"), text, tool_call_id=some),
 )
-tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 chats = st.builds(
     GenerateRequest,
     model=some,
     messages=st.lists(messages, min_size=1, max_size=4).map(tuple),
     sampling=samplings,
-    tools=st.sampled_from([(), (tool,)]),
+    tools=st.sampled_from([(), (TOOL,)]),
     tool_choice=st.sampled_from([None, "auto", "none"]),
     response_format=st.sampled_from([None, {"type": "json_object"}]),
     stream=st.booleans(),
@@ -254,7 +254,15 @@ def test_usage_is_sent_only_when_asked_for():
         ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": "perhaps"}, "tool_choice"),
+        ({"tool_choice": {"type": []}, "tools": [TOOL]}, "tool_choice.type"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": []}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n"}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"functions": []}, "functions"),
         ({"modalities": ["audio"]}, "modalities[0]"),
     ],
 )

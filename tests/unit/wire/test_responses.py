@@ -19,6 +19,7 @@ from stead.messages import (
     Reply,
     Thought,
     TokenLogprob,
+    ToolCall,
     ToolCallDelta,
     Usage,
 )
@@ -218,12 +219,57 @@ def test_no_body_gets_past_the_checks_untyped(raw, body):
         WIRE.read_request(raw)
     with contextlib.suppress(RequestRefused):
         request = WIRE.read_request(json.dumps(body).encode()).generate[0]
-        assert WIRE.read_request(WIRE.write_request(request)).generate == (request,)
+        found = WIRE.read_request(WIRE.write_request(request)).generate[0]
+        assert found == made.without(request, [d.detail for d in WIRE.drops(request)])
+
+
+FULL = Message(
+    "assistant",
+    "x",
+    tool_calls=(ToolCall("c", "f", "{}"),),
+    thoughts=(Thought("openai", "e", "t", "rs_1"),),
+)
+WHOLE = Reply(
+    id="a",
+    model="m",
+    created=0,
+    choices=(Choice(0, FULL, "stop", (TokenLogprob("a", -1.0, None, (("b", -2.0),)),)),),
+)
+EVENTS = events(
+    write(
+        [
+            Chunk(**head, reasoning="t"),
+            Chunk(**head, thought=FULL.thoughts[0]),
+            Chunk(**head, text="x", logprobs=WHOLE.choices[0].logprobs),
+            Chunk(**head, tool_calls=(ToolCallDelta(0, "c", "f", "{}"),)),
+            Chunk(**head, finish_reason="tool_calls", usage=Usage(1, 2)),
+        ]
+    )
+)
+
+
+@quick
+@given(
+    made.spoilt(json.loads(WIRE.write_reply(WHOLE, ASKED))),
+    st.sampled_from(EVENTS).flatmap(made.spoilt),
+)
+def test_no_answer_gets_past_the_checks_untyped(body, event):
+    with contextlib.suppress(BackendError):
+        WIRE.read_reply(json.dumps(body).encode())
+    with contextlib.suppress(BackendError):
+        WIRE.stream_reader().feed(sse.Event(json.dumps(event).encode()))
 
 
 @pytest.mark.parametrize(
     "body",
-    [b"<html>", b"[1]", b'{"status":"failed"}', b'{"error":{"message":"no"}}', b'{"output":3}'],
+    [
+        b"<html>",
+        b"{}",
+        b"[1]",
+        b'{"status":"failed"}',
+        b'{"error":{"message":"no"}}',
+        b'{"output":3}',
+    ],
 )
 def test_an_answer_that_is_none_is_an_error(body):
     with pytest.raises(BackendError):

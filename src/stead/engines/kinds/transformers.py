@@ -1,4 +1,4 @@
-"""The transformers library: safetensors folders of any family it knows, with or without an adapter.
+"""The transformers library: safetensors folders of any family it knows, with adapters by request.
 
 Knows nothing about the library's calls; `worker/generate` does.
 """
@@ -19,7 +19,16 @@ class Transformers(ProgramEngine):
     module = "stead.worker.generate"
 
     def start(self, order: Order, folder: Path, *, timeout_s: float = 300.0) -> Endpoint:
-        """Start the program. Raises: ConfigError("no-context-option"), since the model's own counts."""
+        """Start the program.
+
+        Raises: ConfigError("no-context-option"), since the model's own counts;
+        ConfigError("two-adapters") when one is put on for good and others are chosen by requests.
+        """
+        if order.adapter is not None and order.adapters:
+            raise ConfigError(
+                "two-adapters",
+                f"{order.adapter!r} would be added to {order.adapters[0]!r}; name it among the others",
+            )
         if order.context is not None:
             raise ConfigError(
                 "no-context-option",

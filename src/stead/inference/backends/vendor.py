@@ -21,6 +21,7 @@ from stead.inference.fill import Filled
 from stead.inference.remote import Remote
 from stead.inference.strict import declare, with_reply, with_stream
 from stead.inference.vendor_rows import Row, origin, row
+from stead.inference.wrapper import Wrapper
 from stead.messages import (
     Chunk,
     Deviation,
@@ -35,7 +36,7 @@ from stead.messages import (
 _EMPTY = msgspec.structs.asdict(Sampling())
 
 
-class Vendor(Backend):
+class Vendor(Wrapper):
     """The vendor called `name`.
 
     A key from the environment goes to the vendor's own origin only; for another `base_url` it must be given as
@@ -63,39 +64,35 @@ class Vendor(Backend):
         self.place: Place = self._row.place if self._row.place == "public" else place_of(self.url)
         self.unavailable = _unavailable(self._row, key)
         _check_clear(self.url, self.place, key)
-        self._inner = self._speak(key, options, env, http, waits)
+        super().__init__(self._speak(key, options, env, http, waits))
 
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
         """Answer a request whole. Raises: BackendError("no-key")."""
         asked, dropped = self._said(request)
-        return with_reply(await self._inner.generate(asked, deadline), dropped)
+        return with_reply(await self.inner.generate(asked, deadline), dropped)
 
     def stream(
         self, request: GenerateRequest, deadline: float | None = None
     ) -> AsyncIterator[Chunk]:
         """Answer piece by piece. Raises: BackendError("no-key"), at once."""
         asked, dropped = self._said(request)
-        chunks = self._inner.stream(asked, deadline)
+        chunks = self.inner.stream(asked, deadline)
         return with_stream(chunks, dropped) if dropped else chunks
 
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
         """Turn texts into vectors. Raises: BackendError("no-key")."""
         self._check_key()
-        return await self._inner.embed(request, deadline)
+        return await self.inner.embed(request, deadline)
 
     async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
         """Count the tokens of a request's prompt, where the vendor has a route for it."""
         asked, _ = self._said(request)
-        return await self._inner.count(asked, deadline)
+        return await self.inner.count(asked, deadline)
 
     async def models(self) -> list[ModelCard]:
         """List what the vendor says it serves. Raises: BackendError("no-key")."""
         self._check_key()
-        return await self._inner.models()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._inner.close()
+        return await self.inner.models()
 
     def _own_key(self, env: Mapping[str, str]) -> Secret | None:
         """Return the key of the environment if it is meant for this address."""

@@ -47,6 +47,7 @@ class _Written(Struct):
     usage: shape.UsageShape
     type: Literal["message"] = "message"
     role: Literal["assistant"] = "assistant"
+    stop_details: None = None  # the vendor's own classifiers
 
 
 class _Read(Struct):

@@ -1,10 +1,7 @@
 """The generating routes of Google's Gemini protocol: `:generateContent`, `:streamGenerateContent`.
 
-Knows nothing about engines. The model and whether to stream stand in the path, so a request that is
-read back has neither. Source: the Gemini API reference (ai.google.dev/api/generate-content).
+Knows nothing about engines. Source: the Gemini API reference (ai.google.dev/api/generate-content).
 """
-
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -20,37 +17,12 @@ from stead.messages import (
     Reply,
     Usage,
 )
-from stead.wire import given, openai_errors, seals, sse
+from stead.wire import google_errors, openai_errors, sse
 from stead.wire import google_messages as messages
+from stead.wire import google_request as requests
 from stead.wire import google_shape as shape
 from stead.wire.call_pieces import CallPieces, deltas_of
 from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
-from stead.wire.extras import carried
-from stead.wire.openai_shape import decode_request, refuse
-
-
-class _Tool(Struct, forbid_unknown_fields=True, rename="camel"):
-    function_declarations: list[dict[str, Any]]
-
-
-class _Calling(Struct, forbid_unknown_fields=True, rename="camel"):
-    mode: str = "AUTO"
-    allowed_function_names: list[str] | None = None
-
-
-class _ToolConfig(Struct, forbid_unknown_fields=True, rename="camel"):
-    function_calling_config: _Calling
-
-
-class _Request(Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    contents: list[messages.ContentShape]
-    model: str = ""
-    system_instruction: messages.ContentShape | None = None
-    tools: list[_Tool] | None = None
-    tool_config: _ToolConfig | None = None
-    generation_config: shape.Config | None = None
-    safety_settings: list[dict[str, Any]] | None = None
-    cached_content: str | None = None
 
 
 class _Candidate(Struct, rename="camel"):
@@ -72,55 +44,8 @@ class _Answer(openai_errors.Fallible, rename="camel", kw_only=True):
     response_id: str = ""
 
 
-_REQUEST = msgspec.json.Decoder(_Request)
 _ANSWER = msgspec.json.Decoder(_Answer)
 _ENCODER = msgspec.json.Encoder()
-_MODES = {"none": "NONE", "required": "ANY", "auto": "AUTO"}
-_CHOICES = {"NONE": "none", "ANY": "required", "AUTO": "auto"}
-
-
-def _write_tools(request: GenerateRequest) -> dict[str, Any]:  # Any: JSON values
-    """Return the functions and how they are chosen; their schemas travel as JSON schemas."""
-    if not request.tools:
-        return {}
-    declared = []
-    for tool in request.tools:
-        function = dict(tool["function"])
-        function.pop("strict", None)
-        if "parameters" in function:
-            function["parametersJsonSchema"] = function.pop("parameters")
-        declared.append(function)
-    found: dict[str, Any] = {"tools": [{"functionDeclarations": declared}]}
-    choice = request.tool_choice
-    if isinstance(choice, dict):
-        name = (choice.get("function") or {}).get("name")
-        calling: dict[str, Any] = {"mode": "ANY", "allowedFunctionNames": [name]}
-        found["toolConfig"] = {"functionCallingConfig": calling}
-    elif choice is not None:
-        found["toolConfig"] = {"functionCallingConfig": {"mode": _MODES[choice]}}
-    return found
-
-
-def _read_tools(asked: _Request) -> tuple[dict[str, Any], ...]:
-    found = []
-    for declared in (f for t in asked.tools or () for f in t.function_declarations):
-        function = dict(declared)
-        if "parametersJsonSchema" in function:
-            function["parameters"] = function.pop("parametersJsonSchema")
-        found.append({"type": "function", "function": function})
-    return tuple(found)
-
-
-def _read_choice(config: _ToolConfig | None) -> str | dict[str, Any] | None:
-    if config is None:
-        return None
-    calling = config.function_calling_config
-    names = calling.allowed_function_names
-    if calling.mode not in _CHOICES:
-        raise refuse("toolConfig.functionCallingConfig.mode", f"{calling.mode!r} is no known mode")
-    if names is not None and len(names) == 1:
-        return {"type": "function", "function": {"name": names[0]}}
-    return _CHOICES[calling.mode]
 
 
 class Google(shape.GoogleRoute, GenerateDialect):
@@ -137,56 +62,15 @@ class Google(shape.GoogleRoute, GenerateDialect):
 
     def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
         """Return what of a request this protocol cannot carry."""
-        if isinstance(request, EmbedRequest) or request.messages is None:
-            return ()
-        found = given.missing(
-            request, shape.CARRIED | carried(request.extra, "google").keys(), shape.NAME
-        )
-        found += seals.dropped(request, None)
-        if not messages.has_late_system(request.messages):
-            return found
-        words = f"messages.system stands before all others in {shape.NAME}"
-        return (*found, Deviation("param_translated", words))
+        return requests.drops(request)
 
     def read_request(self, body: bytes) -> Asked:
         """Decode a request's body. Raises: RequestRefused naming the field."""
-        asked = decode_request(_REQUEST, body)
-        config = shape.Config() if asked.generation_config is None else asked.generation_config
-        system = [] if asked.system_instruction is None else asked.system_instruction.parts
-        said = [Message("system", p.text) for p in system if isinstance(p.text, str)]
-        extra = {
-            name: value
-            for name, value in (
-                ("safetySettings", asked.safety_settings),
-                ("cachedContent", asked.cached_content),
-                ("thinkingConfig", config.thinking_config),
-            )
-            if value is not None
-        }
-        model = asked.model.removeprefix("models/")
-        request = GenerateRequest(
-            model=model,
-            messages=(*said, *messages.read_contents(asked.contents)),
-            sampling=shape.read_sampling(config),
-            tools=_read_tools(asked),
-            tool_choice=_read_choice(asked.tool_config),
-            response_format=shape.read_format(config),
-            extra=extra,
-        )
-        return Asked(model, (request,))
+        return requests.read(body)
 
     def write_request(self, request: GenerateRequest | EmbedRequest) -> bytes:
         """Encode a request for an upstream. Raises: BackendError for a plain prompt."""
-        if isinstance(request, EmbedRequest) or request.messages is None:
-            raise BackendError("not-supported", f"{shape.NAME} takes messages only")
-        body: dict[str, Any] = {"contents": messages.write_contents(request.messages)}
-        if (system := messages.write_system(request.messages)) is not None:
-            body["systemInstruction"] = system
-        if config := shape.write_config(request):
-            body["generationConfig"] = config
-        known = carried(request.extra, "google")
-        body |= {k: v for k, v in known.items() if k not in shape.CONFIGURED}
-        return _ENCODER.encode(body | _write_tools(request))
+        return _ENCODER.encode(requests.write(request))
 
     def write_reply(self, reply: Reply, asked: Asked) -> bytes:
         """Encode a whole answer."""
@@ -282,7 +166,7 @@ class _Writer(StreamWriter):
         return b""
 
     def error(self, error: SteadError) -> bytes:
-        return sse.write(shape.write_error(error))
+        return sse.write(google_errors.write_error(error))
 
 
 class _Reader(StreamReader):

@@ -21,14 +21,16 @@ from stead.messages import (
     Usage,
 )
 from stead.wire import ollama_messages as messages
+from stead.wire import ollama_request as requests
 from stead.wire import ollama_shape as shape
 from stead.wire.call_pieces import CallPieces, deltas_of
 from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
 from stead.wire.openai_errors import raise_if_answer_is_error
+from stead.wire.openai_shape import decode_request, refuse
 from stead.wire.sse import Event
 
 
-class _Request(shape.Generating, kw_only=True):
+class _Request(requests.Generating, kw_only=True):
     messages: Annotated[list[messages.MessageIn], Meta(min_length=1, max_length=10_000)]
     tools: Annotated[list[dict[str, Any]], Meta(max_length=128)] | None = None
 
@@ -47,9 +49,9 @@ def _check_tools(tools: list[dict[str, Any]]) -> None:
     for i, tool in enumerate(tools):
         function = tool.get("function")
         if tool.get("type", "function") != "function" or not isinstance(function, dict):
-            raise shape.refuse(f"tools[{i}].type", "only tools of type 'function' are known")
+            raise refuse(f"tools[{i}].type", "only tools of type 'function' are known")
         if not isinstance(function.get("name"), str):
-            raise shape.refuse(f"tools[{i}].function.name", "a function needs a name")
+            raise refuse(f"tools[{i}].function.name", "a function needs a name")
 
 
 class OllamaChat(shape.OllamaErrors, GenerateDialect):
@@ -62,23 +64,23 @@ class OllamaChat(shape.OllamaErrors, GenerateDialect):
     def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
         """Return what of a request this protocol cannot carry."""
         if isinstance(request, GenerateRequest) and request.tool_choice == "none":
-            return shape.drops(request, *_CARRIED, "tool_choice")  # carried by sending no tools
-        return shape.drops(request, *_CARRIED)
+            return requests.drops(request, *_CARRIED, "tool_choice")  # carried by sending no tools
+        return requests.drops(request, *_CARRIED)
 
     def read_request(self, body: bytes) -> Asked:
         """Decode and check a request. Raises: RequestRefused naming the field."""
-        asked = shape.decode_request(_REQUEST, body)
+        asked = decode_request(_REQUEST, body)
         tools = [] if asked.tools is None else asked.tools
         _check_tools(tools)
         streamed = asked.stream is not False
         request = GenerateRequest(
             model=asked.model,
             messages=messages.read_messages(asked.messages),
-            sampling=shape.read_sampling(asked),
+            sampling=requests.read_sampling(asked),
             tools=tuple({"type": "function"} | t for t in tools),
-            response_format=shape.read_format(asked.format),
+            response_format=requests.read_format(asked.format),
             stream=streamed,
-            extra=shape.read_extra(asked),
+            extra=requests.read_extra(asked),
         )
         return Asked(asked.model, (request,), stream=streamed, begun_ns=time.monotonic_ns())
 
@@ -86,7 +88,7 @@ class OllamaChat(shape.OllamaErrors, GenerateDialect):
         """Encode a request for an upstream."""
         if isinstance(request, EmbedRequest) or request.messages is None:
             raise BackendError("not-supported", f"{self.path} takes messages only")
-        body = shape.write_shared(request)
+        body = requests.write_shared(request)
         body["messages"] = [messages.write_message(m) for m in request.messages]
         if request.tools and request.tool_choice != "none":
             body["tools"] = request.tools

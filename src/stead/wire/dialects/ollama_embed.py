@@ -13,9 +13,11 @@ from msgspec import Meta, Struct
 from stead.core.errors import BackendError
 from stead.messages import Deviation, EmbedReply, EmbedRequest, GenerateRequest, Usage
 from stead.wire import given
+from stead.wire import ollama_request as requests
 from stead.wire import ollama_shape as shape
 from stead.wire.dialect import Asked, EmbedDialect, decode_answer
 from stead.wire.openai_errors import raise_if_answer_is_error
+from stead.wire.openai_shape import decode_request, refuse
 
 
 class _Request(Struct, forbid_unknown_fields=True):
@@ -24,7 +26,7 @@ class _Request(Struct, forbid_unknown_fields=True):
     dimensions: Annotated[int, Meta(ge=1, le=65536)] | None = None
     truncate: bool | None = None
     keep_alive: float | str | None = None
-    options: shape.Options | None = None
+    options: requests.Options | None = None
 
 
 class _Answer(Struct):
@@ -52,12 +54,17 @@ class OllamaEmbed(shape.OllamaErrors, EmbedDialect):
 
     def read_request(self, body: bytes) -> Asked:
         """Decode and check a request. Raises: RequestRefused naming the field."""
-        asked = shape.decode_request(_REQUEST, body)
+        asked = decode_request(_REQUEST, body)
         texts = (asked.input,) if isinstance(asked.input, str) else tuple(asked.input)
         if not all(texts):
-            raise shape.refuse("input", "an input is empty")
+            raise refuse("input", "an input is empty")
         request = EmbedRequest(model=asked.model, input=texts, dimensions=asked.dimensions)
-        return Asked(asked.model, embed=request, begun_ns=time.monotonic_ns())
+        untaken = requests.untaken(
+            truncate=None if asked.truncate else asked.truncate,  # true is what is done anyway
+            keep_alive=asked.keep_alive,
+            options=asked.options,
+        )
+        return Asked(asked.model, embed=request, begun_ns=time.monotonic_ns(), deviations=untaken)
 
     def write_request(self, request: GenerateRequest | EmbedRequest) -> bytes:
         """Encode a request for an upstream. Raises: BackendError for token ids."""

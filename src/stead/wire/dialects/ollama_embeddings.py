@@ -10,16 +10,18 @@ from msgspec import Struct
 from stead.core.errors import BackendError
 from stead.messages import Deviation, EmbedReply, EmbedRequest, GenerateRequest
 from stead.wire import given
+from stead.wire import ollama_request as requests
 from stead.wire import ollama_shape as shape
 from stead.wire.dialect import Asked, EmbedDialect, decode_answer
 from stead.wire.openai_errors import raise_if_answer_is_error
+from stead.wire.openai_shape import decode_request, refuse
 
 
 class _Request(Struct, forbid_unknown_fields=True):
     model: shape.Model
     prompt: str
     keep_alive: float | str | None = None
-    options: shape.Options | None = None
+    options: requests.Options | None = None
 
 
 class _Answer(Struct):
@@ -42,10 +44,12 @@ class OllamaEmbeddings(shape.OllamaErrors, EmbedDialect):
 
     def read_request(self, body: bytes) -> Asked:
         """Decode and check a request. Raises: RequestRefused naming the field."""
-        asked = shape.decode_request(_REQUEST, body)
+        asked = decode_request(_REQUEST, body)
         if not asked.prompt:
-            raise shape.refuse("prompt", "the prompt is empty")
-        return Asked(asked.model, embed=EmbedRequest(model=asked.model, input=(asked.prompt,)))
+            raise refuse("prompt", "the prompt is empty")
+        request = EmbedRequest(model=asked.model, input=(asked.prompt,))
+        untaken = requests.untaken(keep_alive=asked.keep_alive, options=asked.options)
+        return Asked(asked.model, embed=request, deviations=untaken)
 
     def write_request(self, request: GenerateRequest | EmbedRequest) -> bytes:
         """Encode a request for an upstream. Raises: BackendError unless it is one text."""

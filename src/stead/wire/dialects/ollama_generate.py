@@ -23,13 +23,15 @@ from stead.messages import (
     Usage,
 )
 from stead.wire import ollama_messages as messages
+from stead.wire import ollama_request as requests
 from stead.wire import ollama_shape as shape
 from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
 from stead.wire.openai_errors import raise_if_answer_is_error
+from stead.wire.openai_shape import decode_request, refuse
 from stead.wire.sse import Event
 
 
-class _Request(shape.Generating, kw_only=True):
+class _Request(requests.Generating, kw_only=True):
     prompt: str = ""
     system: str | None = None
     images: list[messages.Image] | None = None
@@ -57,12 +59,12 @@ _REFUSED = {
 def _check(asked: _Request) -> None:
     for name, why in _REFUSED.items():
         if getattr(asked, name):
-            raise shape.refuse(name, why)
+            raise refuse(name, why)
     if not asked.prompt:
-        raise shape.refuse("prompt", "the prompt is empty; models load by themselves here")
+        raise refuse("prompt", "the prompt is empty; models load by themselves here")
     if asked.raw and (asked.system or asked.images):
         field = "system" if asked.system else "images"
-        raise shape.refuse(field, f"{field} cannot be put into a raw prompt")
+        raise refuse(field, f"{field} cannot be put into a raw prompt")
 
 
 def _conversation(asked: _Request) -> tuple[Message, ...]:
@@ -79,21 +81,21 @@ class OllamaGenerate(shape.OllamaErrors, GenerateDialect):
 
     def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
         """Return what of a request this protocol cannot carry."""
-        return shape.drops(request)
+        return requests.drops(request)
 
     def read_request(self, body: bytes) -> Asked:
         """Decode and check a request. Raises: RequestRefused naming the field."""
-        asked = shape.decode_request(_REQUEST, body)
+        asked = decode_request(_REQUEST, body)
         _check(asked)
         streamed = asked.stream is not False
         request = GenerateRequest(
             model=asked.model,
             prompt=asked.prompt if asked.raw else None,
             messages=None if asked.raw else _conversation(asked),
-            sampling=shape.read_sampling(asked),
-            response_format=shape.read_format(asked.format),
+            sampling=requests.read_sampling(asked),
+            response_format=requests.read_format(asked.format),
             stream=streamed,
-            extra=shape.read_extra(asked),
+            extra=requests.read_extra(asked),
         )
         return Asked(asked.model, (request,), stream=streamed, begun_ns=time.monotonic_ns())
 
@@ -102,7 +104,7 @@ class OllamaGenerate(shape.OllamaErrors, GenerateDialect):
         if isinstance(request, EmbedRequest) or not isinstance(request.prompt, str):
             raise BackendError("not-supported", f"{self.path} takes a prompt as text only")
         return _ENCODER.encode(
-            shape.write_shared(request) | {"prompt": request.prompt, "raw": True}
+            requests.write_shared(request) | {"prompt": request.prompt, "raw": True}
         )
 
     def write_reply(self, reply: Reply, asked: Asked) -> bytes:

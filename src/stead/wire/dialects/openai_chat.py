@@ -81,7 +81,7 @@ def _check_tools(asked: _Request) -> None:
         raise shape.refuse("tool_choice", f"{choice!r} is not 'none', 'auto' or 'required'")
     if (choice == "required" or isinstance(choice, dict)) and not asked.tools:
         raise shape.refuse("tool_choice", "tool_choice needs tools")
-    if isinstance(choice, dict) and choice.get("type") not in {"function", "allowed_tools"}:
+    if isinstance(choice, dict) and choice.get("type") not in ("function", "allowed_tools"):
         raise shape.refuse("tool_choice.type", f"{choice.get('type')!r} is not known")
 
 
@@ -95,7 +95,7 @@ class _Schema(Struct, forbid_unknown_fields=True):
 def _check_format(form: dict[str, Any] | None) -> None:
     if form is None:
         return
-    if form.get("type") not in {"text", "json_object", "json_schema"}:
+    if form.get("type") not in ("text", "json_object", "json_schema"):
         raise shape.refuse("response_format.type", f"{form.get('type')!r} is not a known format")
     if form["type"] == "json_schema":
         shape.convert(form.get("json_schema"), _Schema, "response_format.json_schema")

@@ -1,0 +1,101 @@
+"""The local models that can be asked for by name: given, added, discovered, in an engine's store.
+
+Knows nothing about loading. A name from a client means a model of the shelf, never a path.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from stead.app.choosing import Wanted
+from stead.app.models import Models
+from stead.config.settings import EngineSettings
+from stead.core.errors import NotFound
+from stead.core.suggest import nearest
+from stead.engines.engine import ENGINES
+from stead.hub.discover import Local
+
+
+class Shelf(Protocol):
+    """What can be loaded: names, and what each means."""
+
+    def names(self) -> Sequence[str]:
+        """List the names."""
+
+    def wanted(self, name: str) -> Wanted:
+        """Return what a name means. Raises: NotFound("model-not-found")."""
+
+
+@dataclass(slots=True)
+class Shelved:
+    """Given models first, then the found ones. `find` is called once, at the first need.
+
+    `base:adapter` means an adapter over a base, when both are on the shelf.
+    """
+
+    given: Mapping[str, Wanted] = field(default_factory=dict)
+    find: Callable[[], Sequence[Local]] = field(default=lambda: ())
+    _found: dict[str, Local] | None = None
+
+    def names(self) -> list[str]:
+        """List the names, the given ones first."""
+        return [*self.given, *(name for name in self.found() if name not in self.given)]
+
+    def found(self) -> dict[str, Local]:
+        """Return the found models by name; of equal names the later one has its folder's before it."""
+        if self._found is None:
+            found: dict[str, Local] = {}
+            for local in self.find():
+                longer = f"{local.path.parent.name}/{local.name}"
+                name = next((n for n in (local.name, longer) if n not in found), None)
+                if name is not None:
+                    found[name] = local
+            self._found = found
+        return self._found
+
+    def wanted(self, name: str) -> Wanted:
+        """Return what a name means. Raises: NotFound("model-not-found") with the nearest name."""
+        single = self._single(name)
+        if single is not None:
+            return single
+        base, colon, adapter = name.rpartition(":")
+        below, over = self._single(base), self.found().get(adapter)
+        if colon and below is not None and over is not None and over.kind == "adapter":
+            return Wanted(below.model, adapter=str(over.path), engine=below.engine, name=name)
+        prefix, colon, ref = name.partition(":")
+        if colon and ref and any(ENGINES.get(e).prefix == prefix for e in ENGINES.names()):
+            return Wanted(name, name=name)
+        near = nearest(name[:200], self.names())
+        ask = f"; did you mean {near!r}?" if near is not None else ""
+        raise NotFound(
+            "model-not-found",
+            f"there is no local model {name[:200]!r}{ask}",
+            hint="stead models",
+            param="model",
+        )
+
+    def _single(self, name: str) -> Wanted | None:
+        if name in self.given:
+            return self.given[name]
+        local = self.found().get(name)
+        if local is None:
+            return None
+        return Wanted(str(local.path), name=name)
+
+
+def standard(
+    models: Models,
+    settings: EngineSettings,
+    given: Mapping[str, Wanted] | None = None,
+    *,
+    refresh: bool = False,
+) -> Shelved:
+    """Return the shelf of this machine: given models, added ones, then what discovery finds."""
+    added = {entry.name: Wanted(entry.name, name=entry.name) for entry in models.entries()}
+    folders = [Path(text).expanduser() for text in settings.models_dirs]
+
+    def find() -> Sequence[Local]:
+        return models.discover(folders, refresh=refresh) if settings.auto_discover else ()
+
+    return Shelved({**added, **(given if given is not None else {})}, find)

@@ -1,0 +1,75 @@
+"""The three products of a fused decoder layer for a few rows: heads, the rest after attention, one product.
+
+Knows nothing about caches or sampling. Legend: T rows, K inputs, N outputs, R rank, E hidden size,
+H query heads, K' key heads, D head size. Rows may have low-rank parts of their own (`Extra`): several
+adapters on one base in one batch (arXiv:2311.03285 section 5, grouped by adapter).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from stead.models.fused import FusedLayer, rms_norm, rotate_
+from stead.models.lowrank import current_draw
+from stead.models.packed import Packed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FEW = 256  # rows up to which W·xᵀ is faster than x·Wᵀ: 1.5 to 2.5 times for 8 to 64 rows
+Extra = Sequence[tuple[slice, "Tensor", "Tensor"]]  # rows, A [R, K], scaled B [N, R]
+Extras = Callable[[Packed], Extra]
+
+
+def no_extra(packed: Packed) -> Extra:
+    """Say that no row has a low-rank part of its own."""
+    return ()
+
+
+def turned_heads(
+    layer: Any, fused: FusedLayer, x: "Tensor", cos: "Tensor", sin: "Tensor",
+    extras: Extras = no_extra,
+) -> "Tensor":  # fmt: skip
+    """Return queries and keys, turned, and values. Shapes: x [T, E] → [T, H+2K', D]."""
+    norm = layer.input_layernorm
+    wide = fused.qkv.input(x)
+    rms_norm(x, norm.weight, norm.variance_epsilon, wide[:, : fused.qkv.K])
+    heads = product(fused.qkv, wide, extras(fused.qkv)).view(x.shape[0], -1, fused.D)
+    rotate_(heads[:, : fused.heads + fused.key_heads], cos, sin)
+    return heads
+
+
+def finish(
+    layer: Any, fused: FusedLayer, mixed: "Tensor", x: "Tensor", extras: Extras = no_extra
+) -> "Tensor":
+    """Do the rest of a layer after attention. Shapes: mixed [T, H·D (+ P)], x [T, E] → [T, E]."""
+    x = product(fused.out, mixed, extras(fused.out)).add_(x)
+    norm = layer.post_attention_layernorm
+    wide = fused.up.input(x)
+    rms_norm(x, norm.weight, norm.variance_epsilon, wide[:, : fused.up.K])
+    gate, up = product(fused.up, wide, extras(fused.up)).chunk(2, dim=1)
+    inner = fused.down.input(x)
+    torch.mul(torch.nn.functional.silu(gate), up, out=inner[:, : fused.down.K])
+    return product(fused.down, inner, extras(fused.down)).add_(x)
+
+
+def product(packed: Packed, wide: "Tensor", extra: Extra = ()) -> "Tensor":
+    """Multiply x' by W' as `Packed.forward` does; few rows take another order of the two.
+
+    Shapes: wide [T, K+P] → [T, N]. W'·x'ᵀ reads W' as it lies; x'·W'ᵀ makes oneDNN copy it first.
+    """
+    if wide.shape[0] > FEW:
+        return packed.forward(wide)[0]
+    if packed.P:
+        packed.refresh()
+        low_PT = torch.mm(packed.low, wide[:, : packed.K].t())
+        wide[:, packed.K :] = 0 if current_draw().plain else low_PT.t()
+    out_NT = torch.mm(packed.matrix, wide.t())
+    for rows, low_RK, up_NR in extra:
+        part_KT = wide[rows, : packed.K].t()
+        out_NT[:, rows] += torch.mm(up_NR, torch.mm(low_RK, part_KT))
+    out = out_NT.t().contiguous()
+    if any(m.bias is not None for m in packed.linears):
+        packed.add_bias(out)
+    return out

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, TypeVar, overload
 
 from pydantic import BaseModel
 
-from stead.app import strategies, strategy_library, structured, tools
+from stead.app import strategies, structured, tools
 from stead.app.asking import Prompt, request
 from stead.app.engines import LocalModel, Wanted, choose
 from stead.app.plugins import Plugins
@@ -255,11 +255,7 @@ class Gateway:
         for note in plugins.load():
             _LOG.warning(note)
         if self._strategy is not None:
-<<<<<<< HEAD
             variables = environment_of(self._home)
-=======
-            variables = strategy_library.environment_of(self._home)
->>>>>>> main
             made, found = strategies.open(
                 self._strategy, self._home, environment=variables, hooks=plugins.around
             )

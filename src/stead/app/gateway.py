@@ -15,10 +15,11 @@ from typing import Any, Literal, Self, TypeVar, overload
 
 from pydantic import BaseModel
 
-from stead.app import strategies, strategy_library, structured, tools
+from stead.app import strategies, structured, tools
 from stead.app.asking import Prompt, request
 from stead.app.engines import LocalModel, Wanted, choose
 from stead.app.plugins import Plugins
+from stead.app.strategy_library import environment_of
 from stead.app.syncing import SyncGateway
 from stead.app.tracking import Active, Stats, Tracked
 from stead.core.errors import ConfigError, SteadError
@@ -254,7 +255,7 @@ class Gateway:
         for note in plugins.load():
             _LOG.warning(note)
         if self._strategy is not None:
-            variables = strategy_library.environment_of(self._home)
+            variables = environment_of(self._home)
             made, found = strategies.open(
                 self._strategy, self._home, environment=variables, hooks=plugins.around
             )

@@ -9,18 +9,26 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from stead.app import strategies, strategy_library
+from stead.app import strategies
 from stead.app.engines import LocalModel, Wanted, choose
 from stead.app.plugins import Plugins
+from stead.app.strategy_library import environment_of, find
 from stead.core.errors import ConfigError, NotFound
 from stead.core.metrics import Metrics
 from stead.core.paths import Home
-from stead.core.shared import Shared
+from stead.core.shared import MemoryShared, Shared
 from stead.core.suggest import nearest
 from stead.inference.backend import Backend
-from stead.inference.meter import Ledger
+from stead.inference.breaker import Breaker
+from stead.inference.limits import Limits, Rules
+from stead.inference.meter import Ledger, Meter
+from stead.inference.prices import FREE
+from stead.inference.retry import Retry
 from stead.inference.route import ByName
+from stead.inference.wrapper import Wrapper
 from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
+
+_STATES = ("closed", "half-open", "open")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +42,11 @@ class Served:
     names: tuple[str, ...]
     local: tuple[LocalModel, ...] = ()
     notes: tuple[str, ...] = ()
+    circuits: tuple[Breaker, ...] = ()
 
-    async def close(self) -> None:
-        """Close everything; safe to call twice."""
-        await self.backend.close()
+    def breakers(self) -> list[tuple[tuple[str, ...], float]]:
+        """Return each circuit breaker's name and state: 0 closed, 1 half open, 2 open."""
+        return [((b.name,), float(_STATES.index(b.state))) for b in self.circuits]
 
     def stop(self) -> None:
         """Stop the engines, without a loop."""
@@ -67,30 +76,49 @@ def served(
     notes = plugins.load()
     local = [_local(wanted, home) for wanted in models]
     names = [m.order.name for m in local]
+    variables = environment_of(home)
+    circuits: list[Breaker] = []
     parts: list[tuple[frozenset[str], Backend]] = []
     for name in wanted_strategies:
-        found = strategy_library.find(name, home, strategy_library.environment_of(home))
+        found = find(name, home, variables)
         made = strategies.composed(
             found,
             home,
-            environment=strategy_library.environment_of(home),
+            environment=variables,
             shared=books.shared,
             ledger=books.ledger,
             metrics=books.metrics,
             hooks=plugins.around,
         )
         parts.append((made.names, made.backend))
+        circuits += [b for c in made.candidates if (b := _breaker_of(c.backend)) is not None]
         names.append(found.strategy.name)
         notes += [found.note] if found.note else []
     double = sorted({n for n in names if names.count(n) > 1})
     if double:
         raise ConfigError("same-name", f"{double[0]!r} would be served twice; give one a --name")
     if local:
-        by_name = ByName({m.order.name: (m, m.order.name) for m in local})
-        first = plugins.around(by_name)
-        parts.insert(0, (frozenset(m.order.name for m in local), first))
+        here = _counted(ByName({m.order.name: (m, m.order.name) for m in local}), books)
+        parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
     backend = parts[0][1] if len(parts) == 1 else Several(parts)
-    return Served(backend, tuple(names), tuple(local), tuple(notes))
+    return Served(backend, tuple(names), tuple(local), tuple(notes), tuple(circuits))
+
+
+def _breaker_of(backend: Backend | None) -> Breaker | None:
+    while backend is not None:
+        if isinstance(backend, Retry):
+            return backend.breaker
+        backend = backend.inner if isinstance(backend, Wrapper) else None
+    return None
+
+
+def _counted(backend: Backend, books: Books) -> Backend:
+    """Put the limits of keys and the ledger around what runs here, which costs nothing."""
+    shared = MemoryShared() if books.shared is None else books.shared
+    limited = Limits(backend, shared, Rules(), prices=lambda _: [FREE], price_of=lambda _: FREE)
+    if books.ledger is None:
+        return limited
+    return Meter(limited, books.ledger, price_of=lambda _: FREE)
 
 
 def _local(wanted: Wanted, home: Home) -> LocalModel:

@@ -59,6 +59,10 @@ class AccessLog:
             text, self._lines = "\n".join(self._lines), []
             _LOGGER.info("%s", text, extra={"ready": True})
 
+    def close(self) -> None:
+        """Hand over what is left."""
+        self.flush()
+
 
 def facts(exchange: Exchange, seconds: float) -> dict[str, Any]:  # Any: JSON values
     """Return what is told of a request: never its text, its key or its headers."""

@@ -50,13 +50,17 @@ def is_loopback(host: str) -> bool:
 
 
 def for_address(
-    host: str, *, api_keys: tuple[str, ...] = (), allowed_hosts: tuple[str, ...] = ()
+    host: str,
+    *,
+    api_keys: tuple[str, ...] = (),
+    allowed_hosts: tuple[str, ...] = (),
+    keyed: bool = False,
 ) -> Settings:
-    """Return the settings of a server that listens on `host`.
+    """Return the settings of a server that listens on `host`; `keyed`: keys are kept elsewhere.
 
     Raises: ConfigError("no-key") for an address that others can reach, unless there is a key.
     """
-    if not is_loopback(host) and not api_keys:
+    if not is_loopback(host) and not api_keys and not keyed:
         raise ConfigError(
             "no-key",
             f"{host!r} can be reached by others, and no API key is set",

@@ -4,6 +4,7 @@ Knows nothing about routes: `serving` answers `/v1`.
 """
 
 import errno
+import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sized
@@ -95,6 +96,8 @@ def run(
     """
     server = _server(app, on_ready, drain_s)
     server.run(sockets=[bound])
+    if server.stopped_by == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 def _server(app: App, on_ready: Callable[[], None], drain_s: float) -> Any:  # Any: uvicorn untyped
@@ -104,18 +107,21 @@ def _server(app: App, on_ready: Callable[[], None], drain_s: float) -> Any:  # A
         should_exit: bool
 
         drain_until: float | None = None
+        stopped_by: int | None = None
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
             on_ready()
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            if self.drain_until is not None or not self.started:
-                super().handle_exit(sig, frame)
-                return
-            self._captured_signals.append(sig)
-            self.drain_until = time.monotonic() + drain_s
-            app.drain()
+            # Not the parent's: it would raise the signal again, and nothing after it were closed.
+            self.stopped_by = sig
+            if self.drain_until is None and self.started:
+                self.drain_until = time.monotonic() + drain_s
+                app.drain()
+            else:
+                self.force_exit = self.should_exit
+                self.should_exit = True
 
         async def on_tick(self, counter: int) -> bool:
             if self.drain_until is not None:

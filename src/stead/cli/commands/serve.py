@@ -3,8 +3,11 @@
 Knows nothing about models or routes; `app` and `serving` do.
 """
 
+import asyncio
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +17,7 @@ from stead.cli import console
 from stead.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from stead.app.accounts import Accounts
     from stead.app.served import Served
     from stead.core.paths import Home
 
@@ -61,42 +65,57 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from stead.core.paths import Home
     from stead.serving.asgi import App
     from stead.serving.settings import for_address
-    from stead.serving.telemetry import from_environment
     from stead.web import server
 
     keys = read_keys(api_key, api_key_file)
-    settings = for_address(host, api_keys=keys, allowed_hosts=tuple(allowed_host or ()))
     home = Home.find()
     models = model if model is not None else []
     if len(models) > 1 and (name is not None or adapter is not None):
         raise ConfigError("one-model", "--name and --adapter are for one --model")
-    traces = from_environment()
-    watcher = _access_log(access_log, home) + ([] if traces is None else [traces])
-    metrics = Metrics()
-    wanted = [Wanted(m, adapter, engine, name, ctx, parallel, threads) for m in models]
-    found = served(wanted, strategy if strategy is not None else [], home, Books(metrics))
-    bound = server.bind(host, port)  # before a model is loaded: a taken port is known at once
+    watchers = _watchers(access_log, home)
+    with _accounts(home, keys) as accounts:
+        keyed = accounts.asks_for_keys
+        hosts = tuple(allowed_host or ())
+        settings = for_address(host, api_keys=keys, allowed_hosts=hosts, keyed=keyed)
+        books = Books(Metrics(), accounts.shared, accounts.ledger)
+        wanted = [Wanted(m, adapter, engine, name, ctx, parallel, threads) for m in models]
+        found = served(wanted, strategy if strategy is not None else [], home, books)
+        bound = server.bind(host, port)  # before a model is loaded: a taken port is known at once
+        try:
+            _start(found, quiet=quiet)
+            url = server.url_of(bound)
+            app = App(
+                found.backend,
+                settings,
+                access=accounts.access if keyed else None,
+                watchers=watchers,
+                files=home.root / "files",
+                metrics=books.metrics,
+            )
+            app.measured.breakers(found.breakers)
+            server.run(
+                app,
+                bound,
+                on_ready=lambda: _announce(url, found, keyed=keyed, quiet=quiet, json=json),
+                drain_s=drain_s,
+            )
+        finally:
+            bound.close()
+            found.stop()
+            for watcher in watchers:
+                watcher.close()
+
+
+@contextmanager
+def _accounts(home: "Home", keys: tuple[str, ...]) -> Iterator["Accounts"]:
+    """Open keys, limits and ledger; write what is left at the end."""
+    from stead.app.accounts import Accounts
+
+    opened = Accounts.open(home, open_tokens=keys)
     try:
-        _start(found, quiet=quiet)
-        url = server.url_of(bound)
-        app = App(
-            found.backend,
-            settings,
-            watchers=watcher,
-            files=home.root / "files",
-            metrics=metrics,
-        )
-        server.run(
-            app,
-            bound,
-            on_ready=lambda: _announce(url, found, keyed=bool(keys), quiet=quiet, json=json),
-            drain_s=drain_s,
-        )
+        yield opened
     finally:
-        bound.close()
-        found.stop()
-        if traces is not None:
-            traces.close()
+        asyncio.run(opened.close())
 
 
 def _start(found: "Served", *, quiet: bool) -> None:
@@ -108,11 +127,12 @@ def _start(found: "Served", *, quiet: bool) -> None:
         local.start()
 
 
-def _access_log(format_: str, home: "Home") -> list[Any]:  # Any: watchers of the server
-    """Set logging up; return what writes the access log. Raises: ConfigError("bad-option")."""
+def _watchers(format_: str, home: "Home") -> list[Any]:  # Any: what the server tells of requests
+    """Set logging up; return the access log and the traces. Raises: ConfigError("bad-option")."""
     from stead.config.settings import read_settings
     from stead.core import log
     from stead.serving.access_log import AccessLog
+    from stead.serving.telemetry import from_environment
 
     if format_ not in ("json", "text", "none"):
         raise ConfigError("bad-option", f"--access-log is {format_!r}, not json, text or none")
@@ -120,7 +140,8 @@ def _access_log(format_: str, home: "Home") -> list[Any]:  # Any: watchers of th
     folder = home.ensure().logs
     log.set_up(log.LogConfig(level=settings.level, format=settings.format, folder=folder))
     chosen: Literal["json", "text"] = "text" if format_ == "text" else "json"
-    return [] if format_ == "none" else [AccessLog(chosen)]
+    traces = from_environment()
+    return ([] if format_ == "none" else [AccessLog(chosen)]) + ([] if traces is None else [traces])
 
 
 def read_keys(option: str | None, file: Path | None) -> tuple[str, ...]:

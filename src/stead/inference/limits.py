@@ -5,13 +5,13 @@ A refused request has cost nothing. What is reserved is a bound from above: as m
 bytes, and the longest answer allowed. An answer without a limit gets one where money is limited, and says so.
 """
 
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from msgspec.structs import replace
 
+from stead.core.ids import new_id
 from stead.core.shared import Ask, Limit, Shared
 from stead.inference.account import CountText, PriceOf, Request, Seen, most_tokens, total
 from stead.inference.backend import Backend, close_stream
@@ -116,7 +116,7 @@ class Limits(Wrapper):
         if not self._is_limited(request):
             return await self.inner.embed(request, deadline)
         if request.call is None:
-            request = replace(request, call=Call(id=uuid.uuid4().hex))
+            request = replace(request, call=Call(id=new_id()))
         opened = await self._open(request)
         try:
             reply = await self.inner.embed(request, deadline)
@@ -159,7 +159,7 @@ class Limits(Wrapper):
 
     def _bounded(self, request: GenerateRequest) -> GenerateRequest:
         """Return the request with a call record, and with a longest answer where money is limited."""
-        call = Call(id=uuid.uuid4().hex) if request.call is None else request.call
+        call = Call(id=new_id()) if request.call is None else request.call
         if request.sampling.max_tokens is None and self._costs_money(request):
             tokens = self._rules.answer_tokens
             call.deviations.append(

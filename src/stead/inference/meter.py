@@ -6,7 +6,6 @@ sends them; where nobody did (a single endpoint without routing), the meter writ
 
 import asyncio
 import time
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from typing import Literal
@@ -15,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stead.core.errors import SteadError
+from stead.core.ids import new_id
 from stead.inference.account import CountText, PriceOf, Request, Seen, total
 from stead.inference.backend import Backend, close_stream
 from stead.inference.wrapper import Wrapper
@@ -223,7 +223,7 @@ class Meter(Wrapper):
 
     def _begin(self, request: Request, *, streamed: bool = False) -> _Run:
         self._ledger.ready()
-        origin = Call(id=uuid.uuid4().hex) if request.call is None else request.call
+        origin = Call(id=new_id()) if request.call is None else request.call
         call = origin
         if id(origin) in self._shared:  # several prompts of one body: whose attempt is whose?
             call = replace(origin, attempts=[], deviations=[])
@@ -260,7 +260,7 @@ class Meter(Wrapper):
         if run.outcome == "ok" and attempts:
             served = attempts[-1].candidate if attempts[-1].candidate else attempts[-1].model
         return Entry(
-            id=uuid.uuid4().hex,
+            id=new_id(),
             call=call.id,
             at=self._clock(),
             key=call.key,

@@ -19,7 +19,7 @@ from stead.core.paths import Home
 from stead.core.shared import MemoryShared, Shared
 from stead.core.suggest import nearest
 from stead.inference.backend import Backend
-from stead.inference.breaker import Breaker
+from stead.inference.breaker import Breaker, Breakers
 from stead.inference.limits import Limits, Rules
 from stead.inference.meter import Ledger, Meter
 from stead.inference.prices import FREE
@@ -78,6 +78,7 @@ def served(
     names = [m.order.name for m in local]
     variables = environment_of(home)
     circuits: list[Breaker] = []
+    breakers = Breakers()  # one circuit per endpoint, whatever strategies ask it
     parts: list[tuple[frozenset[str], Backend]] = []
     for name in wanted_strategies:
         found = find(name, home, variables)
@@ -89,6 +90,7 @@ def served(
             ledger=books.ledger,
             metrics=books.metrics,
             hooks=plugins.around,
+            breakers=breakers,
         )
         parts.append((made.names, made.backend))
         circuits += [b for c in made.candidates if (b := _breaker_of(c.backend)) is not None]
@@ -101,7 +103,7 @@ def served(
         here = _counted(ByName({m.order.name: (m, m.order.name) for m in local}), books)
         parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
     backend = parts[0][1] if len(parts) == 1 else Several(parts)
-    return Served(backend, tuple(names), tuple(local), tuple(notes), tuple(circuits))
+    return Served(backend, tuple(names), tuple(local), tuple(notes), tuple(dict.fromkeys(circuits)))
 
 
 def _breaker_of(backend: Backend | None) -> Breaker | None:

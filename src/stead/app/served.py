@@ -13,6 +13,7 @@ from stead.app import strategies
 from stead.app.engines import LocalModel, Wanted, choose
 from stead.app.plugins import Plugins
 from stead.app.strategy_library import environment_of, find
+from stead.config.strategy import Strategy
 from stead.core.errors import ConfigError, NotFound
 from stead.core.metrics import Metrics
 from stead.core.paths import Home
@@ -43,6 +44,7 @@ class Served:
     local: tuple[LocalModel, ...] = ()
     notes: tuple[str, ...] = ()
     circuits: tuple[Breaker, ...] = ()
+    strategies: tuple[Strategy, ...] = ()
 
     def breakers(self) -> list[tuple[tuple[str, ...], float]]:
         """Return each circuit breaker's name and state: 0 closed, 1 half open, 2 open."""
@@ -79,6 +81,7 @@ def served(
     variables = environment_of(home)
     circuits: list[Breaker] = []
     breakers = Breakers()  # one circuit per endpoint, whatever strategies ask it
+    chosen: list[Strategy] = []
     parts: list[tuple[frozenset[str], Backend]] = []
     for name in wanted_strategies:
         found = find(name, home, variables)
@@ -95,6 +98,7 @@ def served(
         parts.append((made.names, made.backend))
         circuits += [b for c in made.candidates if (b := _breaker_of(c.backend)) is not None]
         names.append(found.strategy.name)
+        chosen.append(found.strategy)
         notes += [found.note] if found.note else []
     double = sorted({n for n in names if names.count(n) > 1})
     if double:
@@ -103,7 +107,8 @@ def served(
         here = _counted(ByName({m.order.name: (m, m.order.name) for m in local}), books)
         parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
     backend = parts[0][1] if len(parts) == 1 else Several(parts)
-    return Served(backend, tuple(names), tuple(local), tuple(notes), tuple(dict.fromkeys(circuits)))
+    once = tuple(dict.fromkeys(circuits))
+    return Served(backend, tuple(names), tuple(local), tuple(notes), once, tuple(chosen))
 
 
 def _breaker_of(backend: Backend | None) -> Breaker | None:

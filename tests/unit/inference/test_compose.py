@@ -11,6 +11,7 @@ from tests.fakes.strategies import ask, made, one
 from tests.fakes.vendors import Fault, mock_vendor
 
 from stead.core.errors import SteadError
+from stead.core.metrics import Metrics
 from stead.inference.backends.echo import Echo
 from stead.inference.breaker import BreakerPolicy, Breakers
 from stead.inference.facts import RequestFacts
@@ -247,3 +248,14 @@ async def test_strategies_share_the_circuit_of_an_endpoint_model_and_key() -> No
     assert len(down.invoice) == 1  # the second strategy found the circuit open
     assert reply.text
     assert sorted(breakers.states().values()) == ["closed", "open"]
+
+
+async def test_two_strategies_share_their_counters() -> None:
+    metrics = Metrics()
+    part = {"model_app": {"type": "mock_model", "config": {"default_model": "m"}}}
+    for _ in range(2):
+        await made(one(lines(components=part)), metrics=metrics).backend.generate(ask())
+
+    text = metrics.render()
+    assert text.count("# TYPE stead_strategy_requests_total") == 1
+    assert 'stead_strategy_requests_total{strategy="s",outcome="ok"} 2' in text

@@ -60,6 +60,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 ) -> None:
     """Answer for models and strategies over HTTP, in the shape of the OpenAI API, until Ctrl-C."""
     from stead.app.engines import Wanted
+    from stead.app.monitoring import set_up_log
     from stead.app.served import Books, served
     from stead.core.metrics import Metrics
     from stead.core.paths import Home
@@ -80,6 +81,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         books = Books(Metrics(), accounts.shared, accounts.ledger)
         wanted = [Wanted(m, adapter, engine, name, ctx, parallel, threads) for m in models]
         found = served(wanted, strategy if strategy is not None else [], home, books)
+        for chosen in found.strategies[:1]:  # there is one console: the first strategy's monitoring
+            set_up_log(chosen, home)
         bound = server.bind(host, port)  # before a model is loaded: a taken port is known at once
         try:
             _start(found, quiet=quiet)

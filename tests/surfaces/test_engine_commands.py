@@ -31,7 +31,6 @@ def last(out):
     return json.loads(out.splitlines()[-1])
 
 
-@pytest.mark.spec("004-041")
 def test_models_lists_what_is_here_what_ollama_has_and_what_strategies_ask(
     ollama_server, stead, tmp_path, monkeypatch
 ):

@@ -4,20 +4,22 @@ Knows nothing about sockets or commands. Strategies answer to their own name and
 that several have belongs to the first.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from stead.app import strategies
-from stead.app.engines import LocalModel, Wanted, choose
+from stead.app.engines import Engines, Keeping, LocalModel, Wanted, choose
+from stead.app.models import Models
 from stead.app.plugins import Plugins
+from stead.app.several import Several
+from stead.app.shelf import standard
 from stead.app.strategy_library import environment_of, find
-from stead.core.errors import ConfigError, NotFound
+from stead.config.settings import EngineSettings, read_settings
+from stead.core.errors import ConfigError
 from stead.core.metrics import Metrics
 from stead.core.paths import Home
 from stead.core.shared import MemoryShared, Shared
-from stead.core.suggest import nearest
 from stead.inference.backend import Backend
 from stead.inference.breaker import Breaker
 from stead.inference.limits import Limits, Rules
@@ -26,8 +28,8 @@ from stead.inference.prices import FREE
 from stead.inference.retry import Retry
 from stead.inference.route import ByName
 from stead.inference.wrapper import Wrapper
-from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
 
+_LOG = logging.getLogger("stead.server")
 _STATES = ("closed", "half-open", "open")
 
 
@@ -43,10 +45,19 @@ class Served:
     local: tuple[LocalModel, ...] = ()
     notes: tuple[str, ...] = ()
     circuits: tuple[Breaker, ...] = ()
+    engines: Engines | None = None
+    preload: tuple[str, ...] = ()
 
     def breakers(self) -> list[tuple[tuple[str, ...], float]]:
         """Return each circuit breaker's name and state: 0 closed, 1 half open, 2 open."""
         return [((b.name,), float(_STATES.index(b.state))) for b in self.circuits]
+
+    async def start(self) -> None:
+        """Load what the settings want loaded from the start; what cannot be is only told."""
+        if self.engines is not None:
+            failed = await self.engines.preload(self.preload)
+            for name, error in failed.items():
+                _LOG.warning("%s cannot be loaded: %s", name, error)
 
     def stop(self) -> None:
         """Stop the engines, without a loop."""
@@ -64,14 +75,21 @@ class Books:
 
 
 def served(
-    models: Sequence[Wanted], wanted_strategies: Sequence[str], home: Home, books: Books
+    models: Sequence[Wanted],
+    wanted_strategies: Sequence[str],
+    home: Home,
+    books: Books,
+    *,
+    everything: bool = False,
 ) -> Served:
     """Compose what is asked for; nothing is started.
 
+    With `everything`, every model that is found on this machine is loaded when it is first asked for.
+
     Raises: ConfigError("nothing-to-serve", "same-name"), and what choosing and finding raise.
     """
-    if not models and not wanted_strategies:
-        raise ConfigError("nothing-to-serve", "which model? give --model or --strategy")
+    if not models and not wanted_strategies and not everything:
+        raise ConfigError("nothing-to-serve", "which model? give --model, --strategy or --local")
     plugins = Plugins(home)
     notes = plugins.load()
     local = [_local(wanted, home) for wanted in models]
@@ -100,8 +118,18 @@ def served(
     if local:
         here = _counted(ByName({m.order.name: (m, m.order.name) for m in local}), books)
         parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
-    backend = parts[0][1] if len(parts) == 1 else Several(parts)
-    return Served(backend, tuple(names), tuple(local), tuple(notes), tuple(circuits))
+    settings = read_settings(home).value.engines
+    preload = tuple(settings.preload) if everything else ()
+    found_here = _everything(home, settings) if everything else None
+    rest = None if found_here is None else plugins.around(_counted(found_here, books))
+    backend = parts[0][1] if len(parts) == 1 and rest is None else Several(parts, rest)
+    return Served(
+        backend, tuple(names), tuple(local), tuple(notes), tuple(circuits), found_here, preload
+    )
+
+
+def _everything(home: Home, settings: EngineSettings) -> Engines:
+    return Engines(standard(Models(home), settings), home, Keeping.of(settings))
 
 
 def _breaker_of(backend: Backend | None) -> Breaker | None:
@@ -124,49 +152,3 @@ def _counted(backend: Backend, books: Books) -> Backend:
 def _local(wanted: Wanted, home: Home) -> LocalModel:
     engine, order = choose(wanted, home)
     return LocalModel(engine, order, home)
-
-
-class Several(Backend):
-    """Backends by the names each answers to; the first that knows a name has it."""
-
-    def __init__(self, parts: Sequence[tuple[frozenset[str], Backend]]) -> None:
-        self._parts = tuple(parts)
-
-    def _find(self, name: str) -> Backend:
-        for names, backend in self._parts:
-            if name in names:
-                return backend
-        known = sorted(set(chain.from_iterable(names for names, _ in self._parts)))
-        near = nearest(name, known)
-        ask = f"; did you mean {near!r}?" if near else ""
-        raise NotFound(
-            "model-not-found", f"the model {name[:200]!r} is not served here{ask}", param="model"
-        )
-
-    async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
-        """Answer a request whole. Raises: NotFound("model-not-found")."""
-        return await self._find(request.model).generate(request, deadline)
-
-    def stream(
-        self, request: GenerateRequest, deadline: float | None = None
-    ) -> AsyncIterator[Chunk]:
-        """Answer piece by piece. Raises: NotFound("model-not-found"), at once."""
-        return self._find(request.model).stream(request, deadline)
-
-    async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
-        """Turn texts into vectors. Raises: NotFound("model-not-found")."""
-        return await self._find(request.model).embed(request, deadline)
-
-    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
-        """Count the tokens of a request's prompt. Raises: NotFound("model-not-found")."""
-        return await self._find(request.model).count(request, deadline)
-
-    async def models(self) -> list[ModelCard]:
-        """List every name once."""
-        listed = await asyncio.gather(*(backend.models() for _, backend in self._parts))
-        return list({card.id: card for card in reversed([*chain(*listed)])}.values())[::-1]
-
-    async def close(self) -> None:
-        """Close every Backend."""
-        for _, backend in self._parts:
-            await backend.close()

@@ -169,7 +169,9 @@ class _Work:
                 with store.appending(batch) as file:
                     async with asyncio.TaskGroup() as group:
                         for _ in range(self._parallel):
-                            group.create_task(self._worker(todo, file))
+                            group.create_task(
+                                self._worker(todo, file)
+                            )  # house: async - the group awaits it
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from errors
         await asyncio.to_thread(self._finish)

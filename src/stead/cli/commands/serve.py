@@ -32,6 +32,9 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     strategy: Annotated[
         list[str] | None, typer.Option(help="Strategy: name, use case or file (repeatable).")
     ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Every model found here, loaded when asked for.")
+    ] = False,
     adapter: Annotated[str | None, typer.Option(help="Adapter folder for the model.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
@@ -79,7 +82,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         settings = for_address(host, api_keys=keys, allowed_hosts=hosts, keyed=keyed)
         books = Books(Metrics(), accounts.shared, accounts.ledger)
         wanted = [Wanted(m, adapter, engine, name, ctx, parallel, threads) for m in models]
-        found = served(wanted, strategy if strategy is not None else [], home, books)
+        plans = strategy if strategy is not None else []
+        found = served(wanted, plans, home, books, everything=local)
         bound = server.bind(host, port)  # before a model is loaded: a taken port is known at once
         try:
             _start(found, quiet=quiet)
@@ -91,6 +95,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
                 watchers=watchers,
                 files=home.root / "files",
                 metrics=books.metrics,
+                on_start=found.start,
             )
             app.measured.breakers(found.breakers)
             server.run(
@@ -168,7 +173,8 @@ def read_keys(option: str | None, file: Path | None) -> tuple[str, ...]:
 def _announce(url: str, found: "Served", *, keyed: bool, quiet: bool, json: bool) -> None:
     local = found.local[0] if found.local else None
     endpoint = None if local is None else local.endpoint
-    name, engine = found.names[0], None if local is None else local.engine_name
+    name = found.names[0] if found.names else "MODEL"
+    engine = None if local is None else local.engine_name
     if json:
         console.out_json(
             {
@@ -177,6 +183,7 @@ def _announce(url: str, found: "Served", *, keyed: bool, quiet: bool, json: bool
                 "base_url": f"{url}/v1",
                 "model": name,
                 "models": found.names,
+                "local": found.engines is not None,
                 "engine": engine,
                 "pid": os.getpid(),
                 "engine_pid": None if endpoint is None else endpoint.pid,

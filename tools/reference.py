@@ -97,6 +97,18 @@ def _type(field: dict[str, Any], root: dict[str, Any]) -> str:
     )
 
 
+def strategies() -> str:
+    """Return every key of a strategy file, section by section."""
+    schema = schemas()["strategy"]
+    sections = [("A file", schema), *schema["$defs"].items()]
+    text = "# Strategies\n\nThe guide: `docs/guides/strategies.md`. An unknown key is refused.\n\n"
+    for name, section in sections:
+        if section.get("properties"):
+            about = section.get("description", "").splitlines()
+            text += f"## {name}\n\n{about[0] if about else ''}\n\n{_table(section, schema)}"
+    return text
+
+
 def error_codes() -> str:
     """Return every error code with its classes, exit status and the files that raise it."""
     found: dict[str, set[str]] = defaultdict(set)
@@ -136,6 +148,7 @@ def _first_line(package: str, name: str) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
     "configuration.md": configuration,
+    "strategies.md": strategies,
     "errors.md": error_codes,
     "extensions.md": extensions,
 }

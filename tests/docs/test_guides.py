@@ -46,3 +46,7 @@ def test_prompt_tuning_runs(tmp_path: Path) -> None:
 
 def test_pruning_and_qat_run(tmp_path: Path) -> None:
     assert run_blocks("pruning-and-qat.md", tmp_path) == 4
+
+
+def test_strategies_run(tmp_path: Path) -> None:
+    assert run_blocks("strategies.md", tmp_path) == 1

@@ -12,14 +12,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.fakes.upstream import Reset, head
-from tests.fakes.vendors import Answer, Anthropic, Google, OpenAI, Said
+from tests.fakes.vendor_protocols import Answer, Anthropic, Google, OpenAI, Said
 
-PROTOCOLS = {"openai_chat": OpenAI, "anthropic": Anthropic, "google": Google}
-PATHS = {"openai_chat": "/v1/chat/completions", "anthropic": "/v1/messages", "google": "/v1beta/x"}
+PROTOCOLS = {
+    "openai_chat": OpenAI, "anthropic": Anthropic, "google": Google,
+    "openai_completions": OpenAI, "openai_embeddings": OpenAI,
+}  # fmt: skip
+PATHS = {
+    "openai_chat": "/v1/chat/completions", "anthropic": "/v1/messages", "google": "/v1beta/x",
+    "openai_completions": "/v1/completions",
+}  # fmt: skip
 SSE = "text/event-stream"
 HANG_S = 5.0  # longer than any wait of a test
 WORDS = [f"w{i} " for i in range(12)]
 TEXT = "".join(WORDS)
+EMBED = {"model": "m", "input": ["one", "two words"]}
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,11 @@ def good(dialect, *, stream, words=WORDS):
     said = Said("m", stream, ["hi"], "hi")
     answer = Answer(words, "stop", 1, 0)
     if not stream:
-        body = json.dumps(protocol.whole(PATHS[dialect], said, answer)).encode()
+        embeds = dialect == "openai_embeddings"
+        whole = (
+            protocol.vectors(EMBED)[0] if embeds else protocol.whole(PATHS[dialect], said, answer)
+        )
+        body = json.dumps(whole).encode()
         cut = [len(body) * i // 6 for i in range(7)]
         pieces = [body[a:b] for a, b in itertools.pairwise(cut)]
         return Good(pieces, "application/json", protocol)

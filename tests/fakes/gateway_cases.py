@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tests.fakes import fault_catalogue as faults
 from tests.fakes.asgi import call
 from tests.fakes.upstream import Reset, upstream
+from tests.fakes.vendor_protocols import vector_of
 
 from stead.core.errors import BackendError, SteadError
 from stead.core.http import Waits
@@ -24,14 +25,29 @@ from stead.inference.remote import Remote
 from stead.inference.retry import Retry, RetryPolicy
 from stead.inference.route import Route
 from stead.inference.strict import Strict
-from stead.messages import Call, GenerateRequest, Message
+from stead.messages import Call, EmbedRequest, GenerateRequest, Message
 from stead.serving.asgi import App
 from stead.serving.settings import Settings
 from stead.wire.dialect import DIALECTS
 from stead.wire.framing import frames
 
-DIALECT_NAMES = [d for d in faults.PROTOCOLS if d in DIALECTS.names()]
-FACES = ("python", "openai_chat", "anthropic", "ollama_chat")
+CHAT = ("openai_chat", "anthropic", "google")
+ROUTES = {  # what the endpoint speaks: what the client may
+    **dict.fromkeys(
+        CHAT, ("python", "openai_chat", "anthropic", "ollama_chat", "openai_responses")
+    ),
+    "openai_completions": ("python", "openai_completions"),
+    "openai_embeddings": ("python", "openai_embeddings"),
+}
+VECTORS = tuple(tuple(vector_of(text)) for text in faults.EMBED["input"])
+UNSTREAMED = ("openai_embeddings",)
+BODIES = {
+    "openai_completions": {"prompt": "hi"},
+    "openai_embeddings": faults.EMBED,
+    "openai_responses": {"input": "hi"},
+    "anthropic": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 100},
+}
+ENDS = (b"[DONE]", b"message_stop", b"response.completed")
 MODES = ("none", "retry", "fallback")
 WAITS = Waits(connect_s=0.4, first_s=0.4, between_s=0.4)
 DEADLINE_S = 3.0
@@ -55,7 +71,8 @@ def draw(seed):
     """Return the case of a seed."""
     rng = random.Random(seed)
     kind = rng.choices(("placed", "whole", "harmless", "unreachable"), (5, 4, 2, 1))[0]
-    stream = rng.random() < 0.6
+    dialect = rng.choices(list(ROUTES), (3, 3, 3, 1, 1))[0]
+    stream = dialect != "openai_embeddings" and rng.random() < 0.6
     if kind == "unreachable":
         fault = rng.choice(faults.UNREACHABLE)
     else:
@@ -63,9 +80,7 @@ def draw(seed):
         names = [n for n in table if stream or n not in faults.STREAM_ONLY]
         fault = rng.choice(names)
     place = rng.choice((-1, 0, 1, 2, 3, 5, 8)) if kind == "placed" else 0
-    return Case(
-        fault, place, rng.choice(DIALECT_NAMES), stream, rng.choice(MODES), rng.choice(FACES)
-    )
+    return Case(fault, place, dialect, stream, rng.choice(MODES), rng.choice(ROUTES[dialect]))
 
 
 @dataclass
@@ -120,18 +135,25 @@ def _route(case, url, other):
     def candidate(name, where):
         remote = Remote(where, token="k" * 20, dialects=(case.dialect,), waits=WAITS)
         breaker = Breaker(name, _NEVER_OPEN)
-        return Candidate(name, name, Retry(remote, name, policy, breaker), place="public")
+        return Candidate(name, "m", Retry(remote, name, policy, breaker), place="public")
 
     names = [("a", url)] + ([("b", other)] if case.mode == "fallback" else [])
     return Route([candidate(n, u) for n, u in names], make("ordered"))
 
 
 async def _python(route, case, record, deadline):
-    request = GenerateRequest(model="auto", messages=(Message("user", "hi"),), call=record)
     outcome = Outcome()
     try:
+        if case.dialect == "openai_embeddings":
+            asked = EmbedRequest(model="auto", input=tuple(faults.EMBED["input"]), call=record)
+            outcome.text = _shown(await route.embed(asked, deadline))
+            return outcome
+        messages = (Message("user", "hi"),)
+        request = GenerateRequest(model="auto", messages=messages, call=record)
+        if case.dialect == "openai_completions":
+            request = GenerateRequest(model="auto", prompt="hi", call=record)
         if not case.stream:
-            outcome.text = (await route.generate(request, deadline)).text
+            outcome.text = (await route.generate(request, deadline)).choices[0].message.text
             return outcome
         async for chunk in route.stream(request, deadline):
             outcome.text += chunk.text
@@ -140,13 +162,17 @@ async def _python(route, case, record, deadline):
     return outcome
 
 
+def _shown(reply):
+    """Vectors as what the judge compares."""
+    return faults.TEXT if reply.vectors == VECTORS else str(reply.vectors)
+
+
 async def _served(route, case):
     dialect = DIALECTS.create(case.face)
     settings = Settings(deadline_s=DEADLINE_S)
     app = App(route, settings)
-    body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], "stream": case.stream}
-    if case.face == "anthropic":
-        body["max_tokens"] = 100
+    body = BODIES.get(case.face, {"messages": [{"role": "user", "content": "hi"}]})
+    body = body | {"model": "auto"} | ({} if case.face in UNSTREAMED else {"stream": case.stream})
     answer = await call(app, dialect.path, body)
     outcome = Outcome()
     if answer.status != 200:
@@ -156,6 +182,9 @@ async def _served(route, case):
             outcome.odd = f"an error of another shape: {answer.body[:200]!r}"
         return outcome
     try:
+        if case.face == "openai_embeddings":
+            outcome.text = _shown(dialect.read_vectors(answer.body))
+            return outcome
         if not case.stream:
             outcome.text = dialect.read_reply(answer.body).text
             return outcome
@@ -167,7 +196,7 @@ async def _served(route, case):
             outcome.odd = "a stream without end and without error"
     except SteadError as error:
         outcome.error = error.code
-        if b"[DONE]" in answer.body or b"message_stop" in answer.body:
+        if any(end in answer.body for end in ENDS):
             outcome.odd = "an error and a successful end"
     return outcome
 

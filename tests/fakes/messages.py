@@ -127,6 +127,9 @@ def requests(issuer):
     )
 
 
+_EMPTY = {"tools": (), "tool_choice": None, "response_format": None}
+
+
 def without(request, lost):
     """Return the request without the fields named in `lost`, as the protocol is expected to carry it."""
     names = {name.split(" ")[0] for name in lost}
@@ -135,7 +138,8 @@ def without(request, lost):
         request,
         sampling=replace(request.sampling, **plain),
         extra={k: v for k, v in request.extra.items() if k not in names},
-        messages=tuple(_bare(m, names) for m in request.messages),
+        **{n: v for n, v in _EMPTY.items() if n in names},
+        messages=request.messages and tuple(_bare(m, names) for m in request.messages),
     )
 
 
@@ -147,6 +151,8 @@ def _bare(message, names):
     if "messages.reasoning" in names:
         sealed = "".join(t.text for t in message.thoughts)
         message = replace(message, reasoning=sealed or None)
+    if "messages.thoughts" in names:
+        message = replace(message, thoughts=())
     if "messages.detail" in names and isinstance(message.content, tuple):
         bare = (replace(p, detail=None) if isinstance(p, ImagePart) else p for p in message.content)
         message = replace(message, content=tuple(bare))

@@ -12,7 +12,7 @@ from stead.inference.backend import close_stream
 from stead.inference.candidate import Candidate
 from stead.inference.limits import Limits, Rules
 from stead.inference.meter import MemoryLedger, Meter
-from stead.inference.policy import POLICIES
+from stead.inference.policy import make
 from stead.inference.prices import Prices, picodollars
 from stead.inference.purse import Ceiling, Purses
 from stead.inference.remote import Remote
@@ -25,10 +25,6 @@ N = 240
 PRICES = (Prices.of("0.15", "0.60", cached="0.075"), Prices.of("3", "15"))
 
 
-def policy(name="ordered"):
-    return POLICIES.create(name)
-
-
 def stack(vendors, shared, rules, ledger, seed):
     """The whole way of a request, as the gateway composes it."""
     purses = Purses()
@@ -37,10 +33,8 @@ def stack(vendors, shared, rules, ledger, seed):
     for i, (vendor, prices) in enumerate(zip(vendors, PRICES, strict=True)):
         endpoint = Ceiling(Remote(vendor.url), purses, prices)
         retry = Retry(endpoint, f"v{i}", quick, prices=prices, seed=seed)
-        candidates.append(
-            Candidate(f"v{i}", f"mock-{i}", retry, place="public", prices=prices)
-        )
-    route = Route(candidates, policy())
+        candidates.append(Candidate(f"v{i}", f"mock-{i}", retry, place="public", prices=prices))
+    route = Route(candidates, make("ordered"))
     limits = Limits(route, shared, rules, prices=lambda _: PRICES, purses=purses)
     return Meter(limits, ledger, strategy="s")
 
@@ -58,11 +52,16 @@ def requests(rng, budget):
         )
 
 
-def faults(rng):
-    """What a vendor does to its next requests; each is billed as the protocol makes known to the client."""
+CUTS = tuple(
+    Fault(cut_after=k) for k in (0, 1, 3)
+)  # whole answers are billed though nobody sees them
+
+
+def faults(rng, more=()):
+    """What a vendor does to its next requests; without `more` the client can know what each is billed."""
     kinds = (
         Fault(), Fault(), Fault(), Fault(status=500), Fault(status=503), Fault(status=429, retry_after="0"),
-        Fault(delay_s=0.002), Fault(status=400),
+        Fault(delay_s=0.002), Fault(status=400), *more,
     )  # fmt: skip
     return [rng.choice(kinds) for _ in range(4 * N)]
 
@@ -80,12 +79,12 @@ async def one(backend, request):
         return error
 
 
-async def campaign(seed, budget):
+async def campaign(seed, budget, more=()):
     rng = random.Random(seed)
     ledger, shared = MemoryLedger(), MemoryShared()
     async with mock_vendor(cached=2) as first, mock_vendor() as second:
         for vendor in (first, second):
-            vendor.script(*faults(rng))
+            vendor.script(*faults(rng, more))
         backend = stack((first, second), shared, Rules(), ledger, seed)
         gate = asyncio.Semaphore(24)
 
@@ -119,10 +118,11 @@ def test_the_ledger_equals_the_invoices_and_the_counter_the_ledger(seed):
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_ceiling_is_never_passed(seed):
     budget = picodollars("0.002")
-    entries, results, bill, used, _ = asyncio.run(campaign(seed, budget))
+    entries, results, bill, used, _ = asyncio.run(campaign(seed, budget, CUTS))
 
-    assert sum(e.cost for e in entries) == bill == used <= budget
-    assert bill > budget / 2
+    assert bill <= used <= budget
+    assert sum(e.cost for e in entries) <= budget
+    assert used > budget / 2
     refused = [r for r in results if isinstance(r, BudgetExceeded)]
     assert refused
     assert all(isinstance(r, str | BackendError) for r in results)
@@ -148,9 +148,8 @@ def test_a_stream_cut_by_the_vendor_is_charged_for_what_came():
 
     (entry,), result, used, billed = asyncio.run(go())
 
-    assert result.code == "stream-cut"
+    assert result.code in ("stream-cut", "connection-lost")
     assert (entry.outcome, entry.estimated) == ("cut", True)
     assert (billed.prompt_tokens, billed.completion_tokens) == (1, words)
     assert used >= PRICES[0].cost(entry.usage)  # the counter leans to the safe side
     assert used >= billed.prompt_tokens * PRICES[0].input + words * PRICES[0].output
-

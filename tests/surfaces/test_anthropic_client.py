@@ -39,7 +39,7 @@ def client(url):
 
 def strictly(found):
     """Check an answer with the client's own type; the client itself only constructs it."""
-    return type(found).model_validate(found.model_dump(mode="json"), strict=True)
+    return type(found).model_validate_json(found.to_json(exclude_unset=True), strict=True)
 
 
 def test_a_message_whole_and_streamed_is_the_same(client):
@@ -108,6 +108,15 @@ def test_limits_system_images_and_counting(client, backend):
     assert (seen.messages[0].text, seen.sampling.top_k) == ("be brief", 3)
     assert backend.seen[-1].messages[0].content[0].url == "https://example.com/a.png"
     assert client.messages.count_tokens(model="agent", messages=HELLO).input_tokens == 3
+
+
+def test_models_are_listed_as_the_client_reads_them(client):
+    found = client.models.list()
+
+    assert [strictly(m).id for m in found] == ["agent"]
+    assert strictly(client.models.retrieve("agent")).display_name == "agent"
+    with pytest.raises(anthropic.NotFoundError):
+        client.models.retrieve("none")
 
 
 def test_errors_are_the_clients_own_classes(client, url):

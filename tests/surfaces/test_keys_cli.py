@@ -8,7 +8,7 @@ import pytest
 from stead.core.paths import Home
 from stead.inference.meter import Entry
 from stead.messages import Usage
-from stead.store.db import Database
+from stead.store.migrate import open_database
 from stead.store.spend import SpendLedger
 
 
@@ -50,7 +50,7 @@ def test_wrong_words_are_refused_by_name(stead, arguments, says):
 
 def test_spend_shows_what_was_recorded(stead, home):
     key = json.loads(stead("keys", "create", "team-a", "--json")[1])["id"]
-    database = Database.open(Home(home))
+    database = open_database(Home(home))
     ledger = SpendLedger(database)
     for i, model in enumerate(("cheap", "dear", "dear")):
         ledger.record(

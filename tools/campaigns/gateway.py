@@ -47,7 +47,10 @@ def catalogue(order: Order) -> Result:
         seeds = range(start, min(start + _BATCH, first + n))
         failures += asyncio.run(cases.campaign(seeds))
     _kept(order, "GW1", failures)
-    facts = {"protocols": cases.DIALECT_NAMES, "faces": list(cases.FACES)}
+    facts = {
+        "protocols": list(cases.ROUTES),
+        "faces": sorted({f for r in cases.ROUTES.values() for f in r}),
+    }
     return Result("GW1", n, len(failures), facts=facts)
 
 
@@ -58,16 +61,14 @@ def resets(order: Order) -> Result:
     step = {"smoke": 50, "full": 1, "long": 1}[order.size]
     variants = list(cases.VARIANTS) if order.size == "long" else ["as_is"]
     n, wrong = 0, []
-    for dialect in cases.DIALECT_NAMES:
+    for dialect in cases.CHAT:
         size = len(cases.faults.good(dialect, stream=True).body)
         for variant in variants:
             offsets = range(0, size, step)
             n += len(offsets)
             wrong += asyncio.run(cases.reset_at(dialect, offsets, variant))
     _kept(order, "ST1", wrong)
-    return Result(
-        "ST1", n, len(wrong), facts={"protocols": cases.DIALECT_NAMES, "variants": variants}
-    )
+    return Result("ST1", n, len(wrong), facts={"protocols": list(cases.CHAT), "variants": variants})
 
 
 def discipline(order: Order) -> Result:

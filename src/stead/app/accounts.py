@@ -13,6 +13,7 @@ from stead.core.paths import Home
 from stead.core.shared import MemoryShared, Shared
 from stead.store.access import Keys
 from stead.store.db import Database
+from stead.store.migrate import open_database
 from stead.store.shared_sql import SharedSQL
 from stead.store.spend import Spend, SpendLedger
 
@@ -37,7 +38,7 @@ class Accounts:
         Raises: ConfigError("bad-database-url", "bad-counting"); ResourceError("database-unavailable").
         """
         settings = read_settings(home).value
-        database = Database.open(home, settings.database_url)
+        database = open_database(home, settings.database_url)
         try:
             keys = Keys(database, time.time, actor)
             spend = Spend(database)

@@ -5,6 +5,7 @@ Knows nothing about what is in it.
 
 from stead.config.settings import read_settings
 from stead.core.paths import Home
+from stead.store import migrate
 from stead.store.db import Database
 
 
@@ -13,4 +14,4 @@ def open_database(home: Home) -> Database:
 
     Raises: ConfigError("bad-database-url"); ResourceError("database-unavailable", "newer-database").
     """
-    return Database.open(home, read_settings(home).value.database_url)
+    return migrate.open_database(home, read_settings(home).value.database_url)

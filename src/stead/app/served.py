@@ -27,6 +27,7 @@ from stead.inference.meter import Ledger, Meter
 from stead.inference.prices import FREE
 from stead.inference.retry import Retry
 from stead.inference.route import ByName
+from stead.inference.strict import Strict
 from stead.inference.wrapper import Wrapper
 
 _LOG = logging.getLogger("stead.server")
@@ -145,8 +146,8 @@ def _counted(backend: Backend, books: Books) -> Backend:
     shared = MemoryShared() if books.shared is None else books.shared
     limited = Limits(backend, shared, Rules(), prices=lambda _: [FREE], price_of=lambda _: FREE)
     if books.ledger is None:
-        return limited
-    return Meter(limited, books.ledger, price_of=lambda _: FREE)
+        return Strict(limited)
+    return Strict(Meter(limited, books.ledger, price_of=lambda _: FREE))
 
 
 def _local(wanted: Wanted, home: Home) -> LocalModel:

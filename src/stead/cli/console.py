@@ -7,7 +7,7 @@ on a terminal; with `--json` the last line of stdout is one JSON object.
 import json
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +40,16 @@ def stdout() -> "Console":
 def out(text: str = "") -> None:
     """Print a line of result on stdout."""
     sys.stdout.write(text + "\n")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:  # Any: shown by str()
+    """Print a table of results on stdout."""
+    from rich.table import Table
+
+    made = Table(*head, box=None, pad_edge=False)
+    for row in rows:
+        made.add_row(*(str(cell) for cell in row))
+    stdout().print(made, markup=False)
 
 
 def note(text: str) -> None:

@@ -44,7 +44,7 @@ def try_out(
 
     home = Home.find()
     made = strategies.composed(found, home)
-    tries = trials.samples(queries or (), max_tokens if live else None)
+    tries = trials.samples(queries if queries is not None else (), max_tokens if live else None)
     looks = [trials.outlook(found.strategy, made, sample) for sample in tries]
     answers = asyncio.run(_ask(made, tries, timeout_s)) if live else []
     missed = trials.misses(found.read.file.validation_rules.performance_thresholds, answers)
@@ -93,7 +93,9 @@ def show_trial(
     console.out(f"strategy {found.strategy.name} ({found.path})")
     for state in states:
         model = f" {state.model}" if state.model else ""
-        console.out(f"  {state.name}: {state.type}{model}: {state.reason or 'ready'}")
+        console.out(
+            f"  {state.name}: {state.type}{model}: {state.reason if state.reason else 'ready'}"
+        )
     for look in looks:
         console.out(f"\n{_short(look.sample)}")
         for rule in look.rules:

@@ -109,12 +109,17 @@ def substitute(
             return known[name]
         stand_in = unset(path, name) if unset is not None and default is None else default
         if stand_in is None:
-            key = ".".join(path)
-            raise ConfigError(
-                "unset-variable",
-                f"{document.place(key)}: {key} needs the variable {name!r}, which is not set",
-                hint=f"export {name}=…",
-            )
+            raise unset_variable(document, path, name)
         return str(stand_in)
 
     return Document(walk(document.data, ()), document.places)
+
+
+def unset_variable(document: Document, path: tuple[str, ...], name: str) -> ConfigError:
+    """Return the error for a variable that a key needs and that is not set."""
+    key = ".".join(path)
+    return ConfigError(
+        "unset-variable",
+        f"{document.place(key)}: {key} needs the variable {name!r}, which is not set",
+        hint=f"export {name}=…",
+    )

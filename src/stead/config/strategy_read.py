@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from stead.config import load
-from stead.config.document import Document, merge_maps, substitute
+from stead.config.document import Document, merge_maps, substitute, unset_variable
 from stead.config.strategy import Strategy, StrategyFile
 from stead.config.strategy_check import Known, refuse
 from stead.config.validate import validate
+from stead.core.errors import ConfigError
 
 _UNSET = "\0unset\0"  # no text of a file can hold it
 
@@ -47,9 +48,16 @@ def read_strategies(
     checked. Raises: ConfigError with a line per problem; NotFound("no-file").
     """
     raw = _with_templates(load.read(source) if isinstance(source, Path) else source)
-    data, off = _substituted(raw, environment)
+    data, off, error = _substituted(raw, environment)
     document = Document(data, raw.places)
-    file = validate(StrategyFile, document)
+    try:
+        file = validate(StrategyFile, document)
+    except (
+        ConfigError
+    ) as found:  # a key that is no key comes first: its variable may be needed nowhere
+        raise found if error is None or found.code == "unknown-key" else error from found
+    if error is not None:
+        raise error
     refuse(file, document, known if known is not None else Known())
     named = {file.strategies[i].name: reasons for i, reasons in off.items()}
     return Read(file, document, raw, named)
@@ -83,9 +91,12 @@ def _with_templates(raw: Document) -> Document:
 
 def _substituted(
     raw: Document, environment: Mapping[str, str] | None
-) -> tuple[dict[str, Any], dict[int, dict[str, str]]]:
-    """Replace variables; return the data without unset keys, and the reasons by strategy and part."""
+) -> tuple[dict[str, Any], dict[int, dict[str, str]], ConfigError | None]:
+    """Replace variables; return the data, null for unset ones, the reasons by strategy and part, and
+    the error for the first one that no part can do without.
+    """
     off: dict[int, dict[str, str]] = {}
+    errors: list[ConfigError] = []
 
     def unset(path: tuple[str, ...], name: str) -> str | None:
         match path:
@@ -94,18 +105,19 @@ def _substituted(
             case ("strategies", i, "fallback_chain", part, "config", *_):
                 pass
             case _:
-                return None
+                errors.append(unset_variable(raw, path, name))
+                return _UNSET
         off.setdefault(int(i), {})[part] = f"the variable {name} is not set"
         return _UNSET
 
-    data: dict[str, Any] = _dropped(substitute(raw, environment, unset).data)
-    return data, off
+    data: dict[str, Any] = _blanked(substitute(raw, environment, unset).data)
+    return data, off, errors[0] if errors else None
 
 
-def _dropped(value: Any) -> Any:  # Any: JSON values
-    """Leave out the keys whose variable is not set; their part is off, and has its defaults."""
+def _blanked(value: Any) -> Any:  # Any: JSON values
+    """Put null for a text whose variable is not set: its part is off, and the key is still checked."""
     if isinstance(value, dict):
-        return {
-            k: _dropped(v) for k, v in value.items() if not (isinstance(v, str) and _UNSET in v)
-        }
-    return [_dropped(v) for v in value] if isinstance(value, list) else value
+        return {k: _blanked(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_blanked(v) for v in value]
+    return None if isinstance(value, str) and _UNSET in value else value

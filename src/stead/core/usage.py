@@ -71,6 +71,14 @@ def read(proc: Path = Path("/proc/self")) -> Usage:
     )  # fmt: skip
 
 
+def peak_bytes(proc: Path) -> int:
+    """Return the largest resident size of the process at `proc`, /proc/PID; 0 when it is gone."""
+    try:
+        return _sizes(proc / "status").get("peak", 0)
+    except OSError:
+        return 0
+
+
 def load() -> float:
     """Return how many programs wanted a core on average in the last minute; 0 where nobody counts."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

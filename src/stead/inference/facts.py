@@ -58,7 +58,9 @@ class RequestFacts:
     def turns(self) -> int:
         """Messages of the conversation; 1 for a bare prompt."""
         request = self._request
-        return 1 if isinstance(request, EmbedRequest) else len(request.messages or (None,))
+        if isinstance(request, EmbedRequest) or request.messages is None:
+            return 1
+        return len(request.messages)
 
     @cached_property
     def is_code(self) -> bool:

@@ -6,21 +6,26 @@ and the connection to the checked address; what arrives must begin as an image d
 
 import asyncio
 import base64
-import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from urllib.parse import urljoin
 
 from msgspec.structs import replace
 
-from stead.core.download import Rules, download
-from stead.core.errors import BackendError, SteadError
+from stead.core import address
+from stead.core.errors import BackendError, SteadError, UnsafeError
+from stead.core.http import Http, Waits
 from stead.inference.backend import left
 from stead.messages import GenerateRequest, ImagePart, Message, Part
-from stead.wire.media import media_type
+from stead.wire.media import data_url, media_type
 
-_WAIT_S = 15.0
+_WAIT_S = 15.0  # for one image, redirects and all
+_WAITS = Waits(connect_s=5.0, first_s=10.0, between_s=5.0)
+_REDIRECTS = 3
+_MOVED = (301, 302, 303, 307, 308)
 _SCHEMES = ("http://", "https://")
+Takes = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Images:
     allow_private: bool = False
 
     async def inline(
-        self, request: GenerateRequest, takes_url: Callable[[str], bool], deadline: float | None
+        self, request: GenerateRequest, takes_url: Takes, http: Http, deadline: float | None
     ) -> GenerateRequest:
         """Return the request with `data:` URLs in place of those the protocol does not take.
 
@@ -40,15 +45,16 @@ class Images:
         wanted = [u for u in _urls(request) if u.startswith(_SCHEMES) and not takes_url(u)]
         if not wanted:
             return request
-        found = await asyncio.gather(*(self._fetch(u, left(deadline, _WAIT_S)) for u in wanted))
+        wait_s = left(deadline, _WAIT_S)
+        found = await asyncio.gather(*(self._fetch(http, u, wait_s) for u in wanted))
         data = dict(zip(wanted, found, strict=True))
         messages = tuple(_with(m, data) for m in request.messages or ())
         return replace(request, messages=messages)
 
-    async def _fetch(self, url: str, wait_s: float) -> str:
+    async def _fetch(self, http: Http, url: str, wait_s: float) -> str:
         try:
             async with asyncio.timeout(wait_s):
-                body = await asyncio.to_thread(self._load, url, wait_s)
+                body = await self._load(http, url, time.monotonic() + wait_s)
         except TimeoutError as error:
             raise _bad(url, f"nothing whole within {wait_s:.0f} s") from error
         except SteadError as error:
@@ -56,19 +62,23 @@ class Images:
         kind = media_type(body)
         if kind is None:
             raise _bad(url, "it is no PNG, JPEG, GIF or WebP image")
-        return f"data:{kind};base64,{base64.b64encode(body).decode()}"
+        return data_url(kind, base64.b64encode(body).decode())
 
-    def _load(self, url: str, wait_s: float) -> bytes:
-        rules = Rules(
-            limit_bytes=self.limit_bytes,
-            allow_private=self.allow_private,
-            attempts=1,
-            timeout_s=wait_s,
-        )
-        with tempfile.TemporaryDirectory(prefix="stead-image-") as folder:
-            path = Path(folder) / "image"
-            download(url, path, rules)
-            return path.read_bytes()
+    async def _load(self, http: Http, url: str, deadline: float) -> bytes:
+        """Return the bytes behind a URL; each redirect is checked like the first address."""
+        here = url
+        for _ in range(_REDIRECTS + 1):
+            target = await asyncio.to_thread(address.check, here, allow_private=self.allow_private)
+            answer = await http.open(
+                "GET", here, waits=_WAITS, deadline=deadline, address=target.address
+            )
+            async with answer:
+                if answer.status == 200:
+                    return await answer.read(self.limit_bytes)
+                if answer.status not in _MOVED:
+                    raise BackendError("bad-image", f"{here!r} answers {answer.status}")
+                here = urljoin(here, answer.headers.get("Location", ""))
+        raise UnsafeError("too-many-redirects", f"it redirects more than {_REDIRECTS} times")
 
 
 def _urls(request: GenerateRequest) -> list[str]:

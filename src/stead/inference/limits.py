@@ -70,6 +70,7 @@ class Limits(Wrapper):
         self._rules = rules
         self._prices = prices
         self._purses = Purses() if purses is None else purses
+        self._has_ceilings = purses is not None
         self._price_of = price_of
         self._count = count
 
@@ -191,7 +192,10 @@ class Limits(Wrapper):
         return opened
 
     def _most_cost(self, request: Request) -> int:
-        """Return what the dearest endpoint can take for one attempt. Raises: BudgetExceeded."""
+        """Return the most that one attempt can cost. Raises: BudgetExceeded.
+
+        With ceilings around the endpoints, of the cheapest: a dearer one pays the difference before it is asked.
+        """
         found = () if self._prices is None else self._prices(request)
         known = [p for p in found if p is not None]
         if not known and not self._rules.allow_unpriced:
@@ -200,7 +204,7 @@ class Limits(Wrapper):
         most = self._rules.max_cost
         if most is not None and costs and min(costs) > most:
             raise too_dear(min(costs), most)
-        cost = max(costs, default=0)
+        cost = (min if self._has_ceilings else max)(costs, default=0)
         return cost if most is None else min(cost, most)
 
     def _amount(self, limit: Limit, request: Request, cost: int) -> int:

@@ -120,7 +120,7 @@ class Remote(Backend):
                 for event in parser.feed(piece):
                     for chunk in reader.feed(event):
                         finished = finished or chunk.finish_reason is not None
-                        yield replace(chunk, deviations=dropped) if dropped else chunk
+                        yield _told(chunk, dropped) if dropped else chunk
                         dropped = ()  # the first chunk has told them
                 if reader.ended:
                     await answer.drain()
@@ -171,7 +171,7 @@ class Remote(Backend):
     ) -> Answer:
         """Send the request; return the answer if it is a success, else raise what it says."""
         if isinstance(request, GenerateRequest):
-            request = await self._images.inline(request, dialect.takes_url, deadline)
+            request = await self._images.inline(request, dialect.takes_url, self._http, deadline)
             if not dialect.signs_ids:
                 request = ids.without_signatures(request)
         answer = await self._http.open(
@@ -190,6 +190,10 @@ class Remote(Backend):
     @staticmethod
     def _error(dialect: Dialect, answer: Answer, body: bytes) -> BackendError:
         return dialect.read_error(answer.status, body, retry_after(answer.headers))
+
+
+def _told(chunk: Chunk, dropped: tuple[Deviation, ...]) -> Chunk:
+    return replace(chunk, deviations=(*chunk.deviations, *dropped))
 
 
 def _left_out(dialect: Dialect, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:

@@ -30,6 +30,7 @@ class Walk:
         self._rest = list(self._plan.order)
         self._failures: list[tuple[Candidate, SteadError]] = []
         self.deviations: tuple[Deviation, ...] = ()
+        self._said = 0 if request.call is None else len(request.call.deviations)
         if request.strict and self._plan.meant is not None:
             meant = (self._plan.meant, self._plan.why)
             raise refusal(_hops([meant], self._rest[0].name))
@@ -37,8 +38,10 @@ class Walk:
     def group(self) -> list[Candidate]:
         """Return whom to ask next: one, or two where the policy hedges.
 
-        Raises: the last error when nobody is left.
+        What those before have said of their own deviations is forgotten: they did not answer. Raises: the
+        last error when nobody is left.
         """
+        self._forget()
         first = self._next(0)
         if first is None:
             raise self._last()
@@ -63,6 +66,11 @@ class Walk:
         if hops:
             self.deviations = _hops(hops, candidate.name)
             declare(self._request, self.deviations)
+
+    def _forget(self) -> None:
+        call = self._request.call
+        if call is not None:
+            del call.deviations[self._said :]
 
     def put_back(self, candidate: Candidate) -> None:
         """Give back a candidate that was not asked after all."""

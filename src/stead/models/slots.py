@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from stead.models import steps
-from stead.models.fused import FusedLayer, rms_norm, signed_sin
+from stead.models.fused import FusedLayer, signed_sin
 from stead.models.learner import head_of
 from stead.models.lora_set import Lora
 from stead.models.packed import Packed
@@ -214,8 +214,8 @@ class SlotBatch:
         if self._exact and len(hidden_NE) == 1:
             return self._logits(hidden_NE.expand(2, -1))[:1]
         normed = torch.empty_like(hidden_NE)
-        rms_norm(hidden_NE, self._norm.weight, self._norm.variance_epsilon, normed)
-        return torch.mm(self._head.weight, normed.t()).t().contiguous()
+        steps.normed_(hidden_NE, self._norm, normed)
+        return steps.rows_by_matrix(normed, self._head.weight)
 
     def _extras(self, groups: "Sequence[tuple[slice, Lora | None]]") -> steps.Extras:
         used = [(rows, lora) for rows, lora in groups if lora is not None]

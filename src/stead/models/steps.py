@@ -34,7 +34,7 @@ def turned_heads(
     """Return queries and keys, turned, and values. Shapes: x [T, E] → [T, H+2K', D]."""
     norm = layer.input_layernorm
     wide = fused.qkv.input(x)
-    rms_norm(x, norm.weight, norm.variance_epsilon, wide[:, : fused.qkv.K])
+    normed_(x, norm, wide[:, : fused.qkv.K])
     heads = product(fused.qkv, wide, extras(fused.qkv)).view(x.shape[0], -1, fused.D)
     rotate_(heads[:, : fused.heads + fused.key_heads], cos, sin)
     return heads
@@ -47,11 +47,35 @@ def finish(
     x = product(fused.out, mixed, extras(fused.out)).add_(x)
     norm = layer.post_attention_layernorm
     wide = fused.up.input(x)
-    rms_norm(x, norm.weight, norm.variance_epsilon, wide[:, : fused.up.K])
+    normed_(x, norm, wide[:, : fused.up.K])
     gate, up = product(fused.up, wide, extras(fused.up)).chunk(2, dim=1)
     inner = fused.down.input(x)
     torch.mul(torch.nn.functional.silu(gate), up, out=inner[:, : fused.down.K])
     return product(fused.down, inner, extras(fused.down)).add_(x)
+
+
+def rows_by_matrix(x: "Tensor", matrix_NK: "Tensor") -> "Tensor":
+    """Multiply few rows by a matrix as it lies in memory. Shapes: x [T, K] → [T, N].
+
+    One row is a matrix by a vector, which reads memory at its full speed; two rows take twice that.
+    """
+    if len(x) == 1:
+        return torch.mv(matrix_NK, x[0])[None]
+    return torch.mm(matrix_NK, x.t()).t().contiguous()
+
+
+def normed_(x: "Tensor", norm: Any, out: "Tensor") -> None:
+    """Do what `fused.rms_norm` does, in fewer operations: for few rows each one costs more than it does.
+
+    Shapes: x and out [T, E]. Any: a transformers RMSNorm.
+    """
+    if x.dtype != torch.float32:
+        rms_norm(x, norm.weight, norm.variance_epsilon, out)
+        return
+    inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+    inverse = inverse.div_(x.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
+    torch.mul(x, inverse, out=out)
+    out.mul_(norm.weight)
 
 
 def product(packed: Packed, wide: "Tensor", extra: Extra = ()) -> "Tensor":
@@ -65,11 +89,10 @@ def product(packed: Packed, wide: "Tensor", extra: Extra = ()) -> "Tensor":
         packed.refresh()
         low_PT = torch.mm(packed.low, wide[:, : packed.K].t())
         wide[:, packed.K :] = 0 if current_draw().plain else low_PT.t()
-    out_NT = torch.mm(packed.matrix, wide.t())
+    out = rows_by_matrix(wide, packed.matrix)
     for rows, low_RK, up_NR in extra:
         part_KT = wide[rows, : packed.K].t()
-        out_NT[:, rows] += torch.mm(up_NR, torch.mm(low_RK, part_KT))
-    out = out_NT.t().contiguous()
+        out[rows] += torch.mm(up_NR, torch.mm(low_RK, part_KT)).t()
     if any(m.bias is not None for m in packed.linears):
         packed.add_bias(out)
     return out

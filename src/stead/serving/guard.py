@@ -22,7 +22,8 @@ class Head:
     """The headers that matter, read once. Raises: RequestRefused 431 for too many, 400 for two Hosts."""
 
     __slots__ = (
-        "api_key", "authorization", "host", "length", "origin", "site", "strict", "tags", "trace", "type",
+        "anthropic", "api_key", "authorization", "host", "length", "origin", "site", "strict", "tags", "trace",
+        "type",
     )  # fmt: skip
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
@@ -32,6 +33,7 @@ class Head:
         self.authorization = found.get(b"authorization", b"")
         self.api_key = found.get(b"x-api-key", b"")
         self.trace = found.get(b"traceparent", b"")
+        self.anthropic = b"anthropic-version" in found  # which protocol a route of both is asked in
         self.tags = found.get(b"x-stead-tags", b"")
         self.strict = found.get(b"x-stead-strict", b"") in (b"true", b"1")
         self.origin = found.get(b"origin", b"")

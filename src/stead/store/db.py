@@ -19,13 +19,19 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from stead.core.errors import ConfigError, ResourceError
-from stead.core.paths import Home
 from stead.store.writer_lock import WriterLock
 
 T = TypeVar("T")
 _POOL: dict[str, int] = {"pool_size": 10, "max_overflow": 20}
 _RECYCLE_S = 3600
-_BUSY_MS = 30_000
+_BUSY_S = 30.0
+_PRAGMAS = (
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA wal_autocheckpoint=0",
+    "PRAGMA mmap_size=0",
+)
+_JOURNALS = {"wal": "PRAGMA journal_mode=wal", "truncate": "PRAGMA journal_mode=truncate"}
 _WAL_LIMIT_BYTES = 4 << 20  # then the next writer moves it into the database
 _LOCK_TIMEOUT_MS = 10_000
 _OPTIONS = frozenset({"sslmode", "sslrootcert", "connect_timeout", "application_name"})
@@ -57,19 +63,6 @@ class Database:
             self.engine = _postgres(self.url)
         # At the interpreter's end too: the last connection to close makes a checkpoint.
         self._end = weakref.finalize(self, _dispose, self.engine, self._lock)
-
-    @classmethod
-    def open(cls, home: Home, url: str | None = None) -> "Database":
-        """Open the database of a data directory, or the one of `url`, and bring its tables up to date."""
-        from stead.store.migrate import migrate
-
-        if url is None:
-            home.ensure()
-            made = cls(URL.create("sqlite", database=str(home.database)))
-        else:
-            made = cls(url)
-        migrate(made)
-        return made
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -186,7 +179,7 @@ def _bad_url(why: str) -> ConfigError:
 def _sqlite(path: Path, journal: str) -> Engine:
     engine = sa.create_engine(
         URL.create("sqlite+pysqlite", database=str(path)),
-        connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False},
+        connect_args={"timeout": _BUSY_S, "check_same_thread": False},
         poolclass=sa.pool.QueuePool,
         **_POOL,
     )
@@ -194,15 +187,8 @@ def _sqlite(path: Path, journal: str) -> Engine:
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin where we say so
-        for pragma in (
-            f"busy_timeout={_BUSY_MS}",
-            f"journal_mode={journal}",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "wal_autocheckpoint=0",
-            "mmap_size=0",
-        ):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
+        for pragma in (*_PRAGMAS, _JOURNALS[journal]):
+            connection.execute(pragma).fetchall()
         if connection.execute("PRAGMA foreign_keys").fetchone() != (1,):
             raise sqlite3.OperationalError("this SQLite has no foreign keys")
 

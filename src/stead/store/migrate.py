@@ -6,9 +6,10 @@ Knows nothing about what the tables hold; each step is a file in `migrations/ver
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import URL, Connection
 
 from stead.core.errors import ResourceError
+from stead.core.paths import Home
 from stead.store.db import Database
 from stead.store.tables import HEAD
 
@@ -22,6 +23,23 @@ def current(connection: Connection) -> str | None:
         return None
     found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     return None if found is None else str(found)
+
+
+def open_database(home: Home, url: str | None = None) -> Database:
+    """Open the database of a data directory, or the one of `url`, and bring its tables up to date.
+
+    Raises: ConfigError("bad-database-url"); ResourceError("database-unavailable", "newer-database").
+    """
+    if url is None:
+        made = Database(URL.create("sqlite", database=str(home.ensure().database)))
+    else:
+        made = Database(url)
+    try:
+        migrate(made)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def migrate(database: Database, target: str = HEAD) -> None:

@@ -5,6 +5,7 @@ changes nothing. What cannot be written at the end is left in a file and taken u
 """
 
 import asyncio
+import json
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from stead.store.tables import SPEND
 _QUEUE = 10_000
 _PAUSE_S = 0.02  # as long as an entry may wait for others to be written with it
 _DAY_S = 86_400
+_JSON = msgspec.json.Encoder()
 By = Literal["key", "model", "served", "strategy", "day", "outcome"]
 
 
@@ -97,28 +99,57 @@ class SpendLedger(Ledger):
             path.unlink()
 
     def _write(self, entries: list[Entry]) -> None:
-        rows = [_row(entry) for entry in entries]
+        self._database.transact(lambda connection: self._insert(connection, entries))
 
-        def insert(connection: Connection) -> None:
-            made = sqlite.insert(SPEND) if self._database.is_sqlite else postgresql.insert(SPEND)
-            connection.execute(made.on_conflict_do_nothing(index_elements=["id"]), rows)
+    def _insert(self, connection: Connection, entries: list[Entry]) -> None:
+        if self._database.is_sqlite:
+            # Past the library's own handling of parameters: half the time of a row, beside the hot path.
+            connection.exec_driver_sql(_SQLITE, [_values(entry) for entry in entries])
+            return
+        made = postgresql.insert(SPEND).on_conflict_do_nothing(index_elements=["id"])
+        rows = [dict(zip(SPEND.c.keys(), _values(entry), strict=True)) for entry in entries]
+        for row in rows:
+            row |= {name: json.loads(row[name]) for name in ("attempts", "tags", "deviations")}
+        connection.execute(made, rows)
 
-        self._database.transact(insert)
+
+_SQLITE = str(
+    sqlite.insert(SPEND)
+    .on_conflict_do_nothing(index_elements=["id"])
+    .compile(dialect=sqlite.dialect())
+)
 
 
-def _row(entry: Entry) -> dict[str, Any]:  # Any: column values
+def _values(entry: Entry) -> tuple[Any, ...]:  # Any: column values
+    """Return a row in the order of the columns."""
     usage = entry.usage
-    row: dict[str, Any] = msgspec.structs.asdict(entry)
-    del row["usage"]
-    row["prompt_tokens"] = usage.prompt_tokens
-    row["completion_tokens"] = usage.completion_tokens
-    row["cached_tokens"] = usage.cached_tokens
-    row["reasoning_tokens"] = usage.reasoning_tokens
-    row["cache_write_tokens"] = usage.cache_write_tokens
-    row["attempts"] = msgspec.to_builtins(entry.attempts)
-    row["tags"] = list(entry.tags)
-    row["deviations"] = list(entry.deviations)
-    return row
+    return (
+        entry.id,
+        entry.call,
+        entry.at,
+        entry.key,
+        entry.strategy,
+        entry.model,
+        entry.served,
+        entry.kind,
+        entry.streamed,
+        entry.outcome,
+        entry.code,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens,
+        usage.reasoning_tokens,
+        usage.cache_write_tokens,
+        entry.cost,
+        entry.unpriced,
+        entry.estimated,
+        entry.cached,
+        entry.seconds,
+        entry.first_s,
+        _JSON.encode(entry.attempts).decode(),
+        _JSON.encode(entry.tags).decode(),
+        _JSON.encode(entry.deviations).decode(),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Knows nothing about one route. Source: the vendor's published API description (M
 streaming), as the types of its official client state it.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Struct
@@ -177,7 +177,9 @@ def write_error(error: SteadError) -> bytes:
 
 
 class Errors:
-    """The error half and the key's header of every dialect of this protocol."""
+    """The errors, the key's header and the list of models of every dialect of this protocol."""
+
+    models_path: ClassVar[str] = "/v1/models?limit=1000"  # its largest page
 
     def auth(self, token: str) -> dict[str, str]:
         """Return the headers that carry the key, and the version this codec knows."""

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 from tests.fakes import fault_catalogue as faults
-from tests.fakes.gateway_cases import DIALECT_NAMES, reset_at
+from tests.fakes.gateway_cases import CHAT, reset_at
 
 
-@pytest.mark.parametrize("dialect", DIALECT_NAMES)
+@pytest.mark.parametrize("dialect", CHAT)
 @pytest.mark.parametrize("variant", ["as_is", "crlf"])
 def test_reset_at_each_50th_byte_gives_an_exact_prefix_and_one_error(
     dialect: str, variant: str

@@ -7,9 +7,13 @@ from contextlib import aclosing
 
 import pytest
 from aiohttp import web
+from tests.fakes import vendor_protocols
+from tests.fakes.upstream import Reset, head, upstream
 from tests.fakes.vendors import Fault, mock_vendor
 
+from stead.core import address
 from stead.core.errors import BackendError, RateLimited
+from stead.core.http import Http
 from stead.inference.images import Images
 from stead.inference.remote import Remote
 from stead.messages import (
@@ -278,7 +282,13 @@ class Pictures:
     async def give(self, request):
         self.asked.append(request.path)
         if request.path == "/away.png":
-            raise web.HTTPFound("http://127.0.0.1:9/x.png")
+            raise web.HTTPFound("http://169.254.169.254/x.png")
+        if request.path == "/round.png":
+            raise web.HTTPFound("/round.png")
+        if request.path == "/moved.png":
+            raise web.HTTPFound("x.png")
+        if request.path == "/none.png":
+            raise web.HTTPNotFound
         return web.Response(body=b"<svg/>" if request.path == "/x.svg" else PNG)
 
     async def __aexit__(self, *_):
@@ -299,10 +309,10 @@ def with_picture(dialects, name, images):
 
 @pytest.mark.parametrize("dialects", [GOOGLE, OLLAMA], ids=lambda d: d[0])
 def test_an_image_by_url_is_fetched_for_protocols_that_want_bytes(dialects):
-    body, asked, _ = with_picture(dialects, "x.png", Images(allow_private=True))
+    body, asked, _ = with_picture(dialects, "moved.png", Images(allow_private=True))
 
     data = base64.b64encode(PNG).decode()
-    assert asked == ["/x.png"]
+    assert asked == ["/moved.png", "/x.png"]
     if dialects is GOOGLE:
         assert body["contents"][0]["parts"][1] == {
             "inlineData": {"mimeType": "image/png", "data": data}
@@ -323,8 +333,9 @@ def test_an_image_by_url_stays_a_url_where_the_vendor_fetches_it():
     [
         ("x.png", Images(), "not public"),
         ("x.svg", Images(allow_private=True), "no PNG"),
-        ("x.png", Images(limit_bytes=10, allow_private=True), "48 bytes"),
-        ("away.png", Images(), "not public"),
+        ("x.png", Images(limit_bytes=10, allow_private=True), "more than 10 bytes"),
+        ("round.png", Images(allow_private=True), "more than 3 times"),
+        ("none.png", Images(allow_private=True), "answers 404"),
     ],
 )
 def test_an_image_that_must_not_be_used_is_refused_before_asking(name, images, why):
@@ -335,13 +346,58 @@ def test_an_image_that_must_not_be_used_is_refused_before_asking(name, images, w
 
 
 def test_an_image_may_not_be_reached_by_another_name_of_this_machine():
+    takes_url = DIALECTS.create("ollama_chat").takes_url
+
     for url in (
         "http://localhost/x",
         "http://[::1]/x",
         "http://2130706433/x",
         "http://169.254.169.254/x",
     ):
-        request = ask(ImagePart(url))
         with pytest.raises(BackendError) as caught:
-            asyncio.run(Images().inline(request, DIALECTS.create("ollama_chat").takes_url, None))
+            asyncio.run(Images().inline(ask(ImagePart(url)), takes_url, Http(), None))
         assert caught.value.code == "bad-image"
+
+
+def test_a_redirect_to_a_private_address_is_not_followed(monkeypatch):
+    """The first address counts as public here, as it would on the internet; the second does not."""
+    really = address.is_public
+    monkeypatch.setattr(address, "is_public", lambda a: a == "127.0.0.1" or really(a))
+
+    error, asked, sent = with_picture(OLLAMA, "away.png", Images())
+
+    assert asked == ["/away.png"]
+    assert "169.254.169.254" in error.message
+    assert sent == 0
+
+
+@pytest.mark.parametrize(
+    ("dialects", "protocol", "path"),
+    [
+        (GOOGLE, vendor_protocols.Google, "/v1beta/models/m:streamGenerateContent"),
+        (OLLAMA, vendor_protocols.Ollama, "/api/chat"),
+    ],
+    ids=["google", "ollama"],
+)
+def test_a_stream_reset_at_any_byte_gives_a_prefix_and_never_a_wrong_text(dialects, protocol, path):
+    said = vendor_protocols.Said("m", True, ["red green"], "red green")
+    answer = vendor_protocols.Answer(vendor_protocols.words_of("red é", 3), "stop", 2, 0)
+    full = b"".join(data for data, _ in protocol.stream(path, said, answer, {}))
+    whole_from = len(full) - len(full.rstrip())  # the line ends after the last event
+
+    async def run(at):
+        async with upstream([head(kind=protocol.kind) + full[:at], Reset]) as up:
+            backend, texts = Remote(up.url, dialects=dialects), []
+            try:
+                async for chunk in backend.stream(ask()):
+                    texts.append(chunk.text)
+            except BackendError:
+                return "".join(texts), False
+            finally:
+                await backend.close()
+            return "".join(texts), True
+
+    for at in range(0, len(full) + 1, 23):
+        text, ended = asyncio.run(run(at))
+        assert answer.text.startswith(text)
+        assert not ended or at >= len(full) - whole_from

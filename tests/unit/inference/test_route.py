@@ -16,10 +16,11 @@ from stead.inference.plan import Bounds
 from stead.inference.policy import make
 from stead.inference.retry import Retry, RetryPolicy
 from stead.inference.route import Route
-from stead.inference.strict import Strict
+from stead.inference.strict import Strict, declare
 from stead.messages import (
     Call,
     Chunk,
+    Deviation,
     EmbedRequest,
     GenerateRequest,
     ImagePart,
@@ -350,6 +351,40 @@ def test_count_asks_who_can_and_close_closes_each_once() -> None:
 
     assert shared.closed == 1
     assert [card.id for card in asyncio.run(both.models())] == ["auto", "a", "b"]
+
+
+def test_what_a_candidate_would_have_dropped_is_not_told_when_another_answers() -> None:
+    class Dropping(Named):
+        async def generate(self, request, deadline=None):
+            declare(request, [Deviation("param_dropped", f"seed: {self.name} does not take it")])
+            return await super().generate(request, deadline)
+
+    failing, answering = ask(), ask()
+    declare(failing, [Deviation("input_truncated", "before")])
+
+    generate(route(Dropping("a", DOWN), Named("b")), failing)
+    generate(route(Named("a", DOWN), Dropping("b")), answering)
+
+    assert [d.kind for d in failing.call.deviations] == ["input_truncated", "fallback_used"]
+    assert [d.kind for d in answering.call.deviations] == ["param_dropped", "fallback_used"]
+
+
+def test_a_batch_with_failures_sends_each_prompt_and_keeps_the_order() -> None:
+    class Picky(Named):
+        async def generate(self, request, deadline=None):
+            fails = int(request.messages[0].text.split()[-1]) % 3 == 0
+            self.error = DOWN if fails else None
+            return await super().generate(request, deadline)
+
+    first, second = Picky("a"), Named("b")
+    prompts = [f"prompt {i}" for i in range(20)]
+
+    replies = asyncio.run(route(first, second).batch([ask(text=p) for p in prompts]))
+
+    assert [r.text for r in replies] == prompts
+    assert [r.model for r in replies] == ["b" if i % 3 == 0 else "a" for i in range(20)]
+    sent = [r.messages[0].text for r in second.asked]
+    assert sorted(sent) == sorted(p for i, p in enumerate(prompts) if i % 3 == 0)
 
 
 def test_hedging_asks_a_second_one_and_cancels_the_loser_at_once() -> None:

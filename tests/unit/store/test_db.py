@@ -14,7 +14,7 @@ from stead.core.errors import ConfigError, ResourceError
 from stead.core.paths import Home
 from stead.store import migrate as migration
 from stead.store.db import Database
-from stead.store.migrate import current, migrate
+from stead.store.migrate import current, migrate, open_database
 from stead.store.tables import COUNTERS, HEAD, KEYS, METADATA
 from stead.store.writer_lock import WriterLock
 
@@ -244,7 +244,7 @@ def test_writers_that_are_killed_lose_nothing_they_were_told_is_written(tmp_path
 
 def test_the_file_is_readable_by_its_owner_only(tmp_path):
     home = Home(tmp_path / "home")
-    Database.open(home).close()
+    open_database(home).close()
 
     assert (tmp_path / "home").stat().st_mode & 0o077 == 0
     assert sqlite3.connect(home.database).execute("SELECT count(*) FROM keys").fetchone() == (0,)

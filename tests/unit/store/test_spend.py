@@ -17,7 +17,7 @@ from stead.core.shared import Ask, Limit, MemoryShared
 from stead.inference.meter import Entry
 from stead.messages import Attempt, Usage
 from stead.store.db import Database
-from stead.store.migrate import migrate
+from stead.store.migrate import migrate, open_database
 from stead.store.spend import Spend, SpendLedger
 
 NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC
@@ -195,7 +195,7 @@ def test_a_stop_by_signal_loses_nothing(home):
     done = int(child.communicate(timeout=30)[0])
     from stead.core.paths import Home
 
-    database = Database.open(Home(home))
+    database = open_database(Home(home))
     (found,) = Spend(database).sums("model")
     database.close()
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.fakes import messages as made
 from tests.fakes.messages import TOOL
 
 from stead.core.errors import BackendError, NotFound, RateLimited
@@ -92,7 +93,7 @@ completions = st.builds(
     user=st.none() | some,
     echo=st.booleans(),
 )
-usages = st.builds(Usage, *[st.integers(0, 10**6)] * 4)
+usages = st.builds(Usage, *[st.integers(0, 10**6)] * 5)
 logprobs = st.lists(
     st.builds(
         TokenLogprob,
@@ -202,6 +203,47 @@ def test_the_first_chunk_of_each_choice_tells_the_role():
     ]
 
     assert [b'"role"' in s for s in sent] == [True, False, True]
+
+
+@quick
+@given(made.requests("openai"))
+def test_chat_and_completions_drop_exactly_what_they_name(request):
+    limited = msgspec.structs.replace(request.sampling, max_tokens=16)
+    plain = msgspec.structs.replace(
+        request, messages=None, prompt="x", sampling=limited, tool_choice=None
+    )
+
+    for dialect, asked in ((CHAT, request), (PLAIN, plain)):
+        lost = [d.detail for d in dialect.drops(asked)]
+        assert dialect.read_request(dialect.write_request(asked)).generate == (
+            made.without(asked, lost),
+        )
+        assert all(made.without(asked, [one]) != asked for one in lost)
+
+
+def test_reasoning_is_read_by_both_its_names():
+    whole = b'{"id":"a","choices":[{"index":0,"message":{"content":"x","reasoning":"r"}}]}'
+    piece = b'{"id":"a","choices":[{"index":0,"delta":{"reasoning":"r"}}]}'
+
+    assert CHAT.read_reply(whole).choices[0].message.reasoning == "r"
+    assert CHAT.stream_reader().feed(sse.Event(piece))[0].reasoning == "r"
+
+
+def test_parallel_calls_that_all_bear_the_number_0_are_told_apart():
+    def delta(**call):
+        body = {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0} | call]}}]}
+        return sse.Event(json.dumps(body).encode())
+
+    reader = CHAT.stream_reader()
+    sent = [
+        delta(id="a", function={"name": "f", "arguments": "{"}),
+        delta(id="another", function={"arguments": "}"}),
+        delta(id="b", function={"name": "g", "arguments": "{"}),
+        delta(function={"arguments": "}"}),
+    ]
+    found = [call for event in sent for chunk in reader.feed(event) for call in chunk.tool_calls]
+
+    assert [call.index for call in found] == [0, 0, 1, 1]
 
 
 def test_usage_is_sent_only_when_asked_for():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
+_clock = time.time  # a command begins now
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Name or id of a key.")]
 Models = Annotated[
@@ -40,7 +41,7 @@ def _keys() -> Iterator["Keys"]:
 
     database = open_database(Home.find())
     try:
-        yield Keys(database, time.time, "command line")
+        yield Keys(database, _clock, "command line")
     finally:
         database.close()
 
@@ -55,7 +56,7 @@ def _grant(
     from stead.inference.prices import picodollars
 
     budgets = {k: None if v is None else picodollars(v) for k, v in money.items()}
-    end = None if expires is None else time.time() + _span_s(expires)
+    end = None if expires is None else _clock() + _span_s(expires)
     return Grant(tuple(models) if models else None, **numbers, **budgets, expires_at=end)
 
 
@@ -85,7 +86,7 @@ def create(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     money = {"daily_budget": daily_budget, "monthly_budget": monthly_budget}
     grant = _grant(model, numbers, money, expires)
     with _keys() as keys:
-        made = access.create(keys, name, grant, now=time.time())
+        made = access.create(keys, name, grant, now=_clock())
     if as_json:
         console.out_json({"token": made.token.reveal(), **_shown(made.key)})
     else:
@@ -101,7 +102,7 @@ def list_keys(
     as_json: console.Json = False,
 ) -> None:
     """List the keys in force."""
-    now = time.time()
+    now = _clock()
     with _keys() as keys:
         found = [k for k in keys.all() if everything or _state(k, now) == "in force"]
     if as_json:
@@ -232,7 +233,7 @@ def _shown(key: "KeyRow") -> dict[str, Any]:  # Any: JSON values
     return {
         "id": key.id,
         "name": key.name,
-        "state": _state(key, time.time()),
+        "state": _state(key, _clock()),
         "models": None if key.models is None else list(key.models),
         "rpm": key.rpm,
         "tpm": key.tpm,

@@ -134,7 +134,7 @@ def list_models(as_json: Json = False) -> None:
         [e.name, e.ref.source, e.revision[:12], f"{e.size_bytes / 1e6:,.1f} MB", str(e.path)]
         for e in entries
     ]
-    _table(["name", "source", "revision", "size", "path"], rows)
+    console.table(["name", "source", "revision", "size", "path"], rows)
 
 
 @app.command()
@@ -150,9 +150,9 @@ def show(
         console.out_json(info.to_dict() | ({"tensors": named} if tensors else {}))
         return
     hidden = {"config", "dropped", "ignored"}
-    _table(["fact", "value"], [[k, v] for k, v in info.to_dict().items() if k not in hidden])
+    console.table(["fact", "value"], [[k, v] for k, v in info.to_dict().items() if k not in hidden])
     if tensors:
-        _table(
+        console.table(
             ["tensor", "dtype", "shape"], [[n, t["dtype"], t["shape"]] for n, t in named.items()]
         )
     _warn(info)
@@ -204,7 +204,7 @@ def search(
         rows = [{"name": f.name, "downloads": f.downloads, "likes": f.likes} for f in found]
         console.out_json({"models": rows})
         return
-    _table(["name", "downloads", "likes"], [[f.name, f.downloads, f.likes] for f in found])
+    console.table(["name", "downloads", "likes"], [[f.name, f.downloads, f.likes] for f in found])
 
 
 @app.command()
@@ -218,7 +218,7 @@ def discover(
         console.out_json({"models": [f.to_dict() for f in found]})
         return
     rows = [[f.name, f.kind, f.size_class, f.store, str(f.path)] for f in found]
-    _table(["name", "kind", "size", "store", "path"], rows)
+    console.table(["name", "kind", "size", "store", "path"], rows)
 
 
 def _line(info: "ModelInfo") -> str:
@@ -230,12 +230,3 @@ def _warn(info: "ModelInfo") -> None:
         console.note(f"not used from its configuration: {', '.join(info.dropped)}")
     if info.ignored:
         console.note(f"never opened: {', '.join(info.ignored)}")
-
-
-def _table(head: list[str], rows: list[list[Any]]) -> None:  # Any: shown by str()
-    from rich.table import Table
-
-    table = Table(*head, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    console.stdout().print(table, markup=False)

@@ -15,6 +15,7 @@ from stead.core.errors import ConfigError
 if TYPE_CHECKING:
     from stead.store.spend import Sum
 
+_clock = time.time  # a command begins now
 _UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
@@ -36,10 +37,10 @@ def command(
     from stead.store.access import Keys
     from stead.store.spend import Spend
 
-    start = None if since is None else _since(since, time.time())
+    start = None if since is None else _since(since, _clock())
     database = open_database(Home.find())
     try:
-        keys = Keys(database, time.time, "command line")
+        keys = Keys(database, _clock, "command line")
         key_id = None if key is None else keys.named(key).id
         sums = Spend(database).sums(by, since=start, key=key_id)
         names = {k.id: k.name for k in keys.all()} if by == "key" else {}

@@ -77,7 +77,7 @@ def show(name: Name, as_json: console.Json = False) -> None:
         console.note(f"{key}: {value}")
     console.out(dump_yaml(written).rstrip())
     for state in states:
-        console.note(f"{state.name}: {state.reason or 'ready'}")
+        console.note(f"{state.name}: {state.reason if state.reason else 'ready'}")
 
 
 @app.command()

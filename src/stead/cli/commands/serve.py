@@ -18,7 +18,6 @@ from stead.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from stead.app.accounts import Accounts
-    from stead.app.engines import Engines
     from stead.app.served import Served
     from stead.core.paths import Home
 
@@ -65,7 +64,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """Answer for models and strategies over HTTP, in the shape of the OpenAI API, until Ctrl-C."""
     from stead.app.engines import Wanted
     from stead.app.monitoring import set_up_log
-    from stead.app.served import Books, served
+    from stead.app.served import Books, every, served
     from stead.core.metrics import Metrics
     from stead.core.paths import Home
     from stead.serving.asgi import App
@@ -84,8 +83,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         settings = for_address(host, api_keys=keys, allowed_hosts=hosts, keyed=keyed)
         books = Books(Metrics(), accounts.shared, accounts.ledger)
         wanted = [Wanted(m, adapter, engine, name, ctx, parallel, threads) for m in models]
-        every = _every(home) if all_models else None
-        found = served(wanted, strategy if strategy is not None else [], home, books, every)
+        here = every(home) if all_models else None
+        found = served(wanted, strategy if strategy is not None else [], home, books, here)
         for chosen in found.strategies[:1]:  # there is one console: the first strategy's monitoring
             set_up_log(chosen, home)
         bound = server.bind(host, port)  # before a model is loaded: a taken port is known at once
@@ -124,18 +123,6 @@ def _accounts(home: "Home", keys: tuple[str, ...]) -> Iterator["Accounts"]:
         yield opened
     finally:
         asyncio.run(opened.close())
-
-
-def _every(home: "Home") -> "tuple[Engines, frozenset[str]]":
-    """Return the engines of all models of this machine, and the names they answer to."""
-    from stead.app.engines import Engines, Keeping
-    from stead.app.models import Models
-    from stead.app.shelf import standard
-    from stead.config.settings import read_settings
-
-    settings = read_settings(home).value.engines
-    shelf = standard(Models(home), settings)
-    return Engines(shelf, home, Keeping.of(settings)), shelf.answers()
 
 
 def _ready(
@@ -197,7 +184,8 @@ def read_keys(option: str | None, file: Path | None) -> tuple[str, ...]:
 def _announce(url: str, found: "Served", *, keyed: bool, quiet: bool, json: bool) -> None:
     local = found.local[0] if found.local else None
     endpoint = None if local is None else local.endpoint
-    name, engine = found.names[0], None if local is None else local.engine_name
+    name = found.names[0] if found.names else "MODEL"
+    engine = None if local is None else local.engine_name
     if json:
         console.out_json(
             {
@@ -206,6 +194,7 @@ def _announce(url: str, found: "Served", *, keyed: bool, quiet: bool, json: bool
                 "base_url": f"{url}/v1",
                 "model": name,
                 "models": found.names,
+                "local": found.engines is not None,
                 "engine": engine,
                 "pid": os.getpid(),
                 "engine_pid": None if endpoint is None else endpoint.pid,

@@ -98,8 +98,11 @@ def served(
     if double:
         raise ConfigError("same-name", f"{double[0]!r} would be served twice; give one a --name")
     if local:
-        here = _counted(ByName({m.order.name: (m, m.order.name) for m in local}), books)
-        parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
+        adapted = frozenset(m.order.name for m in local if m.order.adapters)
+        by_name = ByName({m.order.name: (m, m.order.name) for m in local}, adapted)
+        parts.insert(
+            0, (frozenset(m.order.name for m in local), plugins.around(_counted(by_name, books)))
+        )
     backend = parts[0][1] if len(parts) == 1 else Several(parts)
     return Served(backend, tuple(names), tuple(local), tuple(notes), tuple(circuits))
 
@@ -134,7 +137,7 @@ class Several(Backend):
 
     def _find(self, name: str) -> Backend:
         for names, backend in self._parts:
-            if name in names:
+            if name in names or name.rpartition(":")[0] in names:  # or an adapter over it
                 return backend
         known = sorted(set(chain.from_iterable(names for names, _ in self._parts)))
         near = nearest(name, known)

@@ -19,6 +19,7 @@ from torch import nn
 from stead.config.kinds import registry
 from stead.core import files
 from stead.core.errors import ModelError, NotFound
+from stead.hub.adapter_folders import adapter_folders
 from stead.models import lineage, peft_files
 from stead.models.lowrank import read_tensors
 from stead.models.packed import Packed
@@ -104,12 +105,7 @@ class LoraSet:
             return held
 
     def _folders(self) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for place in self._places:
-            inside = [place] if (place / peft_files.CONFIG).is_file() else _children(place)
-            for folder in inside:
-                found.setdefault(_name(folder), folder)
-        return found
+        return adapter_folders(self._places)
 
     def _hook(self, lora: Lora) -> None:
         for name in lora.pairs.keys() - self._hooked:
@@ -157,17 +153,6 @@ def _pair(
         )
     place = {"dtype": loaded.dtype, "device": loaded.device}
     return low.to(**place).contiguous(), (up.float() * scaling).to(**place).contiguous()
-
-
-def _children(place: Path) -> list[Path]:
-    if not place.is_dir():
-        return []
-    return sorted(p.parent for p in place.glob(f"*/{peft_files.CONFIG}"))
-
-
-def _name(folder: Path) -> str:
-    whole = folder.resolve()
-    return whole.parent.name if whole.name == "final" else whole.name  # a run's last checkpoint
 
 
 def _stamp(folder: Path) -> Stamp:

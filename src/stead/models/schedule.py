@@ -122,9 +122,7 @@ class Scheduler:
                     self._accept(job)
             try:
                 self._turn()
-            except (
-                Exception
-            ) as error:  # house: broad-except - the thread's edge: all who wait are told
+            except Exception as error:
                 self._fail(_explained(error))
 
     def _accept(self, job: Job) -> None:

@@ -37,6 +37,7 @@ from stead.models.row import Row, context_length, decoder
 from stead.models.schedule import Job, PlainWriter, Scheduler, SlotWriter, Writer
 from stead.models.told import Counted, Voice, on_loop, settle
 from stead.models.tool_calls import detect
+from stead.models.turns import Turns
 from stead.values import LoadedModel
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class LocalBackend(Backend):
         self._emit, self._clock = emit, clock
         self._serving = Serving() if serving is None else serving
         self._adapters = adapters
-        self._lock = threading.Lock()
+        self._lock = Turns()
         self._context = context_length(loaded)
         self._words = int(loaded.model.config.get_text_config().vocab_size)
         self._prompter = Prompter(template, tokenizer, self._context)
@@ -233,6 +234,9 @@ class LocalBackend(Backend):
         return PlainWriter(loaded, stops, rows=rows, budget_bytes=serving.budget_bytes)
 
     def _task(self, request: GenerateRequest) -> _Task:
+        """Return what to do for a request; called off the loop, since templates and models take time."""
+        if not is_scoring(request):
+            self._scheduler.prepare()
         lora = self._lora(request.model)
         asked = self._prompter.ask(request)
         self._checked(asked.ids, "prompt" if request.messages is None else "messages")
@@ -253,13 +257,17 @@ class LocalBackend(Backend):
 
     def _rows(self, task: _Task) -> list[Row]:
         sampling = self._prompter.sampling(task.request)
-        return [
+        rows = [
             Row(
                 self._loaded, task.asked.ids, sampling, choice, decode=self._decode, adapter=task.lora,
                 guide=None if task.forced is None else task.forced.guide(),
             )
             for choice in range(task.request.sampling.n)
         ]  # fmt: skip
+        if sampling.max_tokens is None:  # nobody asked for more than there is memory for
+            for row in rows:
+                row.limit = max(1, min(row.limit, self._scheduler.capacity - len(row.prompt)))
+        return rows
 
     def _lora(self, model: str) -> Lora | None:
         if self._adapters is None or model == self.name:
@@ -268,8 +276,11 @@ class LocalBackend(Backend):
         names = self._adapters.names()
         if base != self.name and model not in names:
             raise _unknown_model(model, [self.name, *(f"{self.name}:{n}" for n in names)])
-        with self._lock:  # hooks must not come while the model runs
-            return self._adapters.get(adapter if base == self.name else model, hooks=True)
+        lora = self._adapters.get(adapter if base == self.name else model)
+        if not self._adapters.is_ready(lora):
+            with self._lock:  # hooks must not come while the model runs
+                self._adapters.make_ready(lora)
+        return lora
 
     def _called(self, lora: Lora | None) -> str:
         return self.name if lora is None else f"{self.name}:{lora.name}"
@@ -308,7 +319,6 @@ class LocalBackend(Backend):
         def halt() -> None:
             check()
             self._lock.release()
-            time.sleep(0)
             self._lock.acquire()
 
         return halt

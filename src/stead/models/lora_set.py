@@ -82,8 +82,8 @@ class LoraSet:
         """List the adapters there are now, sorted."""
         return sorted(self._folders())
 
-    def get(self, name: str, *, hooks: bool) -> Lora:
-        """Return an adapter, read on demand; `hooks` lets the model's own layers apply it.
+    def get(self, name: str) -> Lora:
+        """Return an adapter, read on demand.
 
         Raises: NotFound("adapter-not-found") with near names; ModelError("wrong-base" |
         "adapter-mismatch" | "adapter-unsupported" | "torn-weights").
@@ -100,17 +100,20 @@ class LoraSet:
             self._held[name] = held  # at the end: the last used
             for old in list(self._held)[:-_MOST]:
                 del self._held[old]
-            if hooks:
-                self._hook(held)
             return held
 
-    def _folders(self) -> dict[str, Path]:
-        return adapter_folders(self._places)
+    def is_ready(self, lora: Lora) -> bool:
+        """Say whether the model's own layers would apply an adapter where `adapted` says so."""
+        return lora.pairs.keys() <= self._hooked
 
-    def _hook(self, lora: Lora) -> None:
+    def make_ready(self, lora: Lora) -> None:
+        """Let the model's own layers apply an adapter. Call while the model does not run."""
         for name in lora.pairs.keys() - self._hooked:
             self._loaded.model.get_submodule(name).register_forward_hook(_Added(name))
             self._hooked.add(name)
+
+    def _folders(self) -> dict[str, Path]:
+        return adapter_folders(self._places)
 
 
 def read(loaded: LoadedModel, folder: Path, name: str) -> Lora:

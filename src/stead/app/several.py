@@ -28,7 +28,7 @@ class Several(Backend):
 
     def _find(self, name: str) -> Backend:
         for names, backend in self._parts:
-            if name in names:
+            if name in names or name.rpartition(":")[0] in names:  # or an adapter over it
                 return backend
         if self._rest is not None:
             return self._rest

@@ -8,7 +8,8 @@ import time
 import pytest
 from pydantic import BaseModel
 from tests.fakes.strategies import ask, made, one, read
-from tests.fakes.vendors import Fault, mock_vendor, vector_of
+from tests.fakes.vendor_protocols import vector_of
+from tests.fakes.vendors import Fault, mock_vendor
 
 from stead.app import trials
 from stead.app.monitoring import MetricsPort, WithPort, set_up_log

@@ -4,24 +4,21 @@ Knows nothing about sockets or commands. Strategies answer to their own name and
 that several have belongs to the first.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stead.app import strategies
-from stead.app.engines import Engines, Keeping, LocalModel, Wanted, choose
-from stead.app.models import Models
+from stead.app.engines import Engines, LocalModel, Wanted, choose
 from stead.app.plugins import Plugins
 from stead.app.several import Several
-from stead.app.shelf import standard
 from stead.app.strategy_library import environment_of, find
-from stead.config.settings import EngineSettings, read_settings
+from stead.config.strategy import Strategy
 from stead.core.errors import ConfigError
 from stead.core.metrics import Metrics
 from stead.core.paths import Home
 from stead.core.shared import MemoryShared, Shared
 from stead.inference.backend import Backend
-from stead.inference.breaker import Breaker
+from stead.inference.breaker import Breaker, Breakers
 from stead.inference.limits import Limits, Rules
 from stead.inference.meter import Ledger, Meter
 from stead.inference.prices import FREE
@@ -30,7 +27,6 @@ from stead.inference.route import ByName
 from stead.inference.strict import Strict
 from stead.inference.wrapper import Wrapper
 
-_LOG = logging.getLogger("stead.server")
 _STATES = ("closed", "half-open", "open")
 
 
@@ -46,19 +42,17 @@ class Served:
     local: tuple[LocalModel, ...] = ()
     notes: tuple[str, ...] = ()
     circuits: tuple[Breaker, ...] = ()
-    engines: Engines | None = None
-    preload: tuple[str, ...] = ()
+    strategies: tuple[Strategy, ...] = ()
+    engines: Engines | None = None  # of every model on this machine, loaded on demand
+
+    def begin(self, preload: Sequence[str]) -> None:
+        """Begin to load what shall be in memory from the start. Called within the server's loop."""
+        if self.engines is not None:
+            self.engines.begin(preload)
 
     def breakers(self) -> list[tuple[tuple[str, ...], float]]:
         """Return each circuit breaker's name and state: 0 closed, 1 half open, 2 open."""
         return [((b.name,), float(_STATES.index(b.state))) for b in self.circuits]
-
-    async def start(self) -> None:
-        """Load what the settings want loaded from the start; what cannot be is only told."""
-        if self.engines is not None:
-            failed = await self.engines.preload(self.preload)
-            for name, error in failed.items():
-                _LOG.warning("%s cannot be loaded: %s", name, error)
 
     def stop(self) -> None:
         """Stop the engines, without a loop."""
@@ -80,23 +74,24 @@ def served(
     wanted_strategies: Sequence[str],
     home: Home,
     books: Books,
-    *,
-    everything: bool = False,
+    every: tuple[Engines, frozenset[str]] | None = None,
 ) -> Served:
-    """Compose what is asked for; nothing is started.
-
-    With `everything`, every model that is found on this machine is loaded when it is first asked for.
+    """Compose what is asked for; nothing is started. `every`: all models of this machine, and their names.
 
     Raises: ConfigError("nothing-to-serve", "same-name"), and what choosing and finding raise.
     """
-    if not models and not wanted_strategies and not everything:
-        raise ConfigError("nothing-to-serve", "which model? give --model, --strategy or --local")
+    if not models and not wanted_strategies and every is None:
+        raise ConfigError(
+            "nothing-to-serve", "which model? give --model, --strategy or --all-models"
+        )
     plugins = Plugins(home)
     notes = plugins.load()
     local = [_local(wanted, home) for wanted in models]
     names = [m.order.name for m in local]
     variables = environment_of(home)
     circuits: list[Breaker] = []
+    breakers = Breakers()  # one circuit per endpoint, whatever strategies ask it
+    chosen: list[Strategy] = []
     parts: list[tuple[frozenset[str], Backend]] = []
     for name in wanted_strategies:
         found = find(name, home, variables)
@@ -108,29 +103,30 @@ def served(
             ledger=books.ledger,
             metrics=books.metrics,
             hooks=plugins.around,
+            breakers=breakers,
         )
         parts.append((made.names, made.backend))
         circuits += [b for c in made.candidates if (b := _breaker_of(c.backend)) is not None]
         names.append(found.strategy.name)
+        chosen.append(found.strategy)
         notes += [found.note] if found.note else []
+    if not names and every is not None and not every[1]:
+        raise ConfigError(
+            "nothing-to-serve", "no model was found on this machine", hint="stead models --refresh"
+        )
     double = sorted({n for n in names if names.count(n) > 1})
     if double:
         raise ConfigError("same-name", f"{double[0]!r} would be served twice; give one a --name")
     if local:
         here = _counted(ByName({m.order.name: (m, m.order.name) for m in local}), books)
         parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
-    settings = read_settings(home).value.engines
-    preload = tuple(settings.preload) if everything else ()
-    found_here = _everything(home, settings) if everything else None
-    rest = None if found_here is None else plugins.around(_counted(found_here, books))
-    backend = parts[0][1] if len(parts) == 1 and rest is None else Several(parts, rest)
-    return Served(
-        backend, tuple(names), tuple(local), tuple(notes), tuple(circuits), found_here, preload
-    )
-
-
-def _everything(home: Home, settings: EngineSettings) -> Engines:
-    return Engines(standard(Models(home), settings), home, Keeping.of(settings))
+    if every is not None:
+        parts.append((every[1], plugins.around(_counted(every[0], books))))
+        names += sorted(every[1].difference(names))
+    backend = parts[0][1] if len(parts) == 1 else Several(parts)
+    once = tuple(dict.fromkeys(circuits))
+    engines = None if every is None else every[0]
+    return Served(backend, tuple(names), tuple(local), tuple(notes), once, tuple(chosen), engines)
 
 
 def _breaker_of(backend: Backend | None) -> Breaker | None:

@@ -20,77 +20,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NoReturn, Protocol
+from typing import NoReturn
 
+from stead.config.rule_words import NAMES, Ask, Facts, Kind, Value
 from stead.core.errors import ConfigError
 from stead.core.suggest import nearest
 
 MAX_LENGTH = 1000  # characters of a condition; people write dozens
 MAX_DEPTH = 32  # brackets and negations inside each other
 
-Kind = Literal["number", "text", "switch", "tags"]
-Value = float | str | bool | frozenset[str]
-
-
-class Facts(Protocol):
-    """What a condition may ask about a request."""
-
-    @property
-    def text(self) -> str:
-        """What the user said last."""
-
-    @property
-    def length(self) -> int:
-        """Characters of all that is sent."""
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all that is sent, about."""
-
-    @property
-    def turns(self) -> int:
-        """Messages of the conversation."""
-
-    @property
-    def model(self) -> str:
-        """The model's name in the request."""
-
-    @property
-    def is_code(self) -> bool:
-        """The text holds code."""
-
-    @property
-    def requires_vision(self) -> bool:
-        """There are images."""
-
-    @property
-    def requires_tools(self) -> bool:
-        """Functions may be called."""
-
-    @property
-    def requires_json(self) -> bool:
-        """The answer must be JSON."""
-
-    @property
-    def tags(self) -> frozenset[str]:
-        """What the caller said of the request."""
-
-
-Ask = Callable[[Facts], Value]
-NAMES: dict[str, tuple[Kind, Ask]] = {
-    "input.length": ("number", lambda f: f.length),
-    "input.tokens": ("number", lambda f: f.tokens),
-    "input.turns": ("number", lambda f: f.turns),
-    "input.model": ("text", lambda f: f.model),
-    "input.text": ("text", lambda f: f.text),
-    "input": ("text", lambda f: f.text),
-    "input.is_code": ("switch", lambda f: f.is_code),
-    "input.requires_vision": ("switch", lambda f: f.requires_vision),
-    "input.requires_tools": ("switch", lambda f: f.requires_tools),
-    "input.requires_json": ("switch", lambda f: f.requires_json),
-    "tags": ("tags", lambda f: f.tags),
-    "input.tags": ("tags", lambda f: f.tags),
-}
 _COMPARE: dict[str, Callable[[Value, Value], bool]] = {
     "==": operator.eq, "!=": operator.ne,
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,

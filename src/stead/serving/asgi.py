@@ -7,7 +7,7 @@ Knows nothing about engines, vendors or the web framework beside it. Try it with
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stead.core.metrics import Metrics
@@ -52,7 +52,6 @@ class App:
         watchers: Sequence[Watcher] = (),
         files: Path | None = None,
         metrics: Metrics | None = None,
-        on_start: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._backend = backend
         self._settings = settings
@@ -73,7 +72,6 @@ class App:
         }
         self.answers = Answers(backend, settings, self._admit)
         self._access = Keys(settings.api_keys) if access is None else access
-        self._on_start = on_start
         self._watchers: tuple[Watcher, ...] = (self.measured, *watchers)
         self._batches = None if files is None else self._keep(files)
         self._draining = False
@@ -90,19 +88,13 @@ class App:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
-            if message["type"] == "lifespan.startup":
-                await self._start()
+            if message["type"] == "lifespan.startup" and self._batches is not None:
+                await self._batches.resume()
             if message["type"] == "lifespan.shutdown":
                 await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
             await send({"type": "lifespan.startup.complete"})
-
-    async def _start(self) -> None:
-        if self._on_start is not None:
-            await self._on_start()
-        if self._batches is not None:
-            await self._batches.resume()
 
     async def close(self) -> None:
         """Close what was opened; safe to call twice."""

@@ -71,3 +71,11 @@ def test_spend_shows_what_was_recorded(stead, home):
          "cost_usd": "0.5", "cost_picodollars": 5 * 10**11, "unpriced": 0}
     ]  # fmt: skip
     assert len(json.loads(stead("spend", "--by", "day", "--json")[1])["spend"]) == 2
+
+
+def test_the_settings_name_another_database(stead, tmp_path, monkeypatch, home):
+    monkeypatch.setenv("STEAD_DATABASE_URL", f"sqlite:///{tmp_path / 'other.db'}")
+
+    assert stead("keys", "list")[0] == 0
+    assert (tmp_path / "other.db").is_file()
+    assert not (home / "stead.db").exists()

@@ -12,7 +12,7 @@ from tests.fakes.serving import reachable
 
 from stead.inference.gather import Gathered
 from stead.inference.remote import Remote
-from stead.messages import GenerateRequest, Message, Sampling
+from stead.messages import GenerateRequest, ImagePart, Message, Sampling, TextPart
 from stead.serving.asgi import App
 from stead.serving.settings import Settings
 
@@ -23,6 +23,7 @@ ASKED = GenerateRequest(
     tools=(TOOL,),
     sampling=Sampling(max_tokens=99),
 )
+WIDE = Sampling(max_tokens=200_000)
 pytestmark = pytest.mark.timeout(60)
 
 
@@ -68,6 +69,23 @@ def test_the_second_turn_comes_through_with_the_results(url, dialect):
     whole, streamed = asyncio.run(through(url, dialect, request))
 
     assert whole.text == streamed.text == "It is rain and rain"
+
+
+@pytest.mark.spec("004-036")
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_images_and_a_long_context_come_through(dialect):
+    agent = Agent()
+    value, address = ImagePart("data:image/png;base64,AAAA"), ImagePart("https://example.com/a.png")
+    long = "word " * 150_000
+    parts = (TextPart(long), value, address)
+    request = replace(ASKED, messages=(Message("user", parts),), tools=(), sampling=WIDE)
+
+    with reachable(agent) as found:
+        whole, streamed = asyncio.run(through(found, dialect, request))
+
+    assert [r.messages for r in agent.seen] == [request.messages] * 2
+    assert whole.text == streamed.text
+    assert len(whole.text) == len(long)
 
 
 BODIES = {

@@ -20,7 +20,7 @@ from stead.core.paths import Home
 from stead.core.shared import MemoryShared, Shared
 from stead.core.suggest import nearest
 from stead.inference.backend import Backend
-from stead.inference.breaker import Breaker
+from stead.inference.breaker import Breaker, Breakers
 from stead.inference.limits import Limits, Rules
 from stead.inference.meter import Ledger, Meter
 from stead.inference.prices import FREE
@@ -81,6 +81,7 @@ def served(
     variables = environment_of(home)
     circuits: list[Breaker] = []
     chosen: list[Strategy] = []
+    breakers = Breakers()  # one circuit per endpoint, whatever strategies ask it
     parts: list[tuple[frozenset[str], Backend]] = []
     for name in wanted_strategies:
         found = find(name, home, variables)
@@ -92,6 +93,7 @@ def served(
             ledger=books.ledger,
             metrics=books.metrics,
             hooks=plugins.around,
+            breakers=breakers,
         )
         parts.append((made.names, made.backend))
         circuits += [b for c in made.candidates if (b := _breaker_of(c.backend)) is not None]
@@ -105,6 +107,7 @@ def served(
         here = _counted(ByName({m.order.name: (m, m.order.name) for m in local}), books)
         parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
     backend = parts[0][1] if len(parts) == 1 else Several(parts)
+    circuits = list(dict.fromkeys(circuits))
     return Served(backend, tuple(names), tuple(local), tuple(notes), tuple(circuits), tuple(chosen))
 
 

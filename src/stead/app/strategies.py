@@ -21,6 +21,7 @@ from stead.core.metrics import Metrics
 from stead.core.paths import Home
 from stead.core.shared import Shared
 from stead.inference.backend import Backend
+from stead.inference.breaker import Breakers
 from stead.inference.compose import Composed, Parts, compose
 from stead.inference.meter import Ledger
 
@@ -34,6 +35,7 @@ def composed(
     ledger: Ledger | None = None,
     metrics: Metrics | None = None,
     hooks: Callable[[Backend], Backend] | None = None,
+    breakers: Breakers | None = None,
 ) -> Composed:
     """Build a strategy that was found; starts and asks nothing. Raises: ConfigError."""
     library = Library.of(home, environment)
@@ -56,6 +58,7 @@ def composed(
         environment=environment_of(home) if environment is None else environment,
         hooks=hooks,
         models=catalog(),
+        breakers=breakers,
     )
     made = compose(found.strategy, parts)
     if port is None or not told.metrics_enabled:

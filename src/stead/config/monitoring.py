@@ -23,8 +23,8 @@ class Monitoring(Section):
     """What is written down about requests."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        default="INFO",
-        description="DEBUG: every request; INFO: those that deviate or are left; WARNING: those that fail",
+        default="WARNING",
+        description="least severity that the strategy logs; INFO tells each request, as the access log does",
     )
     log_format: Literal["json", "text"] = Field(default="text", description="form of a log line")
     metrics_enabled: bool = Field(default=True, description="count requests, errors and time")

@@ -17,7 +17,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from stead.core.errors import BackendError, BudgetExceeded, ConfigError, RateLimited
 
@@ -99,16 +99,14 @@ class Limit:
         return None if self.calendar is None else self.begin(slot + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """So much of one limit."""
 
     limit: Limit
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """What a reservation holds of one limit, and in which slice it was taken."""
 
     limit: Limit
@@ -116,8 +114,7 @@ class Hold:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """What was reserved together; give it back with `settle` or `release`, once."""
 
     id: str
@@ -223,7 +220,9 @@ class Counter:
         if slot not in self.slots:
             self.slots[slot] = 0
             self.oldest = min(self.slots)
-        self.add(slot, amount)
+        self.slots[slot] += amount
+        self.total += amount
+        self.changed.add(slot)
         return slot
 
     def add(self, slot: int, amount: int) -> None:
@@ -332,9 +331,10 @@ class MemoryShared(Shared):
                 self._counters[hold.limit.id].add(hold.slot, -hold.amount)
 
     async def _look_back(self, opening: Opening, asks: tuple[Ask, ...]) -> None:
-        for limit in {a.limit.id: a.limit for a in asks}.values():
-            is_short = limit.window_s is not None or limit.kind == "concurrency"
-            if is_short or limit.id in self._counters:
+        for limit, _ in asks:
+            if limit.id in self._counters:
+                continue
+            if limit.window_s is not None or limit.kind == "concurrency":
                 continue
             used = await opening(limit)
             if limit.id not in self._counters:  # another request may have asked meanwhile

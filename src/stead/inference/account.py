@@ -41,14 +41,20 @@ def most_tokens(request: Request) -> int:
         return sum(
             _PER_MESSAGE + size_bytes(t) if isinstance(t, str) else len(t) for t in request.input
         )
-    extra = len(msgspec.json.encode((request.tools, request.response_format)))
+    extra = 0
+    if request.tools or request.response_format is not None:
+        extra = len(msgspec.json.encode((request.tools, request.response_format)))
     if request.messages is None:
         prompt = request.prompt
         return extra + (size_bytes(prompt) if isinstance(prompt, str) else len(prompt or ()))
-    return extra + sum(_message(m) for m in request.messages)
+    return extra + sum([_message(m) for m in request.messages])
 
 
 def _message(message: Message) -> int:
+    content = message.content
+    if isinstance(content, str) and not message.tool_calls and message.reasoning is None:
+        names = 0 if message.name is None else size_bytes(message.name)
+        return _PER_MESSAGE + size_bytes(content) + names
     calls = sum(size_bytes(c.id + c.name + c.arguments) for c in message.tool_calls)
     parts = message.content if isinstance(message.content, tuple) else ()
     images = sum(_PER_IMAGE for p in parts if isinstance(p, ImagePart))

@@ -20,6 +20,7 @@ from stead.core.errors import ConfigError
 from stead.core.metrics import Metrics
 from stead.core.shared import Limit, MemoryShared, Shared
 from stead.inference.backend import Backend
+from stead.inference.breaker import Breakers
 from stead.inference.cached import Cached
 from stead.inference.candidate import Candidate, Request
 from stead.inference.constrain import Constrained, Room
@@ -55,6 +56,7 @@ class Parts:
     ledger: Ledger | None = None  # None: nothing is written down
     metrics: Metrics | None = None
     environment: Mapping[str, str] | None = None
+    breakers: Breakers | None = None  # None: circuits of this strategy alone
     hooks: Callable[[Backend], Backend] | None = None
     models: Catalog | None = None  # None: the one that ships
 
@@ -75,7 +77,10 @@ def compose(strategy: Strategy, parts: Parts) -> Composed:
     purses = Purses()
     specs = [s for first in endpoints(strategy, parts.find) for s in (first, *further(first))]
     specs = [s for i, s in enumerate(specs) if s.name not in {o.name for o in specs[:i]}]
-    maker = Maker(strategy, parts.local, parts.off, parts.gpu_gb, known, purses, parts.environment)
+    circuits = Breakers() if parts.breakers is None else parts.breakers
+    maker = Maker(
+        strategy, parts.local, parts.off, parts.gpu_gb, known, purses, parts.environment, circuits
+    )
     candidates = tuple(c for c in map(maker.candidate, specs) if c is not None)
     if not candidates:
         raise ConfigError("no-candidate", f"nothing of the strategy {strategy.name!r} can answer")

@@ -4,7 +4,7 @@ Knows nothing about the order of candidates. Where a strategy may not go, no Bac
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from stead.config.components import CloudConfig, LocalConfig
@@ -15,6 +15,7 @@ from stead.config.strategy import Strategy
 from stead.core.errors import BackendError
 from stead.inference.backend import Backend
 from stead.inference.backends.echo import Echo
+from stead.inference.breaker import Breaker, Breakers
 from stead.inference.candidate import Candidate
 from stead.inference.defaults import Defaulted
 from stead.inference.grouped import Grouped
@@ -67,6 +68,7 @@ class Maker:
     catalog: Catalog
     purses: Purses
     environment: Mapping[str, str] | None = None
+    breakers: Breakers = field(default_factory=Breakers)
 
     def candidate(self, spec: EndpointSpec) -> Candidate | None:
         """Return the candidate, or None where the strategy's privacy or model lists forbid it."""
@@ -137,9 +139,15 @@ class Maker:
         if faster.batch_size > 1:
             inner = Grouped(inner, faster.batch_size, faster.batch_timeout / 1000)
         inner = Ceiling(inner, self.purses, prices)
-        inner = Retry(inner, spec.name, self._retries(spec), prices=prices)
+        inner = Retry(inner, spec.name, self._retries(spec), self._circuit(spec), prices=prices)
         fields, extra = defaults_of(spec)
         return Defaulted(inner, fields, extra) if fields or extra else inner
+
+    def _circuit(self, spec: EndpointSpec) -> Breaker:
+        """Return the circuit of an address, model and key; a key that is not given is the vendor's own."""
+        url, key = spec.config.base_url, spec.config.api_key
+        where = spec.kind if url is None else f"{spec.kind} {url}"
+        return self.breakers.of(where, spec.model, "" if key is None else key)
 
     def _retries(self, spec: EndpointSpec) -> RetryPolicy:
         policy, config = self.strategy.optimization.retry_policy, spec.config

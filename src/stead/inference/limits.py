@@ -5,13 +5,13 @@ A refused request has cost nothing. What is reserved is a bound from above: as m
 bytes, and the longest answer allowed. An answer without a limit gets one where money is limited, and says so.
 """
 
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from msgspec.structs import replace
 
+from stead.core.ids import new_id
 from stead.core.shared import Ask, Limit, Shared
 from stead.inference.account import CountText, PriceOf, Request, Seen, most_tokens, total
 from stead.inference.backend import Backend, close_stream
@@ -29,6 +29,7 @@ from stead.messages import (
     Reply,
 )
 
+_ONES = ("requests", "concurrency")
 PricesFor = Callable[[Request], Sequence[Prices | None]]
 """Returns the prices of every endpoint that may answer a request; None where no price is known."""
 
@@ -76,10 +77,11 @@ class Limits(Wrapper):
 
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
         """Answer a request whole."""
-        if not self._is_limited(request):
+        held = self._held(request)
+        if held is None:
             return await self.inner.generate(request, deadline)
-        request = self._bounded(request)
-        opened = await self._open(request)
+        request = self._bounded(request, held)
+        opened = await self._open(request, held)
         try:
             reply = await self.inner.generate(request, deadline)
             opened.seen.reply(reply)
@@ -93,17 +95,21 @@ class Limits(Wrapper):
     ) -> AsyncIterator[Chunk]:
         """Answer piece by piece."""
         opened: _Opened | None = None
-        if self._is_limited(request):
-            request = self._bounded(request)
-            opened = await self._open(request)
+        held = self._held(request)
+        if held is not None:
+            request = self._bounded(request, held)
+            opened = await self._open(request, held)
         chunks = self.inner.stream(request, deadline)
         try:
+            if opened is None:
+                async for chunk in chunks:
+                    yield chunk
+                return
+            note = opened.seen.chunk
             async for chunk in chunks:
-                if opened is not None:
-                    opened.seen.chunk(chunk)
+                note(chunk)
                 yield chunk
-            if opened is not None:
-                opened.done = True
+            opened.done = True
         finally:
             try:
                 await close_stream(chunks)
@@ -113,11 +119,12 @@ class Limits(Wrapper):
 
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
         """Turn texts into vectors."""
-        if not self._is_limited(request):
+        held = self._held(request)
+        if held is None:
             return await self.inner.embed(request, deadline)
         if request.call is None:
-            request = replace(request, call=Call(id=uuid.uuid4().hex))
-        opened = await self._open(request)
+            request = replace(request, call=Call(id=new_id()))
+        opened = await self._open(request, held)
         try:
             reply = await self.inner.embed(request, deadline)
             opened.seen.vectors(reply)
@@ -133,34 +140,23 @@ class Limits(Wrapper):
         finally:
             await self._shared.flush()
 
-    def _is_limited(self, request: Request) -> bool:
+    def _held(self, request: Request) -> "_Held | None":
+        """Return what limits a request, or None when nothing does."""
         rules = self._rules
-        has_own = request.call is not None and bool(request.call.limits)
-        return has_own or bool(rules.limits or rules.models) or rules.max_cost is not None
-
-    def _limits(self, request: Request) -> Iterable[Limit]:
-        """Return each limit once; of two that share a counter the smaller one."""
-        found: dict[str, Limit] = {}
         own = () if request.call is None else request.call.limits
-        models = self._rules.models
-        for limit in (
-            *self._rules.limits,
-            *(models.get(request.model, ()) if models else ()),
-            *own,
-        ):
-            known = found.get(limit.id)
-            if known is None or limit.amount < known.amount:
-                found[limit.id] = limit
-        return found.values()
+        limits = own
+        if rules.limits or rules.models:
+            models = () if rules.models is None else rules.models.get(request.model, ())
+            limits = _once((*rules.limits, *models, *own))
+        if not limits and rules.max_cost is None:
+            return None
+        money = tuple([limit for limit in limits if limit.kind == "money"])
+        return _Held(limits, money, bool(money) or rules.max_cost is not None)
 
-    def _costs_money(self, request: Request) -> bool:
-        is_money = any(limit.kind == "money" for limit in self._limits(request))
-        return is_money or self._rules.max_cost is not None
-
-    def _bounded(self, request: GenerateRequest) -> GenerateRequest:
+    def _bounded(self, request: GenerateRequest, held: "_Held") -> GenerateRequest:
         """Return the request with a call record, and with a longest answer where money is limited."""
-        call = Call(id=uuid.uuid4().hex) if request.call is None else request.call
-        if request.sampling.max_tokens is None and self._costs_money(request):
+        call = Call(id=new_id()) if request.call is None else request.call
+        if request.sampling.max_tokens is None and held.is_priced:
             tokens = self._rules.answer_tokens
             call.deviations.append(
                 Deviation("max_tokens_set", f"max_tokens={tokens}, because a limit in money holds")
@@ -170,47 +166,47 @@ class Limits(Wrapper):
             )
         return request if request.call is call else replace(request, call=call)
 
-    async def _open(self, request: Request) -> "_Opened":
-        limits = tuple(self._limits(request))
-        money = tuple(limit for limit in limits if limit.kind == "money")
-        cost = self._most_cost(request) if self._costs_money(request) else 0
-        asks = [Ask(limit, self._amount(limit, request, cost)) for limit in limits]
+    async def _open(self, request: Request, held: "_Held") -> "_Opened":
+        prompt = most_tokens(request)
+        cost = self._most_cost(request, prompt) if held.is_priced else 0
+        asks = [
+            Ask(limit, 1 if limit.kind in _ONES else self._amount(limit, request, prompt, cost))
+            for limit in held.limits
+        ]
         reservation = await self._shared.reserve(asks)
+        rules = self._rules
         purse = Purse(
-            self._shared,
-            money,
-            self._rules.max_cost,
-            self._rules.allow_unpriced,
-            reserved=cost,
-            reservations=[reservation],
-        )
+            self._shared, held.money, request, prompt, rules.max_cost, rules.allow_unpriced,
+            cost, 0, [reservation],
+        )  # fmt: skip
         call = _call(request)
         seen = Seen(request, self._count)
-        opened = _Opened(request, purse, seen, len(call.attempts), len(call.deviations))
-        if self._costs_money(request):
+        if held.is_priced:
             self._purses.open(request, purse)
-        return opened
+        return _Opened(request, purse, seen, len(call.attempts), len(call.deviations))
 
-    def _most_cost(self, request: Request) -> int:
+    def _most_cost(self, request: Request, prompt: int) -> int:
         """Return the most that one attempt can cost. Raises: BudgetExceeded.
 
         With ceilings around the endpoints, of the cheapest: a dearer one pays the difference before it is asked.
         """
         found = () if self._prices is None else self._prices(request)
-        known = [p for p in found if p is not None]
-        if not known and not self._rules.allow_unpriced:
+        answer = self._rules.answer_tokens
+        costs = [most_cost(request, p, answer, prompt) for p in found if p is not None]
+        if not costs:
+            if self._rules.allow_unpriced:
+                return 0
             raise unpriced(request.model)
-        costs = [most_cost(request, p, self._rules.answer_tokens) for p in known]
         most = self._rules.max_cost
-        if most is not None and costs and min(costs) > most:
+        cost = min(costs) if self._has_ceilings else max(costs)
+        if most is not None and min(costs) > most:
             raise too_dear(min(costs), most)
-        cost = (min if self._has_ceilings else max)(costs, default=0)
         return cost if most is None else min(cost, most)
 
-    def _amount(self, limit: Limit, request: Request, cost: int) -> int:
+    def _amount(self, limit: Limit, request: Request, prompt: int, cost: int) -> int:
         if limit.kind == "money":
             return cost
-        return _tokens(limit, request, self._rules.answer_tokens) if limit.kind == "tokens" else 1
+        return _tokens(limit, request, prompt, self._rules.answer_tokens)
 
     def _close(self, opened: "_Opened") -> None:
         self._purses.close(opened.request)
@@ -219,6 +215,25 @@ class Limits(Wrapper):
         purse.spent = max(purse.spent, sums.cost)
         tokens = sums.usage.total_tokens
         purse.settle(tokens, used=opened.done or bool(tokens or purse.spent))
+
+
+@dataclass(slots=True)
+class _Held:
+    """What limits one request."""
+
+    limits: tuple[Limit, ...]
+    money: tuple[Limit, ...]
+    is_priced: bool  # by a budget, or by a ceiling of single requests
+
+
+def _once(limits: Iterable[Limit]) -> tuple[Limit, ...]:
+    """Return each limit once; of two that share a counter the smaller one."""
+    found: dict[str, Limit] = {}
+    for limit in limits:
+        known = found.get(limit.id)
+        if known is None or limit.amount < known.amount:
+            found[limit.id] = limit
+    return tuple(found.values())
 
 
 @dataclass(slots=True)
@@ -236,8 +251,9 @@ class _Opened:
         """Return what was sent; without a router below, what must have been."""
         call = _call(self.request)
         attempts = call.attempts[self.attempts :]
-        is_kept = any(d.kind == "cache_hit" for d in call.deviations[self.deviations :])
-        if attempts or is_kept or not (self.done or self.seen.begun):
+        if attempts or not (self.done or self.seen.begun):
+            return attempts
+        if any(d.kind == "cache_hit" for d in call.deviations[self.deviations :]):
             return attempts
         outcome: Literal["ok", "cut"] = "ok" if self.done else "cut"
         return [Attempt(candidate="", model=self.seen.model, outcome=outcome)]
@@ -248,13 +264,12 @@ def _call(request: Request) -> Call:
     return request.call
 
 
-def _tokens(limit: Limit, request: Request, answer_tokens: int) -> int:
+def _tokens(limit: Limit, request: Request, prompt: int, answer_tokens: int) -> int:
     """Return the tokens to reserve.
 
     The bound of bytes is four times too high for plain English: a request that can only just be too large for the
     whole limit takes all of it instead of being refused for ever.
     """
-    prompt = most_tokens(request)
     answer = 0
     if not isinstance(request, EmbedRequest):
         asked = request.sampling.max_tokens

@@ -5,8 +5,8 @@ sends them; where nobody did (a single endpoint without routing), the meter writ
 """
 
 import asyncio
+import itertools
 import time
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from typing import Literal
@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stead.core.errors import SteadError
+from stead.core.ids import new_id
 from stead.inference.account import CountText, PriceOf, Request, Seen, total
 from stead.inference.backend import Backend, close_stream
 from stead.inference.wrapper import Wrapper
@@ -153,6 +154,8 @@ class Meter(Wrapper):
         self._price_of = price_of
         self._count = count
         self._clock = clock
+        self._prefix = new_id()  # ids of one process, without asking for randomness each time
+        self._numbers = itertools.count()
         self._shared: set[int] = set()  # records in use
 
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
@@ -223,7 +226,7 @@ class Meter(Wrapper):
 
     def _begin(self, request: Request, *, streamed: bool = False) -> _Run:
         self._ledger.ready()
-        origin = Call(id=uuid.uuid4().hex) if request.call is None else request.call
+        origin = Call(id=new_id()) if request.call is None else request.call
         call = origin
         if id(origin) in self._shared:  # several prompts of one body: whose attempt is whose?
             call = replace(origin, attempts=[], deviations=[])
@@ -233,11 +236,12 @@ class Meter(Wrapper):
     def _end(self, run: _Run) -> None:
         call = run.call
         self._shared.discard(id(call))
-        is_hit = any(d.kind == CACHE_HIT for d in call.deviations[run.deviations :])
+        declared = tuple([d.kind for d in call.deviations[run.deviations :]])
+        is_hit = CACHE_HIT in declared
         if len(call.attempts) == run.attempts and run.outcome != "failed" and not is_hit:
             call.attempts.append(self._attempt(run))
         attempts = call.attempts[run.attempts :]
-        self._ledger.record(self._entry(run, attempts, is_hit=is_hit))
+        self._ledger.record(self._entry(run, attempts, declared))
         if call is not run.origin:
             run.origin.attempts.extend(attempts)
             run.origin.deviations.extend(call.deviations)
@@ -253,14 +257,14 @@ class Meter(Wrapper):
             code=run.code,
         )
 
-    def _entry(self, run: _Run, attempts: list[Attempt], *, is_hit: bool) -> Entry:
+    def _entry(self, run: _Run, attempts: list[Attempt], declared: tuple[str, ...]) -> Entry:
         sums = total(attempts, run.seen, self._price_of)
         request, call = run.seen.request, run.call
         served = ""
         if run.outcome == "ok" and attempts:
             served = attempts[-1].candidate if attempts[-1].candidate else attempts[-1].model
         return Entry(
-            id=uuid.uuid4().hex,
+            id=f"{self._prefix}-{next(self._numbers)}",
             call=call.id,
             at=self._clock(),
             key=call.key,
@@ -275,10 +279,10 @@ class Meter(Wrapper):
             cost=sums.cost,
             unpriced=sums.unpriced,
             estimated=sums.estimated,
-            cached=is_hit,
+            cached=CACHE_HIT in declared,
             seconds=time.monotonic() - run.began,
             first_s=run.first_s,
             attempts=tuple(attempts),
             tags=tuple(sorted(call.tags)),
-            deviations=tuple(d.kind for d in call.deviations[run.deviations :]),
+            deviations=declared,
         )

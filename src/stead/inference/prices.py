@@ -46,7 +46,10 @@ class Prices:
 
     def cost(self, usage: Usage) -> int:
         """Return what a usage costs, in picodollars."""
-        prompt, answer = max(0, usage.prompt_tokens), max(0, usage.completion_tokens)
+        prompt, answer = usage.prompt_tokens, usage.completion_tokens
+        if prompt >= 0 <= answer and usage.cached_tokens == 0 == usage.cache_write_tokens:
+            return prompt * self.input + answer * self.output
+        prompt, answer = max(0, prompt), max(0, answer)
         cached = min(prompt, max(0, usage.cached_tokens))
         written = min(prompt - cached, max(0, usage.cache_write_tokens))
         fresh = prompt - cached - written

@@ -13,6 +13,7 @@ from stead.core.shared import Ask, Limit, Reservation, Shared
 from stead.inference.account import Request, is_usable, most_tokens
 from stead.inference.backend import Backend, close_stream
 from stead.inference.prices import Prices, dollars
+from stead.inference.tokens import size_bytes
 from stead.inference.wrapper import Wrapper
 from stead.messages import (
     Chunk,
@@ -34,11 +35,24 @@ class Purse:
 
     shared: Shared
     limits: tuple[Limit, ...]  # the budgets it is under
+    request: Request
+    prompt: int  # tokens of that request's prompt, at most
     most: int | None = None  # of this one request; None: no ceiling of its own
     allow_unpriced: bool = False
     reserved: int = 0
     spent: int = 0  # attempts under way count with the most they can cost
     reservations: list[Reservation] = field(default_factory=list)
+
+    def prompt_of(self, request: Request) -> int:
+        """Return the most tokens a prompt can have; the request's own is not counted again."""
+        known = self.request
+        if request is known:
+            return self.prompt
+        if isinstance(request, GenerateRequest) and isinstance(known, GenerateRequest):
+            is_same = request.messages is known.messages and request.prompt is known.prompt
+            if is_same and request.tools is known.tools:
+                return self.prompt
+        return most_tokens(request)
 
     async def take(self, amount: int) -> None:
         """Set `amount` aside for an attempt. Raises: BudgetExceeded; then nothing was taken."""
@@ -59,14 +73,14 @@ class Purse:
 
     def settle(self, tokens: int, *, used: bool) -> None:
         """Count what was spent, or give all back when nothing was used; call it once, at the end."""
-        money = self.spent
-        for i, reservation in enumerate(self.reservations):
-            if not used:
-                self.shared.release(reservation)
-                continue
+        first, *more = self.reservations
+        if used:
             # The first one holds everything, the others only more money.
-            actual = {"requests": 1, "tokens": tokens, "money": money} if i == 0 else {"money": 0}
-            self.shared.settle(reservation, actual)  # type: ignore[arg-type]
+            self.shared.settle(first, {"requests": 1, "tokens": tokens, "money": self.spent})
+        else:
+            self.shared.release(first)
+        for reservation in more:
+            self.shared.release(reservation)
 
 
 def too_dear(amount: int, most: int) -> BudgetExceeded:
@@ -85,13 +99,20 @@ def unpriced(model: str) -> BudgetExceeded:
     )
 
 
-def most_cost(request: Request, prices: Prices, answer_tokens: int = ANSWER_TOKENS) -> int:
-    """Return the most a request can cost in picodollars; without a limit its answer has `answer_tokens`."""
+def most_cost(
+    request: Request, prices: Prices, answer_tokens: int = ANSWER_TOKENS, prompt: int | None = None
+) -> int:
+    """Return the most a request can cost in picodollars; without a limit its answer has `answer_tokens`.
+
+    `prompt` is the most tokens of its prompt, where that is known.
+    """
+    if prompt is None:
+        prompt = most_tokens(request)
     if isinstance(request, EmbedRequest):
-        return prices.most(most_tokens(request), 0)
+        return prices.most(prompt, 0)
     asked = request.sampling.max_tokens
     answer = (answer_tokens if asked is None else asked) * request.sampling.n
-    return prices.most(most_tokens(request), answer)
+    return prices.most(prompt, answer)
 
 
 class Purses:
@@ -128,8 +149,11 @@ class _Paid:
 
     def chunk(self, chunk: Chunk) -> None:
         """Note a piece of a stream."""
-        self.answer_bytes += len(chunk.text.encode()) + len(chunk.reasoning.encode())
-        self.answer_bytes += sum(len(c.arguments.encode()) for c in chunk.tool_calls)
+        self.answer_bytes += size_bytes(chunk.text)
+        if chunk.reasoning:
+            self.answer_bytes += size_bytes(chunk.reasoning)
+        for call in chunk.tool_calls:
+            self.answer_bytes += size_bytes(call.arguments)
         if chunk.usage is not None:
             self.usage = chunk.usage
 
@@ -141,7 +165,8 @@ class _Paid:
         if error is None and self.usage is not None and is_usable(self.usage):
             return self._prices.cost(self.usage)
         if self.answer_bytes:
-            most = self._prices.most(most_tokens(self._request), self.answer_bytes)
+            prompt = self._purse.prompt_of(self._request)
+            most = self._prices.most(prompt, self.answer_bytes)
             return min(self._most, most)
         return 0 if error is not None and is_unbilled(error) else self._most
 
@@ -228,6 +253,7 @@ class Ceiling(Wrapper):
             if purse.allow_unpriced:
                 return None
             raise unpriced(request.model)
-        most = most_cost(request, self._prices, self._answer_tokens)
+        prompt = purse.prompt_of(request)
+        most = most_cost(request, self._prices, self._answer_tokens, prompt)
         await purse.take(most)
         return _Paid(purse, self._prices, most, request)

@@ -168,7 +168,7 @@ class Retry(Wrapper):
             tried.streamed()
         except SteadError as error:
             tried.cut(error)
-            self.breaker.failed()
+            self._judge(error)
             raise
         finally:
             tried.left()

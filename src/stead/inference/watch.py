@@ -43,9 +43,7 @@ class Watch:
 
 
 class Watched(Wrapper):
-    """`inner`, with every request written down. Logging costs nothing below the level.
-
-    Failures are warnings, answers that deviate from the request information, all others details."""
+    """`inner`, with every request written down. Logging costs nothing below the level."""
 
     def __init__(
         self, inner: Backend, watch: Watch, *, clock: Callable[[], float] = time.monotonic
@@ -116,7 +114,7 @@ class Watched(Wrapper):
 
     def _end(self, request: Request, begun: float, outcome: str) -> None:
         seconds = self._clock() - begun
-        level = _level(request, outcome)
+        level = logging.WARNING if outcome == "failed" else logging.INFO
         if self._log.isEnabledFor(level):
             fields = _who(request) | {"ms": round(seconds * 1000, 1)} | _what(request)
             self._log.log(level, outcome, extra={"fields": fields})
@@ -176,14 +174,6 @@ class Watched(Wrapper):
             return sum(failed for _, failed in self._recent) / len(self._recent)
         times = sorted(seconds for seconds, _ in self._recent)
         return times[min(len(times) - 1, int(_PERCENTILE * len(times)))] * 1000
-
-
-def _level(request: Request, outcome: str) -> int:
-    """Return how loud to tell it: what went as asked is told to who wants every detail only."""
-    if outcome == "failed":
-        return logging.WARNING
-    is_plain = request.call is None or not request.call.deviations
-    return logging.DEBUG if outcome == "ok" and is_plain else logging.INFO
 
 
 def _who(request: Request) -> dict[str, object]:

@@ -7,12 +7,12 @@ when the server is there again. A request in flight when the process is killed i
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from typing import IO
 
 from stead.core.errors import RateLimited, SteadError
+from stead.core.ids import new_id
 from stead.core.lease import held
 from stead.serving import batch_lines, guard
 from stead.serving.access import Access, Caller
@@ -105,7 +105,7 @@ class BatchRuns:
 
     async def _one(self, batch: Batch, line: batch_lines.Line) -> bytes:
         """Answer one request; return its line of output."""
-        dialect, id_ = self.dialects[batch.endpoint], uuid.uuid4().hex
+        dialect, id_ = self.dialects[batch.endpoint], new_id()
         try:
             caller = await self._access.recall(batch.owner)
             made = await self._answer(dialect, caller, line, id_, batch.expires_at)

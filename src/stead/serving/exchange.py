@@ -8,11 +8,11 @@ import math
 import sys
 import time
 import traceback
-import uuid
 from collections.abc import Callable
 from typing import Protocol
 
 from stead.core.errors import BackendError, BackendTimeout, SteadError
+from stead.core.ids import new_id
 from stead.messages import Call, Usage
 from stead.serving import guard
 from stead.serving.access import NOBODY, Caller
@@ -35,7 +35,7 @@ class Exchange:
     )  # fmt: skip
 
     def __init__(self, method: str, path: str, query: bytes, receive: Receive, send: Send) -> None:
-        self.id = uuid.uuid4().hex
+        self.id = new_id()
         self.method = method
         self.path = path
         self.query = query

@@ -1,4 +1,4 @@
-"""Users and API keys in the database, and the audit log of what was done to them.
+"""API keys in the database, and the audit log of what was done to them.
 
 Knows nothing about tokens: only their hashes come here. A change and its line in the audit log are one
 transaction.
@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, Row
 
 from stead.core.errors import ConfigError, NotFound
 from stead.store.db import Database
-from stead.store.tables import AUDIT, KEYS, USERS
+from stead.store.tables import AUDIT, KEYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +144,3 @@ def _key(row: Row[Any]) -> KeyRow:
     found = dict(row._mapping)
     models = found.pop("models")
     return KeyRow(models=None if models is None else tuple(models), **found)
-
-
-def add_user(database: Database, user_id: str, name: str, role: str, at: float) -> None:
-    """Add a user. Raises: ConfigError("user-name-taken")."""
-
-    def work(connection: Connection) -> None:
-        if (
-            connection.execute(sa.select(USERS.c.id).where(USERS.c.name == name)).first()
-            is not None
-        ):
-            raise ConfigError("user-name-taken", f"there is a user {name!r} already")
-        row = {"id": user_id, "name": name, "role": role, "created_at": at, "disabled_at": None}
-        connection.execute(sa.insert(USERS), [row])
-
-    database.transact(work)

@@ -123,13 +123,6 @@ class Database:
         """Close every connection; safe to call twice."""
         self._end()
 
-    @property
-    def size_bytes(self) -> int:
-        """The size of a SQLite database with its WAL; 0 for PostgreSQL."""
-        if self._path is None:
-            return 0
-        return sum(p.stat().st_size for p in (self._path, _wal(self._path)) if p.exists())
-
     def _checkpoint(self, connection: Connection) -> None:
         if self.journal != "wal" or self._path is None:
             return
@@ -227,8 +220,3 @@ def _translated(url: URL) -> Iterator[None]:
             retry_after_s=1,
             sqlstate=getattr(original, "sqlstate", None),
         ) from error
-
-
-def sqlite_version() -> str:
-    """Return the version of the SQLite library that Python was built with."""
-    return sqlite3.sqlite_version

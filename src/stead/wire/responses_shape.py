@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from stead.core.errors import BackendError, SteadError
+from stead.core.errors import BackendError, RateLimited, SteadError
 from stead.messages import (
     Choice,
     Deviation,
@@ -238,8 +238,8 @@ class ResponseRead(Struct):
 
 def read_finish(found: ResponseRead) -> FinishReason:
     """Return why an answer ended. Raises: BackendError when it failed."""
-    if found.status in {"failed", "cancelled"} or found.error is not None:
-        raise failed(found.error)
+    if found.status not in {"completed", "incomplete"} or found.error is not None:
+        raise failed(found.error, found.status)
     if found.status == "incomplete":
         reason = found.incomplete_details.reason if found.incomplete_details else None
         return _FINISH.get(reason, "length")
@@ -247,10 +247,12 @@ def read_finish(found: ResponseRead) -> FinishReason:
     return "tool_calls" if called else "stop"
 
 
-def failed(error: ErrorShape | None) -> BackendError:
-    """Return what the error object of an answer means."""
+def failed(error: ErrorShape | None, status: str | None = "failed") -> BackendError:
+    """Return what an answer that has not come to a good end means."""
     words = "(no text)" if error is None else f"{error.code}: {error.message}"
-    return BackendError("upstream-failed", f"the endpoint's answer failed: {words}")
+    if error is not None and error.code == "rate_limit_exceeded":
+        return RateLimited("rate-limited", f"the endpoint asks to wait: {words}")
+    return BackendError("upstream-failed", f"the endpoint's answer is {status!r}: {words}")
 
 
 KNOWN = frozenset({"message", "function_call", "reasoning"})
@@ -258,8 +260,6 @@ KNOWN = frozenset({"message", "function_call", "reasoning"})
 
 def read_reply(found: ResponseRead) -> Reply:
     """Return an answer object as a reply. Raises: BackendError when it failed."""
-    if found.status is None:
-        raise BackendError("bad-answer", "the endpoint sent an answer without its status")
     finish = read_finish(found)
     thoughts = tuple(t for i in found.output if (t := item_thought(i)) is not None)
     reasoning = "".join(item_text(i) for i in found.output if i.type == "reasoning")

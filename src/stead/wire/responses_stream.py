@@ -246,7 +246,8 @@ class Reader(StreamReader):
         return [] if known else [self._chunk(deviations=(answer.left_out(item.type),))]
 
     def _end(self, found: _Event) -> list[Chunk]:
-        response = found.response or answer.ResponseRead(status="failed")
+        response = answer.ResponseRead() if found.response is None else found.response
+        response.status = found.type.removeprefix("response.")
         finish = answer.read_finish(response)
         self.ended = True
         if finish == "stop" and self._calls:

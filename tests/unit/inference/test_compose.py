@@ -13,6 +13,7 @@ from tests.fakes.vendors import Fault, mock_vendor
 from stead.core.errors import SteadError
 from stead.core.metrics import Metrics
 from stead.inference.backends.echo import Echo
+from stead.inference.breaker import BreakerPolicy, Breakers
 from stead.inference.facts import RequestFacts
 from stead.inference.grouped import Grouped, shares
 from stead.inference.meter import MemoryLedger
@@ -242,3 +243,19 @@ async def test_two_strategies_share_their_counters() -> None:
     text = metrics.render()
     assert text.count("# TYPE stead_strategy_requests_total") == 1
     assert 'stead_strategy_requests_total{strategy="s",outcome="ok"} 2' in text
+
+
+async def test_strategies_share_the_circuit_of_an_endpoint_model_and_key() -> None:
+    breakers = Breakers(BreakerPolicy(failures=1, probe_s=60.0))
+    async with mock_vendor(always=Fault(status=500)) as down, mock_vendor() as up:
+        text = lines(components={"cloud_api": cloud(down.url, "a")})
+        other = lines(components={"cloud_api": cloud(up.url, "a")})
+        found = [made(one(t), breakers=breakers) for t in (text, text, other)]
+        for composed in found[:2]:
+            with pytest.raises(SteadError):
+                await composed.backend.generate(ask())
+        reply = await found[2].backend.generate(ask())
+
+    assert len(down.invoice) == 1  # the second strategy found the circuit open
+    assert reply.text
+    assert sorted(breakers.states().values()) == ["closed", "open"]

@@ -281,3 +281,18 @@ def test_limits_of_our_own_are_no_fault_of_the_endpoint() -> None:
             asyncio.run(backend.generate(ask()))
 
     assert (inner.asked, backend.breaker.state) == (5, "closed")
+
+
+def test_streams_that_break_off_open_the_circuit_and_a_passed_deadline_does_not() -> None:
+    states = []
+    for error in (LOST, BackendTimeout("deadline", "late")):
+        inner = Scripted(*[error] * 30, content=1)
+        backend = retry(inner, breaker=BreakerPolicy(failures=99, window=20))
+        for _ in range(20):
+            with pytest.raises(BackendError):
+                asyncio.run(read(backend.stream(ask())))
+            if backend.breaker.state != "closed":
+                break
+        states.append(backend.breaker.state)
+
+    assert states == ["open", "closed"]

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.fakes.vendors import mock_vendor
 
 from stead.core.address import place_of
@@ -192,3 +193,43 @@ def test_a_request_without_what_a_vendor_lacks_is_passed_as_it_is() -> None:
 
     assert adapt("groq", row("groq"), request) == (request, ())
     assert json.dumps(rows()["groq"].model_dump())
+
+
+PLAIN = Sampling(
+    max_tokens=64
+)  # some protocols want a limit, and say so when they have to make one up
+PARAMS = [f for f in Sampling.__struct_fields__ if f not in ("max_tokens", "n")]
+
+
+def sent_as(name: str, field: str, body: Any) -> bool:
+    """Say whether a field's value is somewhere in what was sent."""
+    value = getattr(FULL, field)
+    wanted = [value, list(value)] if isinstance(value, tuple) else [value]
+    found = (
+        list(body.values()) if isinstance(body, dict) else body if isinstance(body, list) else []
+    )
+    return any(
+        any(type(v) is type(w) and v == w for w in wanted) or sent_as(name, field, v) for v in found
+    )
+
+
+@pytest.mark.parametrize("name", [n for n in rows() if n != "custom"])
+def test_every_parameter_arrives_or_is_told_and_nothing_is_told_that_arrived(name: str) -> None:
+    async def run() -> list[str]:
+        async with mock_vendor() as mock:
+            url = mock.url + ("/v1" if row(name).version == "" else "")
+            made = vendor(name, base_url=url, api_key=KEY, environment={})
+            wrong = []
+            clean = await made.generate(ask(sampling=PLAIN))
+            wrong += [f"said of nothing: {d}" for d in clean.deviations]
+            for field in PARAMS:
+                one = replace(PLAIN, **{field: getattr(FULL, field)})
+                reply = await made.generate(ask(sampling=one))
+                told = [d.detail for d in reply.deviations]
+                arrived = sent_as(name, field, mock.invoice[-1].body)
+                if arrived == bool(told):
+                    wrong.append(f"{field}: sent {arrived}, told {told}")
+            await made.close()
+            return wrong
+
+    assert asyncio.run(run()) == []

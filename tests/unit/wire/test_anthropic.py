@@ -16,11 +16,14 @@ from stead.core.errors import BackendError, NotFound, RateLimited
 from stead.messages import (
     Choice,
     Chunk,
+    EmbedRequest,
     GenerateRequest,
     Message,
     Reply,
     Sampling,
+    TextPart,
     Thought,
+    TokenLogprob,
     ToolCall,
     ToolCallDelta,
     Usage,
@@ -242,6 +245,7 @@ def test_no_body_gets_past_the_checks_untyped(raw, body):
         ("overloaded_error", "upstream-overloaded", 503),
         ("rate_limit_error", "rate-limited", 429),
         ("api_error", "upstream-failed", 502),
+        ("timeout_error", "upstream-timeout", 504),
     ],
 )
 def test_an_error_event_is_a_typed_error(kind, code, status):
@@ -256,12 +260,15 @@ def test_an_error_event_is_a_typed_error(kind, code, status):
 
 
 def test_error_answers_in_both_directions():
-    written = json.loads(WIRE.write_error(NotFound("model-not-found", "no", param="model")))
+    error = NotFound("model-not-found", "no", hint="h", param="model")
+    written = json.loads(WIRE.write_error(error))
+    streamed = WIRE.stream_writer(Asked("m", stream=True)).error(error)
     busy = WIRE.read_error(529, b'{"type":"error","error":{"message":"why"}}', "3")
     limited = WIRE.read_error(429, b'{"type":"error","error":{"message":"why"}}', "3")
 
     assert written["error"]["type"] == "not_found_error"
-    assert written["error"]["param"] == "model"
+    assert (written["error"]["param"], written["error"]["hint"]) == ("model", "h")
+    assert json.loads(sse.Parser().feed(streamed)[0].data) == written
     assert (busy.code, busy.details["retry_after_s"]) == ("upstream-overloaded", 3.0)
     assert isinstance(limited, RateLimited)
 
@@ -280,6 +287,108 @@ def test_usage_counts_the_cache_as_part_of_the_prompt():
     assert reply.usage == Usage(10, 7, 3, 4, 2)
     assert reply.choices[0].stop_text == "END"
     assert [d.kind for d in reply.deviations] == ["block_dropped"]
+
+
+def feed(*events_):
+    reader = WIRE.stream_reader()
+    return [c for e in events_ for c in reader.feed(sse.Event(json.dumps(e).encode()))]
+
+
+def test_a_call_that_comes_whole_and_blocks_that_are_not_known():
+    use = {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}}
+    found = feed(
+        {"type": "ping"},
+        {"type": "content_block_start", "index": 0, "content_block": use},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "server_tool_use"}},
+        {"type": "content_block_delta", "index": 1, "delta": {"partial_json": "{}"}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "citations_delta"}},
+        {"type": "content_block_stop", "index": 1},
+        {"type": "content_block_stop", "index": 9},
+        {"type": "message_delta", "delta": {}},
+    )
+
+    assert made.collect(found)[0].tool_calls == (ToolCall("c", "f", '{"a": 1}'),)
+    assert [d.kind for c in found for d in c.deviations] == ["block_dropped"]
+    with pytest.raises(BackendError, match="not begun"):
+        feed({"type": "content_block_delta", "index": 1, "delta": {"text": "x"}})
+
+
+def test_a_thought_that_was_not_streamed_is_said_before_its_seal():
+    head = {"id": "i", "model": "m", "created": 0}
+    writer = WIRE.stream_writer(Asked("m", stream=True))
+    chunks = [
+        Chunk(**head, thought=Thought("anthropic", "s", "why")),
+        Chunk(**head, logprobs=(TokenLogprob("x", -1.0),)),
+        Chunk(**head, tool_calls=(ToolCallDelta(0, None, "f"),)),
+    ]
+    sent = b"".join(writer.chunk(c) for c in chunks) + writer.end()
+
+    reader = WIRE.stream_reader()
+    message, _, _ = made.collect([c for e in sse.Parser().feed(sent) for c in reader.feed(e)])
+
+    assert (message.reasoning, message.thoughts[0].seal) == ("why", "s")
+    assert message.tool_calls == (ToolCall("call_0", "f", "{}"),)
+    nameless = Chunk(**head, tool_calls=(ToolCallDelta(1, "b"),))
+    with pytest.raises(BackendError, match="no name"):
+        writer.chunk(nameless)
+
+
+def test_text_beside_results_is_a_message_of_its_own():
+    result = {"type": "tool_result", "tool_use_id": "c"}
+    words = {"type": "text", "text": "x"}
+    body = BODY | {"messages": [{"role": "user", "content": [words, result, words]}]}
+
+    found = WIRE.read_request(json.dumps(body).encode()).generate[0].messages
+
+    assert [(m.role, m.text) for m in found] == [("user", "x"), ("tool", ""), ("user", "x")]
+
+
+def test_several_system_messages_are_its_blocks():
+    system = (Message("system", "a"), Message("system", (TextPart("b"), TextPart("c"))))
+    request = GenerateRequest(model="m", messages=(*system, Message("user", "x")))
+
+    body = json.loads(WIRE.write_request(request))
+
+    assert [b["text"] for b in body["system"]] == ["a", "b", "c"]
+    assert {d.kind for d in WIRE.drops(request)} == {"param_translated"}
+
+
+def test_what_it_cannot_say_is_refused_or_named():
+    request = GenerateRequest(
+        model="m",
+        messages=(Message("user", "x"),),
+        sampling=Sampling(max_tokens=1),
+        response_format={"type": "json_object"},
+        tool_choice={"type": "allowed_tools"},
+        extra={"reasoning_effort": "minimal", "service_tier": "auto"},
+    )
+
+    assert [d.detail.split(" ")[0] for d in WIRE.drops(request)] == [
+        "tool_choice", "response_format", "reasoning_effort",
+    ]  # fmt: skip
+    assert there_and_back(request).extra == {"service_tier": "auto"}
+    assert WIRE.drops(EmbedRequest(model="m", input=("x",))) == ()
+    for wrong in (GenerateRequest(model="m", prompt="x"), EmbedRequest(model="m", input=("x",))):
+        with pytest.raises(BackendError, match="messages only"):
+            WIRE.write_request(wrong)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"), [(b'{"input_tokens":-1}', "counted -1"), (b"{}", "input_tokens")]
+)
+def test_a_count_that_is_none_is_an_error(body, words):
+    with pytest.raises(BackendError, match=words):
+        COUNT.read_count(body)
+
+
+def test_a_seal_that_only_looks_wrapped_is_kept_as_it_is():
+    content = [{"type": "thinking", "thinking": "t", "signature": "stead.seal.!"}]
+    body = BODY | {"messages": [{"role": "assistant", "content": content}]}
+
+    found = WIRE.read_request(json.dumps(body).encode()).generate[0].messages[0].thoughts
+
+    assert found == (Thought("anthropic", "stead.seal.!", "t"),)
 
 
 FULL = Message(

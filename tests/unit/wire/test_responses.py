@@ -14,6 +14,7 @@ from stead.core.errors import BackendError, RateLimited
 from stead.messages import (
     Choice,
     Chunk,
+    EmbedRequest,
     GenerateRequest,
     Message,
     Reply,
@@ -150,6 +151,79 @@ def test_a_cut_answer_is_incomplete_and_a_failed_one_failed():
                 WIRE.stream_reader().feed(data)
 
 
+def feed(*events_):
+    reader = WIRE.stream_reader()
+    sent = [sse.Event(json.dumps(e).encode()) for e in events_]
+    return [c for e in (*sent, sse.Event(b"[DONE]")) for c in reader.feed(e)]
+
+
+def test_a_call_that_comes_whole_and_items_that_are_not_known():
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    added = {"type": "response.output_item.added", "output_index": 1}
+    done = {"type": "response.output_item.done", "output_index": 1}
+    other = {"type": "response.output_item.done", "item": {"type": "web_search_call"}}
+    unknown = {"type": "response.later.delta", "delta": "x"}
+    end = {"type": "response.completed"}
+
+    for begun in (call, call | {"arguments": ""}):
+        found = feed(added | {"item": begun}, done | {"item": call}, other, unknown, end)
+        assert made.collect(found)[0].tool_calls == (ToolCall("c", "f", "{}"),)
+        assert [c.finish_reason for c in found if c.finish_reason] == ["tool_calls"]
+        assert [d.kind for c in found for d in c.deviations] == ["block_dropped"]
+    with pytest.raises(BackendError, match="not begun"):
+        feed({"type": "response.function_call_arguments.delta", "delta": "x"})
+
+
+def test_usage_that_cannot_be_true_is_none_and_refusals_are_text():
+    usage = {"input_tokens": -1, "output_tokens": 1, "total_tokens": 0}
+    said = {"type": "message", "content": [{"type": "refusal", "refusal": "no"}]}
+    other = {"type": "web_search_call"}
+    body = {"status": "completed", "usage": usage, "output": [said, other]}
+
+    reply = WIRE.read_reply(json.dumps(body).encode())
+
+    assert (reply.usage, reply.text) == (Usage(), "no")
+    assert [d.kind for d in reply.deviations] == ["block_dropped"]
+
+
+def test_an_answer_that_ended_in_an_error_is_failed():
+    broken = Choice(0, Message("assistant", "x"), "error")
+    body = WIRE.write_reply(Reply(id="a", model="m", created=0, choices=(broken,)), ASKED)
+    empty = events(WIRE.stream_writer(ASKED).end())
+
+    assert Response.model_validate_json(body, strict=True).status == "failed"
+    assert [e["type"] for e in empty] == ["response.completed"]
+    with pytest.raises(BackendError, match="server_error"):
+        WIRE.read_reply(body)
+
+
+def test_messages_stand_apart_where_the_items_do():
+    said = {"role": "assistant", "content": "a"}
+    thought = {"type": "reasoning", "summary": [], "content": [{"text": "t"}]}
+
+    body = BODY | {"input": [said, said, thought]}
+    found = WIRE.read_request(json.dumps(body).encode()).generate[0]
+
+    assert [(m.text, m.reasoning) for m in found.messages] == [("a", None), ("a", None), ("", "t")]
+
+
+def test_what_it_cannot_say_is_refused_or_named():
+    allowed = GenerateRequest(
+        model="m", messages=(Message("user", "x"),), tool_choice={"type": "allowed_tools"}
+    )
+    form = BODY | {"text": {"format": {"type": "json_object"}}}
+
+    assert [d.detail.split(" ")[0] for d in WIRE.drops(allowed)] == ["tool_choice"]
+    assert b"tool_choice" not in WIRE.write_request(allowed)
+    assert WIRE.drops(EmbedRequest(model="m", input=("x",))) == ()
+    assert WIRE.read_request(json.dumps(form).encode()).generate[0].response_format == {
+        "type": "json_object"
+    }
+    for wrong in (GenerateRequest(model="m", prompt="x"), EmbedRequest(model="m", input=("x",))):
+        with pytest.raises(BackendError, match="messages only"):
+            WIRE.write_request(wrong)
+
+
 def test_a_thought_of_another_vendor_comes_back_to_it_through_a_responses_client():
     thought = Thought("anthropic", "sig", "why")
     message = Message("assistant", "x", reasoning="why", thoughts=(thought,))
@@ -199,6 +273,7 @@ def test_keeping_the_answer_is_a_deviation():
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "perhaps"}, "tool_choice"),
         ({"tool_choice": {"type": "mcp"}}, "tool_choice.type"),
         ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema"),
         ({"temperature": 3}, "temperature"),
@@ -267,6 +342,8 @@ def test_no_answer_gets_past_the_checks_untyped(body, event):
         b"{}",
         b"[1]",
         b'{"status":"failed"}',
+        b'{"status":"queued"}',
+        b'{"status":"completed","output":[{"type":"message","content":[{"logprobs":[1]}]}]}',
         b'{"error":{"message":"no"}}',
         b'{"output":3}',
     ],

@@ -1,10 +1,19 @@
 """models, bench-model and ollama as people type them, over a tiny model and a fake Ollama."""
 
+import asyncio
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 from tests.fakes.models import adapter_folder, model_folder
 from tests.fakes.programs import ollama_server, put_program
+
+from stead.inference.remote import Remote
+from stead.messages import GenerateRequest, Message, Sampling
 
 __all__ = ["ollama_server", "put_program"]
 
@@ -22,7 +31,6 @@ def last(out):
     return json.loads(out.splitlines()[-1])
 
 
-@pytest.mark.spec("004-041")
 def test_models_lists_what_is_here_what_ollama_has_and_what_strategies_ask(
     ollama_server, stead, tmp_path, monkeypatch
 ):
@@ -116,3 +124,43 @@ def test_ollama_without_a_server_is_a_reason_and_a_command(stead, put_program):
     assert not told["available"]
     assert not told["running"]
     assert told["hint"]
+
+
+def test_serve_all_models_loads_them_when_they_are_asked_for(tiny_gguf, home, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("one", "two"):
+        (mine / f"{name}.gguf").symlink_to(shutil.copy(tiny_gguf, tmp_path / f"{name}.bin"))
+    keep = {k: v for k, v in os.environ.items() if k in {"PATH", "PYTHONPATH", "OLLAMA_MODELS"}}
+    more = {
+        "STEAD_HOME": str(home),
+        "STEAD_ENGINES_MODELS_DIRS": str(mine),
+        "STEAD_ENGINES_PRELOAD": "two",
+    }
+    server = subprocess.Popen(
+        [sys.executable, "-m", "stead", "serve", "--all-models", "--port", "0", "--json", "--quiet"],
+        env=keep | more, stdout=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    try:
+        ready = json.loads(server.stdout.readline())
+        replies = [asyncio.run(ask(ready["url"], name)) for name in ("one", "two", "one")]
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
+
+    assert ready["models"] == ["one", "two"]
+    assert [r.model for r in replies] == ["one", "two", "one"]
+    assert {r.usage.completion_tokens for r in replies} == {3}
+
+
+async def ask(url, model):
+    backend = Remote(url)
+    request = GenerateRequest(
+        model=model,
+        messages=(Message("user", "hi"),),
+        sampling=Sampling(max_tokens=3, temperature=0),
+    )
+    try:
+        return await backend.generate(request)
+    finally:
+        await backend.close()

@@ -4,6 +4,7 @@ Knows nothing about engines themselves (`local_model`) or where models are found
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, Mod
 
 __all__ = ["Choice", "Engines", "Keeping", "LocalModel", "State", "Wanted", "choose", "plan"]
 
+_LOG = logging.getLogger("stead.engines")
 _SWEEP_S = 5.0  # longest time between two looks for unused models
 Make = Callable[[Choice, Home], LocalModel]
 
@@ -102,6 +104,15 @@ class Engines(Backend):
             except SteadError as error:
                 failed[name] = error
         return failed
+
+    def begin(self, names: Sequence[str]) -> None:
+        """Begin to load models within the running loop; what cannot be loaded is logged."""
+        if names:
+            self._later(self._preloaded(names))
+
+    async def _preloaded(self, names: Sequence[str]) -> None:
+        for name, error in (await self.preload(names)).items():
+            _LOG.warning("%s was not loaded: %s", name, error.message)
 
     async def unload(self, name: str, deadline: float | None = None) -> bool:
         """Unload a model once its requests are done; False when it was not loaded.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from stead.app import strategies
-from stead.app.engines import LocalModel, Wanted, choose
+from stead.app.engines import Engines, LocalModel, Wanted, choose
 from stead.app.plugins import Plugins
 from stead.app.strategy_library import environment_of, find
 from stead.config.strategy import Strategy
@@ -45,6 +45,12 @@ class Served:
     notes: tuple[str, ...] = ()
     circuits: tuple[Breaker, ...] = ()
     strategies: tuple[Strategy, ...] = ()
+    engines: Engines | None = None  # of every model on this machine, loaded on demand
+
+    def begin(self, preload: Sequence[str]) -> None:
+        """Begin to load what shall be in memory from the start. Called within the server's loop."""
+        if self.engines is not None:
+            self.engines.begin(preload)
 
     def breakers(self) -> list[tuple[tuple[str, ...], float]]:
         """Return each circuit breaker's name and state: 0 closed, 1 half open, 2 open."""
@@ -66,13 +72,17 @@ class Books:
 
 
 def served(
-    models: Sequence[Wanted], wanted_strategies: Sequence[str], home: Home, books: Books
+    models: Sequence[Wanted],
+    wanted_strategies: Sequence[str],
+    home: Home,
+    books: Books,
+    every: tuple[Engines, frozenset[str]] | None = None,
 ) -> Served:
-    """Compose what is asked for; nothing is started.
+    """Compose what is asked for; nothing is started. `every`: all models of this machine, and their names.
 
     Raises: ConfigError("nothing-to-serve", "same-name"), and what choosing and finding raise.
     """
-    if not models and not wanted_strategies:
+    if not models and not wanted_strategies and every is None:
         raise ConfigError("nothing-to-serve", "which model? give --model or --strategy")
     plugins = Plugins(home)
     notes = plugins.load()
@@ -80,8 +90,8 @@ def served(
     names = [m.order.name for m in local]
     variables = environment_of(home)
     circuits: list[Breaker] = []
-    chosen: list[Strategy] = []
     breakers = Breakers()  # one circuit per endpoint, whatever strategies ask it
+    chosen: list[Strategy] = []
     parts: list[tuple[frozenset[str], Backend]] = []
     for name in wanted_strategies:
         found = find(name, home, variables)
@@ -100,15 +110,23 @@ def served(
         names.append(found.strategy.name)
         chosen.append(found.strategy)
         notes += [found.note] if found.note else []
+    if not names and every is not None and not every[1]:
+        raise ConfigError(
+            "nothing-to-serve", "no model was found on this machine", hint="stead models --refresh"
+        )
     double = sorted({n for n in names if names.count(n) > 1})
     if double:
         raise ConfigError("same-name", f"{double[0]!r} would be served twice; give one a --name")
     if local:
         here = _counted(ByName({m.order.name: (m, m.order.name) for m in local}), books)
         parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
+    if every is not None:
+        parts.append((every[1], plugins.around(_counted(every[0], books))))
+        names += sorted(every[1].difference(names))
     backend = parts[0][1] if len(parts) == 1 else Several(parts)
-    circuits = list(dict.fromkeys(circuits))
-    return Served(backend, tuple(names), tuple(local), tuple(notes), tuple(circuits), tuple(chosen))
+    once = tuple(dict.fromkeys(circuits))
+    engines = None if every is None else every[0]
+    return Served(backend, tuple(names), tuple(local), tuple(notes), once, tuple(chosen), engines)
 
 
 def _breaker_of(backend: Backend | None) -> Breaker | None:

@@ -42,6 +42,13 @@ class Shelved:
         """List the names, the given ones first."""
         return [*self.given, *(name for name in self.found() if name not in self.given)]
 
+    def answers(self) -> frozenset[str]:
+        """Return every name that means something: those listed, and each adapter over each model."""
+        adapters = [name for name, local in self.found().items() if local.kind == "adapter"]
+        bases = [name for name in self.names() if name not in adapters]
+        pairs = (f"{base}:{adapter}" for base in bases for adapter in adapters)
+        return frozenset((*self.names(), *pairs))
+
     def found(self) -> dict[str, Local]:
         """Return the found models by name; of equal names the later one has its folder's before it."""
         if self._found is None:

@@ -120,7 +120,6 @@ def test_a_model_is_loaded_once_however_many_ask(home):
     assert [(s.name, s.requests, s.active, s.bytes) for s in status] == [("a", 8, 0, 4 * GB)]
 
 
-@pytest.mark.spec("001-034")
 def test_the_model_unused_the_longest_makes_room(home):
     async def work(world):
         for name in ("a", "b", "a", "c"):
@@ -250,7 +249,6 @@ def test_an_unused_model_is_unloaded_and_a_used_one_is_not(home):
     assert run(home, work) == ({"b"}, ["a"])
 
 
-@pytest.mark.spec("004-067")
 def test_unload_waits_for_the_request_at_work(home):
     async def work(world):
         await world.ask("a")

@@ -32,7 +32,6 @@ def names(url):
     return {m.name: m.loaded_bytes for m in do(url, lambda a: a.stored())}
 
 
-@pytest.mark.spec("000-019", "000-030")
 def test_a_running_server_loads_answers_and_unloads_on_stop(ollama_server, tmp_path):
     engine = ENGINES.create("ollama")
     endpoint = engine.start(ORDER, tmp_path / "engine")

@@ -234,17 +234,6 @@ def test_facts_of_a_conversation() -> None:
     assert facts.requires_json
 
 
-async def test_two_strategies_share_their_counters() -> None:
-    metrics = Metrics()
-    part = {"model_app": {"type": "mock_model", "config": {"default_model": "m"}}}
-    for _ in range(2):
-        await made(one(lines(components=part)), metrics=metrics).backend.generate(ask())
-
-    text = metrics.render()
-    assert text.count("# TYPE stead_strategy_requests_total") == 1
-    assert 'stead_strategy_requests_total{strategy="s",outcome="ok"} 2' in text
-
-
 async def test_strategies_share_the_circuit_of_an_endpoint_model_and_key() -> None:
     breakers = Breakers(BreakerPolicy(failures=1, probe_s=60.0))
     async with mock_vendor(always=Fault(status=500)) as down, mock_vendor() as up:
@@ -259,3 +248,14 @@ async def test_strategies_share_the_circuit_of_an_endpoint_model_and_key() -> No
     assert len(down.invoice) == 1  # the second strategy found the circuit open
     assert reply.text
     assert sorted(breakers.states().values()) == ["closed", "open"]
+
+
+async def test_two_strategies_share_their_counters() -> None:
+    metrics = Metrics()
+    part = {"model_app": {"type": "mock_model", "config": {"default_model": "m"}}}
+    for _ in range(2):
+        await made(one(lines(components=part)), metrics=metrics).backend.generate(ask())
+
+    text = metrics.render()
+    assert text.count("# TYPE stead_strategy_requests_total") == 1
+    assert 'stead_strategy_requests_total{strategy="s",outcome="ok"} 2' in text

@@ -18,6 +18,7 @@ from stead.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from stead.app.accounts import Accounts
+    from stead.app.engines import Engines
     from stead.app.served import Served
     from stead.core.paths import Home
 
@@ -32,6 +33,9 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     strategy: Annotated[
         list[str] | None, typer.Option(help="Strategy: name, use case or file (repeatable).")
     ] = None,
+    all_models: Annotated[
+        bool, typer.Option("--all-models", help="Every local model of `stead models`, on demand.")
+    ] = False,
     adapter: Annotated[str | None, typer.Option(help="Adapter folder for the model.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
@@ -80,7 +84,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         settings = for_address(host, api_keys=keys, allowed_hosts=hosts, keyed=keyed)
         books = Books(Metrics(), accounts.shared, accounts.ledger)
         wanted = [Wanted(m, adapter, engine, name, ctx, parallel, threads) for m in models]
-        found = served(wanted, strategy if strategy is not None else [], home, books)
+        every = _every(home) if all_models else None
+        found = served(wanted, strategy if strategy is not None else [], home, books, every)
         for chosen in found.strategies[:1]:  # there is one console: the first strategy's monitoring
             set_up_log(chosen, home)
         bound = server.bind(host, port)  # before a model is loaded: a taken port is known at once
@@ -99,7 +104,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
             server.run(
                 app,
                 bound,
-                on_ready=lambda: _announce(url, found, keyed=keyed, quiet=quiet, json=json),
+                on_ready=lambda: _ready(url, found, home, keyed=keyed, quiet=quiet, json=json),
                 drain_s=drain_s,
             )
         finally:
@@ -119,6 +124,27 @@ def _accounts(home: "Home", keys: tuple[str, ...]) -> Iterator["Accounts"]:
         yield opened
     finally:
         asyncio.run(opened.close())
+
+
+def _every(home: "Home") -> "tuple[Engines, frozenset[str]]":
+    """Return the engines of all models of this machine, and the names they answer to."""
+    from stead.app.engines import Engines, Keeping
+    from stead.app.models import Models
+    from stead.app.shelf import standard
+    from stead.config.settings import read_settings
+
+    settings = read_settings(home).value.engines
+    shelf = standard(Models(home), settings)
+    return Engines(shelf, home, Keeping.of(settings)), shelf.answers()
+
+
+def _ready(
+    url: str, found: "Served", home: "Home", *, keyed: bool, quiet: bool, json: bool
+) -> None:
+    from stead.config.settings import read_settings
+
+    found.begin(read_settings(home).value.engines.preload)
+    _announce(url, found, keyed=keyed, quiet=quiet, json=json)
 
 
 def _start(found: "Served", *, quiet: bool) -> None:

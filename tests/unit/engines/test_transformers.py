@@ -29,7 +29,7 @@ def backend(tiny_model, place, tmp_path_factory):
     found = served([wanted], [], Home(tmp_path_factory.mktemp("home")), Books(Metrics()))
     with asyncio.Runner() as runner:
         yield runner, found.backend
-        runner.run(found.close())
+        runner.run(found.backend.close())
 
 
 def ask(model="tiny", **more):

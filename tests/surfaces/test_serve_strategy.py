@@ -88,6 +88,7 @@ def file(tmp_path_factory, vendor):
     return path
 
 
+@pytest.mark.spec("001-054")
 def test_keys_limits_spend_log_and_metrics_of_a_served_strategy(environment, vendor, file):
     wide = stead(environment, "keys", "create", "wide", "--json")["token"]
     narrow = stead(environment, "keys", "create", "narrow", "--rpm", 1, "--json")["token"]

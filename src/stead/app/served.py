@@ -4,21 +4,22 @@ Knows nothing about sockets or commands. Strategies answer to their own name and
 that several have belongs to the first.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from stead.app import strategies
-from stead.app.engines import Engines, LocalModel, Wanted, choose
+from stead.app.engines import Engines, Keeping, LocalModel, Wanted, choose
+from stead.app.models import Models
 from stead.app.plugins import Plugins
+from stead.app.several import Several
+from stead.app.shelf import standard
 from stead.app.strategy_library import environment_of, find
+from stead.config.settings import read_settings
 from stead.config.strategy import Strategy
-from stead.core.errors import ConfigError, NotFound
+from stead.core.errors import ConfigError
 from stead.core.metrics import Metrics
 from stead.core.paths import Home
 from stead.core.shared import MemoryShared, Shared
-from stead.core.suggest import nearest
 from stead.inference.backend import Backend
 from stead.inference.breaker import Breaker, Breakers
 from stead.inference.limits import Limits, Rules
@@ -26,8 +27,8 @@ from stead.inference.meter import Ledger, Meter
 from stead.inference.prices import FREE
 from stead.inference.retry import Retry
 from stead.inference.route import ByName
+from stead.inference.strict import Strict
 from stead.inference.wrapper import Wrapper
-from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
 
 _STATES = ("closed", "half-open", "open")
 
@@ -71,18 +72,27 @@ class Books:
     ledger: Ledger | None = None
 
 
+def every(home: Home) -> tuple[Engines, frozenset[str]]:
+    """Return the engines of all models of this machine, and the names they answer to."""
+    settings = read_settings(home).value.engines
+    shelf = standard(Models(home), settings)
+    return Engines(shelf, home, Keeping.of(settings)), shelf.answers()
+
+
 def served(
     models: Sequence[Wanted],
     wanted_strategies: Sequence[str],
     home: Home,
     books: Books,
-    every: tuple[Engines, frozenset[str]] | None = None,
+    everything: tuple[Engines, frozenset[str]] | None = None,
 ) -> Served:
-    """Compose what is asked for; nothing is started. `every`: all models of this machine, and their names.
+    """Compose what is asked for; nothing is started. `everything`: all models of this machine, and their names.
+
+    With `everything`, every model that is found on this machine is loaded when it is first asked for.
 
     Raises: ConfigError("nothing-to-serve", "same-name"), and what choosing and finding raise.
     """
-    if not models and not wanted_strategies and every is None:
+    if not models and not wanted_strategies and everything is None:
         raise ConfigError("nothing-to-serve", "which model? give --model or --strategy")
     plugins = Plugins(home)
     notes = plugins.load()
@@ -110,7 +120,7 @@ def served(
         names.append(found.strategy.name)
         chosen.append(found.strategy)
         notes += [found.note] if found.note else []
-    if not names and every is not None and not every[1]:
+    if not names and everything is not None and not everything[1]:
         raise ConfigError(
             "nothing-to-serve", "no model was found on this machine", hint="stead models --refresh"
         )
@@ -118,14 +128,16 @@ def served(
     if double:
         raise ConfigError("same-name", f"{double[0]!r} would be served twice; give one a --name")
     if local:
-        here = _counted(ByName({m.order.name: (m, m.order.name) for m in local}), books)
+        adapted = frozenset(m.order.name for m in local if m.order.adapters)
+        by_name = ByName({m.order.name: (m, m.order.name) for m in local}, adapted)
+        here = _counted(by_name, books)
         parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
-    if every is not None:
-        parts.append((every[1], plugins.around(_counted(every[0], books))))
-        names += sorted(every[1].difference(names))
+    if everything is not None:
+        parts.append((everything[1], plugins.around(_counted(everything[0], books))))
+        names += sorted(everything[1].difference(names))
     backend = parts[0][1] if len(parts) == 1 else Several(parts)
     once = tuple(dict.fromkeys(circuits))
-    engines = None if every is None else every[0]
+    engines = None if everything is None else everything[0]
     return Served(backend, tuple(names), tuple(local), tuple(notes), once, tuple(chosen), engines)
 
 
@@ -142,56 +154,10 @@ def _counted(backend: Backend, books: Books) -> Backend:
     shared = MemoryShared() if books.shared is None else books.shared
     limited = Limits(backend, shared, Rules(), prices=lambda _: [FREE], price_of=lambda _: FREE)
     if books.ledger is None:
-        return limited
-    return Meter(limited, books.ledger, price_of=lambda _: FREE)
+        return Strict(limited)
+    return Strict(Meter(limited, books.ledger, price_of=lambda _: FREE))
 
 
 def _local(wanted: Wanted, home: Home) -> LocalModel:
     engine, order = choose(wanted, home)
     return LocalModel(engine, order, home)
-
-
-class Several(Backend):
-    """Backends by the names each answers to; the first that knows a name has it."""
-
-    def __init__(self, parts: Sequence[tuple[frozenset[str], Backend]]) -> None:
-        self._parts = tuple(parts)
-
-    def _find(self, name: str) -> Backend:
-        for names, backend in self._parts:
-            if name in names:
-                return backend
-        known = sorted(set(chain.from_iterable(names for names, _ in self._parts)))
-        near = nearest(name, known)
-        ask = f"; did you mean {near!r}?" if near else ""
-        raise NotFound(
-            "model-not-found", f"the model {name[:200]!r} is not served here{ask}", param="model"
-        )
-
-    async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
-        """Answer a request whole. Raises: NotFound("model-not-found")."""
-        return await self._find(request.model).generate(request, deadline)
-
-    def stream(
-        self, request: GenerateRequest, deadline: float | None = None
-    ) -> AsyncIterator[Chunk]:
-        """Answer piece by piece. Raises: NotFound("model-not-found"), at once."""
-        return self._find(request.model).stream(request, deadline)
-
-    async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
-        """Turn texts into vectors. Raises: NotFound("model-not-found")."""
-        return await self._find(request.model).embed(request, deadline)
-
-    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
-        """Count the tokens of a request's prompt. Raises: NotFound("model-not-found")."""
-        return await self._find(request.model).count(request, deadline)
-
-    async def models(self) -> list[ModelCard]:
-        """List every name once."""
-        listed = await asyncio.gather(*(backend.models() for _, backend in self._parts))
-        return list({card.id: card for card in reversed([*chain(*listed)])}.values())[::-1]
-
-    async def close(self) -> None:
-        """Close every Backend."""
-        for _, backend in self._parts:
-            await backend.close()

@@ -12,10 +12,11 @@ from msgspec.structs import force_setattr
 from stead.core.errors import NotFound, ResourceError, SteadError
 from stead.inference.backend import Backend
 from stead.inference.fan import merge_replies, merge_streams
+from stead.inference.strict import refusal
 from stead.messages import Call, Deviation, Usage
 from stead.serving import body, guard, report
 from stead.serving.admit import Admit
-from stead.serving.exchange import Exchange
+from stead.serving.exchange import LEFT, Exchange
 from stead.serving.settings import Settings
 from stead.serving.stream import Departure, Relay
 from stead.wire.dialect import Asked, CountDialect, Dialect, EmbedDialect, GenerateDialect
@@ -47,9 +48,12 @@ class Answers:
         """Read a request's body and answer it; the client's leaving cancels the work."""
         guard.check_body_head(exchange.head, self._settings)
         data = await body.read(exchange.receive, self._settings)
-        async with Departure(exchange.receive):
+        async with Departure(exchange.receive) as departure:
             async with asyncio.timeout(self._settings.deadline_s + _GRACE_S):
                 await self._answer(dialect, data, exchange)
+        if departure.left and not exchange.code:
+            exchange.code = "client-left"
+            exchange.status = exchange.status if exchange.status else LEFT
 
     async def _answer(self, dialect: Dialect, data: bytes, exchange: Exchange) -> None:
         asked = dialect.read_request(data)
@@ -57,7 +61,10 @@ class Answers:
         call = exchange.caller.call(exchange.id, exchange.tags)
         exchange.call = call
         attach(asked, call, strict=exchange.head.strict)
-        call.deviations.extend(asked.deviations)
+        if asked.deviations:
+            if exchange.head.strict:
+                raise refusal(asked.deviations)
+            call.deviations.extend(asked.deviations)
         deadline = time.monotonic() + self._settings.deadline_s
         async with self._admit:
             if asked.stream and isinstance(dialect, GenerateDialect):

@@ -147,6 +147,7 @@ class _Work:
         self._parallel = parallel
         self._one = one
         self._saved = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self, limit: int) -> None:
         """Check, ask, finish. Raises: SteadError when the input file is gone or the disk full."""
@@ -169,7 +170,7 @@ class _Work:
                 with store.appending(batch) as file:
                     async with asyncio.TaskGroup() as group:
                         for _ in range(self._parallel):
-                            group.create_task(self._worker(todo, file))
+                            self._tasks.append(group.create_task(self._worker(todo, file)))
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from errors
         await asyncio.to_thread(self._finish)

@@ -157,3 +157,53 @@ def test_redact_takes_keys_out_of_prompts():
 
     assert chat.messages[0].text == "my *** is"
     assert embed.input == ("***", (1, 2))
+
+
+@pytest.mark.spec("004-032")
+def test_plugins_of_the_package_the_working_folder_and_the_data_directory(
+    home, tmp_path, monkeypatch
+):
+    registry.cache_clear()
+    monkeypatch.chdir(tmp_path)
+
+    empty = {p.key for p in Plugins(home).all()}  # neither folder is there
+    place(home, "hook", "of_the_user", EXAMPLE.read_text())
+    local = tmp_path / "plugins" / "hook" / "of_the_project.py"
+    local.parent.mkdir(parents=True)
+    local.write_text(EXAMPLE.read_text())
+    full = {p.key for p in Plugins(home).all()}
+
+    assert empty == {"hook/redact"}
+    assert full - empty == {"hook/of_the_user", "hook/of_the_project"}
+
+
+def test_an_installed_entry_point_is_used_once_enabled_and_not_after_it_changed(
+    home, tmp_path, monkeypatch
+):
+    site = tmp_path / "site"
+    info = site / "stead_plugin_echo-0.1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "stead_plugin_echo.py").write_text(EXAMPLE.read_text())
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: stead-plugin-echo\nVersion: 0.1.0\n"
+    )
+    (info / "RECORD").write_text("stead_plugin_echo.py,sha256=abc,1\n")
+    (info / "entry_points.txt").write_text("[stead.hook]\nsigned = stead_plugin_echo:Signed\n")
+    monkeypatch.syspath_prepend(str(site))
+
+    def fresh():
+        registry.cache_clear()
+        return Plugins(home, [home.plugins])
+
+    plugins = fresh()
+    before = (plugins.get("signed").state, plugins.hooks())
+    plugins.enable("signed", {"text": "bye"})
+    texts = asyncio.run(both(plugins.around(Echo())))
+    (info / "RECORD").write_text("stead_plugin_echo.py,sha256=def,1\n")
+    changed = fresh()
+
+    assert before == ("disabled", [])
+    assert texts == ("one two\nbye", "one two\nbye")
+    assert changed.get("signed").state == "changed"
+    assert changed.hooks() == []
+    registry.cache_clear()

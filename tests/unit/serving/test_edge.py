@@ -167,6 +167,7 @@ def test_the_access_log_has_a_line_per_request_and_no_secret(caplog, format_):
         assert rows[0]["cost_usd"] == rows[1]["cost_usd"] == "0.0000015"
         assert rows[0]["completion_tokens"] == rows[1]["completion_tokens"] == 2
         assert rows[3]["code"] == "invalid-api-key"
+        assert rows[1]["ms"] >= rows[1]["first_ms"] > 0
         assert {r["key"] for r in rows} == {key_id(KEY), ""}
 
 
@@ -250,3 +251,18 @@ def test_a_drain_refuses_the_new_finishes_the_old_and_cuts_with_a_word():
     assert cut.done
     assert (whole.status, whole.error["code"]) == (503, "stopping")
     assert active == []
+
+
+@pytest.mark.spec("001-055")
+def test_a_fault_of_ours_is_told_by_its_id_only(capsys):
+    class Broken(Echo):
+        async def generate(self, request, deadline=None):
+            raise RuntimeError(f"/private/path {KEY}")
+
+    answer = ask(App(Broken(), Settings()), CHAT, ASK)
+
+    assert answer.status == 500
+    assert answer.headers[b"x-request-id"].decode() in answer.error["message"]
+    assert not any(
+        w in answer.body.decode() for w in ("/private", KEY, "Traceback", "RuntimeError")
+    )

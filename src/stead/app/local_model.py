@@ -7,10 +7,12 @@ import asyncio
 import threading
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from stead.core.http import Http, Waits
 from stead.core.paths import Home
 from stead.engines.engine import ENGINES, Engine, Order
+from stead.hub.adapter_folders import adapter_folders
 from stead.inference.backend import Backend, close_stream
 from stead.inference.fill import Filled
 from stead.inference.lacking import Lacking
@@ -107,8 +109,12 @@ class LocalModel(Backend):
         return await (await self._ready()).embed(request, deadline)
 
     async def models(self) -> list[ModelCard]:
-        """Name the one model, without starting it."""
-        return [ModelCard(id=self.order.name, capabilities=("chat", "completion", "embedding"))]
+        """Name the one model, and its adapters as `name:adapter`, without starting it."""
+        order, able = self.order, ("chat", "completion", "embedding")
+        folders = [Path(place) for place in order.adapters]
+        adapters = await asyncio.to_thread(adapter_folders, folders) if folders else {}
+        names = [order.name, *(f"{order.name}:{each}" for each in sorted(adapters))]
+        return [ModelCard(id=name, capabilities=able) for name in names]
 
     async def close(self) -> None:
         """Close the connections and stop the program."""

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stead.app import strategies
-from stead.app.engines import Engines, LocalModel, Wanted, choose
+from stead.app.engines import Engines, Keeping, LocalModel, Wanted, choose
+from stead.app.models import Models
 from stead.app.plugins import Plugins
 from stead.app.several import Several
+from stead.app.shelf import standard
 from stead.app.strategy_library import environment_of, find
+from stead.config.settings import read_settings
 from stead.config.strategy import Strategy
 from stead.core.errors import ConfigError
 from stead.core.metrics import Metrics
@@ -69,21 +72,28 @@ class Books:
     ledger: Ledger | None = None
 
 
+def every(home: Home) -> tuple[Engines, frozenset[str]]:
+    """Return the engines of all models of this machine, and the names they answer to."""
+    settings = read_settings(home).value.engines
+    shelf = standard(Models(home), settings)
+    return Engines(shelf, home, Keeping.of(settings)), shelf.answers()
+
+
 def served(
     models: Sequence[Wanted],
     wanted_strategies: Sequence[str],
     home: Home,
     books: Books,
-    every: tuple[Engines, frozenset[str]] | None = None,
+    everything: tuple[Engines, frozenset[str]] | None = None,
 ) -> Served:
-    """Compose what is asked for; nothing is started. `every`: all models of this machine, and their names.
+    """Compose what is asked for; nothing is started. `everything`: all models of this machine, and their names.
+
+    With `everything`, every model that is found on this machine is loaded when it is first asked for.
 
     Raises: ConfigError("nothing-to-serve", "same-name"), and what choosing and finding raise.
     """
-    if not models and not wanted_strategies and every is None:
-        raise ConfigError(
-            "nothing-to-serve", "which model? give --model, --strategy or --all-models"
-        )
+    if not models and not wanted_strategies and everything is None:
+        raise ConfigError("nothing-to-serve", "which model? give --model or --strategy")
     plugins = Plugins(home)
     notes = plugins.load()
     local = [_local(wanted, home) for wanted in models]
@@ -110,7 +120,7 @@ def served(
         names.append(found.strategy.name)
         chosen.append(found.strategy)
         notes += [found.note] if found.note else []
-    if not names and every is not None and not every[1]:
+    if not names and everything is not None and not everything[1]:
         raise ConfigError(
             "nothing-to-serve", "no model was found on this machine", hint="stead models --refresh"
         )
@@ -118,14 +128,16 @@ def served(
     if double:
         raise ConfigError("same-name", f"{double[0]!r} would be served twice; give one a --name")
     if local:
-        here = _counted(ByName({m.order.name: (m, m.order.name) for m in local}), books)
+        adapted = frozenset(m.order.name for m in local if m.order.adapters)
+        by_name = ByName({m.order.name: (m, m.order.name) for m in local}, adapted)
+        here = _counted(by_name, books)
         parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
-    if every is not None:
-        parts.append((every[1], plugins.around(_counted(every[0], books))))
-        names += sorted(every[1].difference(names))
+    if everything is not None:
+        parts.append((everything[1], plugins.around(_counted(everything[0], books))))
+        names += sorted(everything[1].difference(names))
     backend = parts[0][1] if len(parts) == 1 else Several(parts)
     once = tuple(dict.fromkeys(circuits))
-    engines = None if every is None else every[0]
+    engines = None if everything is None else everything[0]
     return Served(backend, tuple(names), tuple(local), tuple(notes), once, tuple(chosen), engines)
 
 

@@ -21,7 +21,7 @@ class Several(Backend):
 
     def _find(self, name: str) -> Backend:
         for names, backend in self._parts:
-            if name in names:
+            if name in names or name.rpartition(":")[0] in names:  # or an adapter over it
                 return backend
         known = sorted(set(chain.from_iterable(names for names, _ in self._parts)))
         near = nearest(name, known)

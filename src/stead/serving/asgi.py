@@ -88,13 +88,17 @@ class App:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
-            if message["type"] == "lifespan.startup" and self._batches is not None:
-                await self._batches.resume()
+            if message["type"] == "lifespan.startup":
+                await self._start()
             if message["type"] == "lifespan.shutdown":
                 await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
             await send({"type": "lifespan.startup.complete"})
+
+    async def _start(self) -> None:
+        if self._batches is not None:
+            await self._batches.resume()
 
     async def close(self) -> None:
         """Close what was opened; safe to call twice."""

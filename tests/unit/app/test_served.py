@@ -5,31 +5,34 @@ import asyncio
 import pytest
 
 from stead.app.engines import Wanted
-from stead.app.served import Books, served
+from stead.app.served import Books, every, served
 from stead.app.several import Several
 from stead.core.errors import ConfigError, NotFound
 from stead.core.metrics import Metrics
 from stead.inference.backends.echo import Echo
+from stead.inference.meter import MemoryLedger
 from stead.messages import Call, EmbedRequest, GenerateRequest, Message
 
 
-def ask(model):
+def ask(model, **sampling):
     return GenerateRequest(model=model, messages=(Message("user", "a b"),), call=Call(id="1"))
 
 
-def test_the_first_that_knows_a_name_has_it():
+def test_the_first_that_knows_a_name_has_it_and_the_rest_goes_to_the_rest():
     async def run():
-        one, two = Echo("one"), Echo("two")
+        one, two, rest = Echo("one"), Echo("two"), Echo("rest")
         both = Several([(frozenset({"a"}), one), (frozenset({"a", "b"}), two)])
+        all_ = Several([(frozenset({"a"}), one)], rest)
         names = [(await both.generate(ask(n))).model for n in ("a", "b")]
+        other = (await all_.generate(ask("x"))).model
         vectors = (await both.embed(EmbedRequest(model="b", input=("x",)))).model
-        streamed = [c.model async for c in both.stream(ask("b"))]
-        cards = [c.id for c in await both.models()]
+        streamed = [c.model async for c in all_.stream(ask("y"))]
+        cards = [c.id for c in await all_.models()]
         with pytest.raises(NotFound, match="'bb'"):
             await both.generate(ask("bb"))
-        return names, vectors, set(streamed), cards
+        return names, other, vectors, set(streamed), cards
 
-    assert asyncio.run(run()) == (["one", "two"], "two", {"two"}, ["one", "two"])
+    assert asyncio.run(run()) == (["one", "two"], "rest", "two", {"rest"}, ["one", "rest"])
 
 
 def test_nothing_and_the_same_name_twice_are_refused(home, tiny_gguf):
@@ -39,3 +42,23 @@ def test_nothing_and_the_same_name_twice_are_refused(home, tiny_gguf):
         served([], [], home, books)
     with pytest.raises(ConfigError, match="twice"):
         served([Wanted(str(tiny_gguf))] * 2, [], home, books)
+
+
+def test_everything_found_here_is_loaded_when_asked_for_and_counted(home, tiny_gguf):
+    home.ensure().config.write_text(f"engines:\n  models_dirs: [{tiny_gguf.parent}]\n")
+    ledger = MemoryLedger()
+
+    async def run():
+        found = served([], [], home, Books(Metrics(), ledger=ledger), every(home))
+        before = found.engines.status()
+        reply = await found.backend.generate(ask(tiny_gguf.stem), None)
+        after = [s.name for s in found.engines.status()]
+        await found.backend.close()
+        return before, reply, after
+
+    before, reply, after = asyncio.run(run())
+
+    assert before == []
+    assert after == [tiny_gguf.stem]
+    assert ledger.entries[0].cost == 0
+    assert ledger.entries[0].usage == reply.usage

@@ -18,7 +18,6 @@ from stead.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from stead.app.accounts import Accounts
-    from stead.app.engines import Engines
     from stead.app.served import Served
     from stead.core.paths import Home
 
@@ -37,6 +36,13 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         bool, typer.Option("--all-models", help="Every local model of `stead models`, on demand.")
     ] = False,
     adapter: Annotated[str | None, typer.Option(help="Adapter folder for the model.")] = None,
+    adapters: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of adapters, asked for as MODEL:ADAPTER (repeatable)."),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option(help="Same bits alone and in company, at about half the speed alone.")
+    ] = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
     engine: Annotated[str, typer.Option(help="auto, llama_cpp or transformers.")] = "auto",
@@ -65,7 +71,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """Answer for models and strategies over HTTP, in the shape of the OpenAI API, until Ctrl-C."""
     from stead.app.engines import Wanted
     from stead.app.monitoring import set_up_log
-    from stead.app.served import Books, served
+    from stead.app.served import Books, every, served
     from stead.core.metrics import Metrics
     from stead.core.paths import Home
     from stead.serving.asgi import App
@@ -75,17 +81,20 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     keys = read_keys(api_key, api_key_file)
     home = Home.find()
     models = model if model is not None else []
-    if len(models) > 1 and (name is not None or adapter is not None):
-        raise ConfigError("one-model", "--name and --adapter are for one --model")
+    if len(models) > 1 and (name is not None or adapter is not None or adapters):
+        raise ConfigError("one-model", "--name, --adapter and --adapters are for one --model")
     watchers = _watchers(access_log, home)
     with _accounts(home, keys) as accounts:
         keyed = accounts.asks_for_keys
         hosts = tuple(allowed_host or ())
         settings = for_address(host, api_keys=keys, allowed_hosts=hosts, keyed=keyed)
         books = Books(Metrics(), accounts.shared, accounts.ledger)
-        wanted = [Wanted(m, adapter, engine, name, ctx, parallel, threads) for m in models]
-        every = _every(home) if all_models else None
-        found = served(wanted, strategy if strategy is not None else [], home, books, every)
+        folders = () if adapters is None else tuple(str(Path(a).resolve()) for a in adapters)
+        wanted = [
+            Wanted(m, adapter, engine, name, ctx, parallel, threads, folders, exact) for m in models
+        ]
+        here = every(home) if all_models else None
+        found = served(wanted, strategy if strategy is not None else [], home, books, here)
         for chosen in found.strategies[:1]:  # there is one console: the first strategy's monitoring
             set_up_log(chosen, home)
         bound = server.bind(host, port)  # before a model is loaded: a taken port is known at once
@@ -124,18 +133,6 @@ def _accounts(home: "Home", keys: tuple[str, ...]) -> Iterator["Accounts"]:
         yield opened
     finally:
         asyncio.run(opened.close())
-
-
-def _every(home: "Home") -> "tuple[Engines, frozenset[str]]":
-    """Return the engines of all models of this machine, and the names they answer to."""
-    from stead.app.engines import Engines, Keeping
-    from stead.app.models import Models
-    from stead.app.shelf import standard
-    from stead.config.settings import read_settings
-
-    settings = read_settings(home).value.engines
-    shelf = standard(Models(home), settings)
-    return Engines(shelf, home, Keeping.of(settings)), shelf.answers()
 
 
 def _ready(
@@ -197,7 +194,8 @@ def read_keys(option: str | None, file: Path | None) -> tuple[str, ...]:
 def _announce(url: str, found: "Served", *, keyed: bool, quiet: bool, json: bool) -> None:
     local = found.local[0] if found.local else None
     endpoint = None if local is None else local.endpoint
-    name, engine = found.names[0], None if local is None else local.engine_name
+    name = found.names[0] if found.names else "MODEL"
+    engine = None if local is None else local.engine_name
     if json:
         console.out_json(
             {
@@ -206,6 +204,7 @@ def _announce(url: str, found: "Served", *, keyed: bool, quiet: bool, json: bool
                 "base_url": f"{url}/v1",
                 "model": name,
                 "models": found.names,
+                "local": found.engines is not None,
                 "engine": engine,
                 "pid": os.getpid(),
                 "engine_pid": None if endpoint is None else endpoint.pid,

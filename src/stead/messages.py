@@ -203,6 +203,32 @@ class ToolCallDelta(msgspec.Struct, frozen=True):
     arguments: str = ""
 
 
+class Raw(msgspec.Struct, frozen=True):
+    """The bytes a piece of a stream came as, and what they say.
+
+    They may be sent on as they are by a server of the same `dialect`, as long as the chunk still says the
+    same; a chunk that was changed on the way no longer `fits` them.
+    """
+
+    dialect: str
+    data: bytes
+    id: str
+    index: int
+    model: str
+    text: str
+    usage: bool = False  # whether token counts are inside
+
+    def fits(self, chunk: "Chunk", dialect: str) -> bool:
+        """Say whether these bytes are the chunk in a dialect."""
+        return (
+            self.dialect == dialect
+            and self.text is chunk.text
+            and self.model is chunk.model
+            and self.id is chunk.id
+            and self.index == chunk.index
+        )
+
+
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of a streamed answer. The last one of a choice carries `finish_reason`;
     the last one of the stream carries `usage`. `thought` ends a piece of reasoning and repeats its
@@ -223,6 +249,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: tuple[TokenLogprob, ...] = ()
     usage: Usage | None = None
     deviations: tuple[Deviation, ...] = ()
+    raw: Raw | None = None
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):

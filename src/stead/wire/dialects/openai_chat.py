@@ -173,6 +173,7 @@ class OpenAIChat(errors.OpenAIErrors, GenerateDialect):
 
     kind = "chat"
     path = "/v1/chat/completions"
+    relays = True
 
     def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
         """Return what of a request this protocol does not carry.
@@ -274,6 +275,20 @@ class _Writer(errors.OpenAIWriter):
         self._begun: set[int] = set()
 
     def chunk(self, chunk: Chunk) -> bytes:
+        raw = chunk.raw
+        if raw is not None and raw.fits(chunk, "openai_chat") and self._may_relay(chunk, raw.usage):
+            return raw.data
+        return self._made(chunk)
+
+    def _may_relay(self, chunk: Chunk, with_usage: bool) -> bool:
+        """Say whether a client may get the upstream's bytes: the role comes first, counts only if wanted."""
+        if with_usage and not self._usage_wanted:
+            return False
+        if chunk.role is not None:
+            self._begun.add(chunk.index)
+        return chunk.index in self._begun or not _says_something(chunk)
+
+    def _made(self, chunk: Chunk) -> bytes:
         wire = _Chunk(id=chunk.id, created=chunk.created, model=chunk.model)
         if self._usage_wanted:
             wire.usage = None

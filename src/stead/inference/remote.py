@@ -171,7 +171,7 @@ class Remote(Backend):
         waits: Waits,
     ) -> Answer:
         """Send the request; return the answer if it is a success, else raise what it says."""
-        if isinstance(request, GenerateRequest):
+        if isinstance(request, GenerateRequest) and not given.is_plain(request):
             request = await self._images.inline(request, dialect.takes_url, self._http, deadline)
             if not dialect.signs_ids:
                 request = ids.without_signatures(request)

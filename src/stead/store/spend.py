@@ -29,7 +29,7 @@ from stead.store.tables import SPEND
 
 _QUEUE = 10_000
 _TOGETHER = 5_000  # entries in one statement
-_PAUSE_S = 0.05  # as long as an entry may wait for others to be written with it
+_PAUSE_S = 0.1  # as long as an entry may wait for others to be written with it
 _DAY_S = 86_400
 _JSON = msgspec.json.Encoder()
 By = Literal["key", "model", "served", "strategy", "day", "outcome"]

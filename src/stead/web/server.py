@@ -100,7 +100,9 @@ def run(
     gc.collect()
     gc.freeze()  # what the start has made stays: it need not be looked at again
     gc.set_threshold(20_000, 20, 50)  # a request makes hundreds of objects and hardly any cycle
-    sys.setswitchinterval(0.0005)  # the ledger's thread must not hold requests up for 5 ms at a time
+    sys.setswitchinterval(
+        0.0005
+    )  # the ledger's thread must not hold requests up for 5 ms at a time
     server.run(sockets=[bound])
     if server.stopped_by == signal.SIGINT:
         raise KeyboardInterrupt

@@ -89,3 +89,12 @@ def test_what_came_before_a_fault_comes_first() -> None:
     assert next(chunks).text == "ab"
     with pytest.raises(BackendError):
         next(chunks)
+
+
+def test_a_stream_without_a_role_gets_one_first() -> None:
+    chunks = list(packed.read(CHAT.stream_reader(), "openai_chat", [event("a"), event("b")]))
+
+    first, rest = written(chunks).split(b"\n\n", 1)
+
+    assert json.loads(first[6:])["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert rest == chunks[0].raw.data

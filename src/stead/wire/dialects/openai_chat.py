@@ -276,17 +276,20 @@ class _Writer(errors.OpenAIWriter):
 
     def chunk(self, chunk: Chunk) -> bytes:
         raw = chunk.raw
-        if raw is not None and raw.fits(chunk, "openai_chat") and self._may_relay(chunk, raw.usage):
+        if raw is None or not raw.fits(chunk, "openai_chat"):
+            return self._made(chunk)
+        if raw.usage and not self._usage_wanted:
+            return self._made(chunk)
+        if chunk.index in self._begun or not _says_something(chunk):
             return raw.data
-        return self._made(chunk)
+        self._begun.add(chunk.index)
+        return raw.data if chunk.role is not None else self._role(chunk) + raw.data
 
-    def _may_relay(self, chunk: Chunk, with_usage: bool) -> bool:
-        """Say whether a client may get the upstream's bytes: the role comes first, counts only if wanted."""
-        if with_usage and not self._usage_wanted:
-            return False
-        if chunk.role is not None:
-            self._begun.add(chunk.index)
-        return chunk.index in self._begun or not _says_something(chunk)
+    def _role(self, chunk: Chunk) -> bytes:
+        """Return the event that begins a choice, where the upstream sent none."""
+        wire = _Chunk(id=chunk.id, created=chunk.created, model=chunk.model)
+        wire.choices = [_ChunkChoice(chunk.index, _Delta("assistant", ""))]
+        return sse.write(_ENCODER.encode(wire))
 
     def _made(self, chunk: Chunk) -> bytes:
         wire = _Chunk(id=chunk.id, created=chunk.created, model=chunk.model)

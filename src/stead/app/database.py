@@ -6,6 +6,7 @@ Knows nothing about what is in it.
 from stead.config.settings import read_settings
 from stead.core.paths import Home
 from stead.store.db import Database
+from stead.store.stores import Stores
 
 
 def open_database(home: Home) -> Database:
@@ -14,3 +15,8 @@ def open_database(home: Home) -> Database:
     Raises: ConfigError("bad-database-url"); ResourceError("database-unavailable", "newer-database").
     """
     return Database.open(home, read_settings(home).value.database_url)
+
+
+def open_stores(home: Home) -> Stores:
+    """Open every table of that database. Raises: as `open_database`."""
+    return Stores.of(open_database(home))

@@ -4,13 +4,16 @@ Knows nothing about what the tables hold; each step is a file in `migrations/ver
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from stead.core.errors import ResourceError
-from stead.store.db import Database
 from stead.store.tables import HEAD
+
+if TYPE_CHECKING:
+    from stead.store.db import Database
 
 _FOLDER = Path(__file__).parent / "migrations"
 _LOCK = 0x57EAD  # PostgreSQL's advisory lock of whoever migrates
@@ -24,7 +27,7 @@ def current(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def migrate(database: Database, target: str = HEAD) -> None:
+def migrate(database: "Database", target: str = HEAD) -> None:
     """Bring the tables to `target`; killed anywhere, they are as before or as after.
 
     Raises: ResourceError("newer-database") when a later version of stead has made them.

@@ -53,6 +53,7 @@ class Job:
     priority: int = 0
     idempotency_key: str | None = None
     request: Request | None = None
+    asked: Request | None = None
     attempt: int = 0
     starts: int = 0
     failures: int = 0

@@ -35,7 +35,7 @@ Held = tuple[str, int]  # job, attempt
 Jobs = list[Job]
 _CLAIMING = 0x57EAE  # PostgreSQL's advisory lock of whoever counts what is free
 _HOLDS_NOTHING: dict[str, Any] = {
-    "holder": None, "realm": None, "until": None, "pid": None, "pid_started": None,
+    "holder": None, "asked": None, "realm": None, "until": None, "pid": None, "pid_started": None,
 }  # fmt: skip
 
 
@@ -70,17 +70,31 @@ class Queue(Rows[Job]):
                 if also is not None:
                     also(connection)
                 return job
-            same = JOBS.c.idempotency_key == job.idempotency_key
-            found = self.make(connection.execute(sa.select(JOBS).where(same)).one())
-            if found.fingerprint != job.fingerprint:
-                raise UsageError(
-                    "idempotency-conflict",
-                    f"the key {job.idempotency_key!r} was used for another request (job {found.id!r})",
-                    status=409,
-                )
+            found = self._keyed(connection, job.idempotency_key, job.fingerprint)
+            if found is None:
+                raise RuntimeError(f"the id {job.id!r} is taken")
             return found
 
         return self.database.transact(work)
+
+    def keyed(self, key: str, fingerprint: str) -> Job | None:
+        """Return the job that was submitted with a key, or None. Raises: as `submit`."""
+        with self.database.read() as connection:
+            return self._keyed(connection, key, fingerprint)
+
+    def _keyed(self, connection: Connection, key: str | None, fingerprint: str) -> Job | None:
+        query = sa.select(JOBS).where(JOBS.c.idempotency_key == key)
+        row = connection.execute(query).first()
+        if row is None:
+            return None
+        found = self.make(row)
+        if found.fingerprint != fingerprint:
+            raise UsageError(
+                "idempotency-conflict",
+                f"the key {key!r} was used for another request (job {found.id!r})",
+                status=409,
+            )
+        return found
 
     def list(
         self,
@@ -201,6 +215,12 @@ class Queue(Rows[Job]):
         with self.database.read() as connection:
             return {row.id: row.request for row in connection.execute(query)}
 
+    def unfinished(self) -> int:
+        """Return how many jobs wait or are held."""
+        query = sa.select(sa.func.count()).where(JOBS.c.state.in_(("queued", *HELD)))
+        with self.database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def release(self, held: Iterable[Held]) -> None:
         """Let leases run out now, so that the next holder need not wait."""
         mine = list(held)
@@ -235,8 +255,10 @@ class Queue(Rows[Job]):
 
         return self.database.transact(work)
 
-    def end(self, job: Job, ending: Ending, also: Also | None = None) -> Job:
-        """End an attempt: the job's new state, its effects (`also`) and its run's state at once.
+    def end(
+        self, job: Job, ending: Ending, also: Also | None = None, *, tail: int | None = None
+    ) -> Job:
+        """End an attempt: the job's new state, its effects (`also`), its run's state and `tail` at once.
 
         Raises: ProcessError("lease-lost"), then nothing is written.
         """
@@ -253,7 +275,10 @@ class Queue(Rows[Job]):
                 values |= {"realm": self.lease.realm, "until": until}
             if ending.state == "succeeded":
                 values["progress"] = 1.0
-            moved = self._moved(connection, job, ending.state, values, _fence(job))
+            if tail is not None:
+                values["tail"] = tail
+            fence = (*_fence(job), JOBS.c.tail == job.tail)
+            moved = self._moved(connection, job, ending.state, values, fence)
             self._attempt(connection, job, ended_at=now, outcome=ending.state, error=ending.error)
             if also is not None:
                 also(connection)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from stead.core.paths import Home
+from stead.store import migrate
 from stead.store.artefacts import Artefacts
 from stead.store.chats import Chats
 from stead.store.datasets import Datasets
@@ -46,7 +47,7 @@ class Stores:
 
         Raises: ConfigError("bad-database-url"); ResourceError("database-unavailable", "newer-database").
         """
-        return cls.of(Database.open(home, url))
+        return cls.of(migrate.open_database(home, url))
 
     def close(self) -> None:
         """Close every connection; safe to call twice."""

@@ -1,7 +1,7 @@
 """The tables, as the newest migration leaves them.
 
 Knows nothing about queries. Times are Unix seconds in UTC, money is picodollars (64 bits), ids are texts made by us.
-`HEAD` is the migration this describes; a test compares the two.
+`HEAD` is the migration this describes; a test compares the two. Long because every table is here.
 """
 
 import sqlalchemy as sa
@@ -126,6 +126,7 @@ JOBS = sa.Table(
     sa.Column("idempotency_key", sa.Text),
     sa.Column("fingerprint", sa.Text, nullable=False),  # SHA-256 of what was asked for
     sa.Column("request", sa.Text),  # cancel, pause or resume: asked for, not yet done
+    sa.Column("asked", sa.Text),  # the request that its worker was told
     sa.Column("attempt", sa.BigInteger, nullable=False),  # fencing token: rises with each holder
     sa.Column("starts", sa.Integer, nullable=False),  # workers started
     sa.Column("failures", sa.Integer, nullable=False),  # in a row, without progress

@@ -35,6 +35,7 @@ def _jobs() -> None:
         sa.Column("idempotency_key", sa.Text),
         sa.Column("fingerprint", sa.Text, nullable=False),
         sa.Column("request", sa.Text),
+        sa.Column("asked", sa.Text),
         sa.Column("attempt", sa.BigInteger, nullable=False),
         sa.Column("starts", sa.Integer, nullable=False),
         sa.Column("failures", sa.Integer, nullable=False),

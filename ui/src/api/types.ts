@@ -141,3 +141,54 @@ export interface Check {
   hint: string | null;
 }
 export type Role = "admin" | "member" | "viewer";
+
+// data sets
+export interface DataProblem {
+  line: number | string;
+  code: string;
+  message: string;
+}
+export interface Dataset {
+  id: string;
+  name: string;
+  bytes: number;
+  rows: number | null;
+  reader: string;
+  format: string;
+  explanation: string;
+  columns: string[];
+  problems: DataProblem[];
+  kind: string | null;
+  created: string;
+}
+export interface DataStatistics {
+  rows: number;
+  tokens: number;
+  label_tokens: number;
+  lengths: Partial<Record<"p50" | "p90" | "p99" | "max", number>>;
+  histogram: { from: number; to: number; count: number }[];
+  dropped: { reason: string; count: number }[];
+}
+export interface MaskToken {
+  id: number;
+  text: string;
+  trained: boolean;
+  turn: number;
+}
+export interface MaskRow {
+  row: number;
+  text: string;
+  tokens: MaskToken[];
+  trained: number;
+  total: number;
+}
+
+// what there is of each kind of extension
+export interface KindEntry {
+  name: string;
+  summary: string;
+  available: boolean;
+  reason: string | null;
+  hint: string | null;
+}
+export type Kinds = Record<string, KindEntry[]>;

@@ -1,0 +1,75 @@
+/** The rows as they are read, part by part. */
+import { Loaded } from "../../kit/loaded";
+import { Empty } from "../../kit/parts";
+import { Pager } from "../../kit/pager";
+import { count } from "../../kit/words";
+import { useAddressNumber } from "../../shell/address";
+import { useRows, type DataRow } from "./queries";
+
+const SIZE = 20;
+const LEFT_OUT = new Set(["kind", "where"]);
+
+interface Turn {
+  role: string;
+  content: unknown;
+}
+
+function isTurns(value: unknown): value is Turn[] {
+  return Array.isArray(value) && value.length > 0 && value.every((t) => typeof t === "object" && t !== null && "role" in t);
+}
+
+function isNothing(value: unknown): boolean {
+  return value === null || value === undefined || value === "" || (typeof value === "object" && Object.keys(value).length === 0);
+}
+
+function asText(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value, null, 1);
+}
+
+function Cell({ value }: { value: unknown }) {
+  if (!isTurns(value)) return <div className="cell">{asText(value)}</div>;
+  return (
+    <ol className="plain-list stack tight">
+      {value.map((turn, i) => (
+        <li key={i}>
+          <div className="small soft">{turn.role}</div>
+          <div className="cell">{asText(turn.content)}</div>
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+function Row({ row, number }: { row: DataRow; number: number }) {
+  const cells = Object.entries(row).filter(([name, value]) => !LEFT_OUT.has(name) && !isNothing(value));
+  return (
+    <li className="panel stack tight">
+      <div className="row spread small soft">
+        <span>row {count(number)}</span>
+        {typeof row.where === "string" ? <span className="mono">{row.where}</span> : null}
+      </div>
+      {cells.map(([name, value]) => (
+        <section key={name} className="stack tight">
+          <h3 className="small">{name}</h3>
+          <Cell value={value} />
+        </section>
+      ))}
+    </li>
+  );
+}
+
+export function Rows({ id }: { id: string }) {
+  const [offset, setOffset] = useAddressNumber("offset");
+  const rows = useRows(id, offset, SIZE);
+  return (
+    <Loaded query={rows} label="reading the rows">
+      {({ items, total }) => (
+        <div className="stack" aria-busy={rows.isPlaceholderData}>
+          <Pager label="Rows" offset={offset} size={SIZE} total={total} onChange={setOffset} />
+          {items.length === 0 ? <Empty title="There is no row here" /> : <ol className="plain-list stack">{items.map((row, i) => <Row key={offset + i} row={row} number={offset + i} />)}</ol>}
+          {items.length > 3 ? <Pager label="Rows" offset={offset} size={SIZE} total={total} onChange={setOffset} /> : null}
+        </div>
+      )}
+    </Loaded>
+  );
+}

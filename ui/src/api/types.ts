@@ -192,3 +192,54 @@ export interface KindEntry {
   hint: string | null;
 }
 export type Kinds = Record<string, KindEntry[]>;
+
+// evaluations
+export type Verdict = "better" | "worse" | "no difference shown";
+/** One metric. Of one model: `value`; of two: both values, and `ci_low` to `ci_high` is the interval of `delta`. */
+export interface Score {
+  value?: number | null;
+  base?: number | null;
+  base_ci_low?: number | null;
+  base_ci_high?: number | null;
+  tuned?: number | null;
+  tuned_ci_low?: number | null;
+  tuned_ci_high?: number | null;
+  delta?: number | null;
+  ci_low: number | null;
+  ci_high: number | null;
+  p?: number;
+  n: number;
+  higher_is_better: boolean;
+  level: number;
+  verdict?: Verdict;
+  method: string;
+  signature: string;
+}
+export interface EvaluationSummary {
+  metrics: Record<string, Score>;
+  model: string;
+  against: string | null;
+  n: number;
+  seconds: number;
+}
+export interface Evaluation {
+  id: string;
+  title: string;
+  data: string;
+  models: string[];
+  metrics: string[];
+  created: string;
+  job: string | null;
+  run: string | null;
+  summary: EvaluationSummary | null;
+}
+export type Scores = Record<string, number | null>;
+export interface AnswerRow {
+  where: string;
+  prompt: string;
+  reference: string;
+  answer: string;
+  scores: Scores;
+  base_answer?: string;
+  base_scores?: Scores;
+}

@@ -144,7 +144,7 @@ export type Role = "admin" | "member" | "viewer";
 
 // data sets
 export interface DataProblem {
-  line: number | string;
+  line: string;
   code: string;
   message: string;
 }
@@ -153,16 +153,35 @@ export interface Dataset {
   name: string;
   bytes: number;
   rows: number | null;
+  /** "auto": as detected. */
   reader: string;
   format: string;
+  detected: Partial<Record<"reader" | "format", string>>;
   explanation: string;
   columns: string[];
+  mapping: Record<string, string>;
+  /** The first ones by name; `dropped` counts all by reason. */
   problems: DataProblem[];
+  dropped: Record<string, number>;
   kind: string | null;
   created: string;
 }
+export interface DataRow {
+  row: number;
+  where: string;
+  fields: Record<string, unknown> | null;
+  problem: DataProblem | null;
+}
+export interface Duplicates {
+  rows: number;
+  duplicates: number;
+  groups: { count: number; lines: string[] }[];
+  same_prompt: number;
+}
 export interface DataStatistics {
   rows: number;
+  /** So many of the rows were counted in tokens. */
+  encoded: number;
   tokens: number;
   label_tokens: number;
   lengths: Partial<Record<"p50" | "p90" | "p99" | "max", number>>;
@@ -174,6 +193,7 @@ export interface MaskToken {
   text: string;
   trained: boolean;
   turn: number;
+  column: string;
 }
 export interface MaskRow {
   row: number;

@@ -1,6 +1,8 @@
 /** A choice that lives in the address, so that a reload, a bookmark and the back button keep it. */
 import { useSearchParams } from "react-router";
 
+import { whole } from "../kit/words";
+
 export function useAddress(name: string, otherwise: string): [string, (value: string) => void] {
   const [all, setAll] = useSearchParams();
   const set = (value: string) => {
@@ -17,6 +19,5 @@ export function useAddress(name: string, otherwise: string): [string, (value: st
 /** The same for a number that is 0 or more. */
 export function useAddressNumber(name: string): [number, (value: number) => void] {
   const [text, set] = useAddress(name, "0");
-  const value = Number.parseInt(text, 10);
-  return [Number.isFinite(value) && value > 0 ? value : 0, (next) => { set(String(next)); }];
+  return [whole(text), (next) => { set(String(next)); }];
 }

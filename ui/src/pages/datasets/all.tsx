@@ -8,14 +8,20 @@ import { Empty, Tag } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
 import { ago, bytes, count } from "../../kit/words";
 import { Page } from "../../shell/page";
+import { leftOut, readAs } from "./queries";
 import { Upload } from "./upload";
+
+function LeftOut({ dataset }: { dataset: Dataset }) {
+  const all = leftOut(dataset);
+  return all === 0 ? <Tag tone="good">none</Tag> : <Tag tone="warn">{count(all)}</Tag>;
+}
 
 const COLUMNS: Column<Dataset>[] = [
   { name: "Name", show: (d) => <Link to={`/datasets/${encodeURIComponent(d.id)}`} className="wrap">{d.name}</Link> },
-  { name: "Read as", show: (d) => <span>{d.format} <span className="soft">from {d.reader}</span></span> },
+  { name: "Read as", show: (d) => <span>{readAs(d, "format")} <span className="soft">from {readAs(d, "reader")}</span></span> },
   { name: "Rows", number: true, show: (d) => count(d.rows) },
   { name: "Size", number: true, show: (d) => bytes(d.bytes) },
-  { name: "Bad rows", show: (d) => (d.problems.length === 0 ? <Tag tone="good">none</Tag> : <Tag tone="warn">{count(d.problems.length)} named</Tag>) },
+  { name: "Left out", show: (d) => <LeftOut dataset={d} /> },
   { name: "Added", show: (d) => ago(d.created) },
 ];
 

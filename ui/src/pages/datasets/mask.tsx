@@ -4,16 +4,12 @@ import { useState, type ReactNode } from "react";
 import type { Dataset, MaskRow } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Field, Meter, Panel } from "../../kit/parts";
-import { count } from "../../kit/words";
+import { count, whole } from "../../kit/words";
 import { useAddressNumber } from "../../shell/address";
+import { Longest } from "./longest";
 import { useMask } from "./queries";
 import { Legend, Tokens } from "./tokens";
 import { WithTokenizer } from "./tokenizer";
-
-function whole(text: string): number {
-  const n = Number.parseInt(text, 10);
-  return Number.isFinite(n) && n > 0 ? n : 0;
-}
 
 function RowChoice({ row, rows, onChange }: { row: number; rows: number | null; onChange: (row: number) => void }) {
   const last = rows === null ? null : Math.max(0, rows - 1);
@@ -53,9 +49,7 @@ function Asked({ dataset, model, choice }: { dataset: Dataset; model: string; ch
       <div className="grid">
         {choice}
         <RowChoice row={row} rows={dataset.rows} onChange={setRow} />
-        <Field name="Longest row" help="in tokens; empty: nothing is cut">
-          {(named) => <input {...named} className="input" type="number" min={1} value={longest === 0 ? "" : longest} onChange={(e) => { setLongest(whole(e.target.value)); }} />}
-        </Field>
+        <Longest value={longest} onChange={setLongest} />
       </div>
       <div aria-busy={mask.isFetching}>
         <Loaded query={mask} label="making the tokens">{(found) => <Found mask={found} ids={ids} onIds={setIds} />}</Loaded>

@@ -14,7 +14,7 @@ import { Page } from "../../shell/page";
 import { Duplicates } from "./duplicates";
 import { Mask } from "./mask";
 import { Problems } from "./problems";
-import { useDataset, useDelete } from "./queries";
+import { readAs, useDataset, useDelete } from "./queries";
 import { HowRead } from "./reading";
 import { Rows } from "./rows";
 import { Split } from "./split";
@@ -24,8 +24,8 @@ function Overview({ dataset }: { dataset: Dataset }) {
   return (
     <div className="two">
       <div className="stack">
-        <HowRead key={`${dataset.reader} ${dataset.format}`} dataset={dataset} />
-        <Problems problems={dataset.problems} />
+        <HowRead dataset={dataset} />
+        <Problems dataset={dataset} />
       </div>
       <Panel title="Facts">
         <Facts
@@ -72,7 +72,7 @@ function Shown({ dataset }: { dataset: Dataset }) {
   ];
   return (
     <Page
-      title={dataset.name} lead={`${count(dataset.rows)} rows · ${bytes(dataset.bytes)} · ${dataset.format} from ${dataset.reader}`}
+      title={dataset.name} lead={`${count(dataset.rows)} rows · ${bytes(dataset.bytes)} · ${readAs(dataset, "format")} from ${readAs(dataset, "reader")}`}
       actions={<Remove dataset={dataset} />}
     >
       <Tabs label="Parts of the data set" items={items} value={tab} onChange={setTab} />

@@ -2,14 +2,23 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
 import { get, send, upload } from "../../api/http";
-import type { Dataset, DataStatistics, List, MaskRow } from "../../api/types";
+import type { DataRow, Dataset, DataStatistics, Duplicates, List, MaskRow } from "../../api/types";
 
 export interface Reading {
   reader: string;
   format: string;
   columns: Record<string, string>;
 }
-export type DataRow = Record<string, unknown>;
+
+/** What a data set is read by in fact. */
+export function readAs(dataset: Dataset, what: "reader" | "format"): string {
+  return dataset[what] === "auto" ? (dataset.detected[what] ?? "auto") : dataset[what];
+}
+
+/** How many rows are left out, for whatever reason. */
+export function leftOut(dataset: Dataset): number {
+  return Object.values(dataset.dropped).reduce((all, n) => all + n, 0);
+}
 
 export function path(id: string): string {
   return `/api/datasets/${encodeURIComponent(id)}`;
@@ -31,17 +40,22 @@ export function useRows(id: string, offset: number, limit: number) {
   });
 }
 
-export function useStatistics(id: string, model: string) {
+function cutAt(maxLength: number): { max_length?: number } {
+  return maxLength > 0 ? { max_length: maxLength } : {};
+}
+
+export function useStatistics(id: string, model: string, maxLength: number) {
+  const asked = { model, ...cutAt(maxLength) };
   return useQuery({
-    queryKey: ["datasets", id, "statistics", model],
-    queryFn: ({ signal }) => get<DataStatistics>(`${path(id)}/statistics?${query({ model })}`, signal),
+    queryKey: ["datasets", id, "statistics", asked],
+    queryFn: ({ signal }) => get<DataStatistics>(`${path(id)}/statistics?${query(asked)}`, signal),
     enabled: model !== "",
     staleTime: Infinity,
   });
 }
 
 export function useMask(id: string, model: string, row: number, maxLength: number) {
-  const asked = { model, row, ...(maxLength > 0 ? { max_length: maxLength } : {}) };
+  const asked = { model, row, ...cutAt(maxLength) };
   return useQuery({
     queryKey: ["datasets", id, "mask", asked],
     queryFn: ({ signal }) => get<MaskRow>(`${path(id)}/mask?${query(asked)}`, signal),
@@ -78,12 +92,6 @@ export function useDelete(id: string) {
       return cache.invalidateQueries({ queryKey: ["datasets"], exact: true });
     },
   });
-}
-
-export interface Duplicates {
-  rows: number;
-  duplicates: number;
-  groups: { rows: number[]; text: string }[];
 }
 
 export function useDuplicates(id: string) {

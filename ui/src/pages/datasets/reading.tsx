@@ -8,7 +8,7 @@ import { Button, Facts, Field, Panel, Tag } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 import { useTell } from "../../kit/toast";
 import { Mapping } from "./mapping";
-import { useReread, type Reading } from "./queries";
+import { readAs, useReread, type Reading } from "./queries";
 
 function Choice({ name, value, entries, onChange }: { name: string; value: string; entries: KindEntry[]; onChange: (value: string) => void }) {
   const chosen = entries.find((e) => e.name === value);
@@ -27,7 +27,7 @@ function Choice({ name, value, entries, onChange }: { name: string; value: strin
 }
 
 function Other({ dataset, kinds, onDone }: { dataset: Dataset; kinds: Kinds; onDone: () => void }) {
-  const [reading, setReading] = useState<Reading>({ reader: dataset.reader, format: dataset.format, columns: {} });
+  const [reading, setReading] = useState<Reading>({ reader: dataset.reader, format: dataset.format, columns: dataset.mapping });
   const again = useReread(dataset.id);
   const tell = useTell();
   const change = (part: Partial<Reading>) => { setReading((now) => ({ ...now, ...part })); };
@@ -48,13 +48,23 @@ function Other({ dataset, kinds, onDone }: { dataset: Dataset; kinds: Kinds; onD
   );
 }
 
+/** The name, and whether it was found by looking or asked for. */
+function How({ dataset, what }: { dataset: Dataset; what: "reader" | "format" }) {
+  return <span className="row"><Tag tone="accent">{readAs(dataset, what)}</Tag><span className="small soft">{dataset[what] === "auto" ? "found by looking" : "asked for"}</span></span>;
+}
+
+function mapped({ mapping }: Dataset): [string, string][] {
+  const pairs = Object.entries(mapping);
+  return pairs.length === 0 ? [] : [["Columns", pairs.map(([ours, theirs]) => `${ours} from ${theirs}`).join(", ")]];
+}
+
 export function HowRead({ dataset }: { dataset: Dataset }) {
   const [open, setOpen] = useState(false);
   const kinds = useKinds();
   return (
     <Panel title="How it is read" actions={open ? null : <Button small onClick={() => { setOpen(true); }}>Read it another way</Button>}>
       <div className="stack">
-        <Facts items={[["Reader", <Tag key="r" tone="accent">{dataset.reader}</Tag>], ["Format", <Tag key="f" tone="accent">{dataset.format}</Tag>], ["Why", dataset.explanation]]} />
+        <Facts items={[["Reader", <How key="r" dataset={dataset} what="reader" />], ["Format", <How key="f" dataset={dataset} what="format" />], ["Why", dataset.explanation], ...mapped(dataset)]} />
         {open ? <Loaded query={kinds}>{(found) => <Other dataset={dataset} kinds={found} onDone={() => { setOpen(false); }} />}</Loaded> : null}
       </div>
     </Panel>

@@ -1,21 +1,23 @@
 /** The rows as they are read, part by part. */
+import type { DataRow } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
-import { Empty } from "../../kit/parts";
+import { Empty, Note } from "../../kit/parts";
 import { Pager } from "../../kit/pager";
 import { count } from "../../kit/words";
 import { useAddressNumber } from "../../shell/address";
-import { useRows, type DataRow } from "./queries";
+import { useRows } from "./queries";
 
 const SIZE = 20;
-const LEFT_OUT = new Set(["kind", "where"]);
 
 interface Turn {
-  role: string;
-  content: unknown;
+  role?: string;
+  from?: string;
+  content?: unknown;
+  value?: unknown;
 }
 
 function isTurns(value: unknown): value is Turn[] {
-  return Array.isArray(value) && value.length > 0 && value.every((t) => typeof t === "object" && t !== null && "role" in t);
+  return Array.isArray(value) && value.length > 0 && value.every((t) => typeof t === "object" && t !== null && ("role" in t || "from" in t));
 }
 
 function isNothing(value: unknown): boolean {
@@ -32,28 +34,32 @@ function Cell({ value }: { value: unknown }) {
     <ol className="plain-list stack tight">
       {value.map((turn, i) => (
         <li key={i}>
-          <div className="small soft">{turn.role}</div>
-          <div className="cell">{asText(turn.content)}</div>
+          <div className="small soft">{turn.role ?? turn.from}</div>
+          <div className="cell">{asText(turn.content ?? turn.value ?? turn)}</div>
         </li>
       ))}
     </ol>
   );
 }
 
-function Row({ row, number }: { row: DataRow; number: number }) {
-  const cells = Object.entries(row).filter(([name, value]) => !LEFT_OUT.has(name) && !isNothing(value));
+function Fields({ fields }: { fields: Record<string, unknown> }) {
+  return Object.entries(fields).filter(([, value]) => !isNothing(value)).map(([name, value]) => (
+    <section key={name} className="stack tight">
+      <h3 className="small">{name}</h3>
+      <Cell value={value} />
+    </section>
+  ));
+}
+
+function Row({ row: { row, where, fields, problem } }: { row: DataRow }) {
   return (
     <li className="panel stack tight">
       <div className="row spread small soft">
-        <span>row {count(number)}</span>
-        {typeof row.where === "string" ? <span className="mono">{row.where}</span> : null}
+        <span>row {count(row)}</span>
+        <span className="mono">{where}</span>
       </div>
-      {cells.map(([name, value]) => (
-        <section key={name} className="stack tight">
-          <h3 className="small">{name}</h3>
-          <Cell value={value} />
-        </section>
-      ))}
+      {problem === null ? null : <Note tone="warn">left out: {problem.message}</Note>}
+      {fields === null ? null : <Fields fields={fields} />}
     </li>
   );
 }
@@ -66,7 +72,7 @@ export function Rows({ id }: { id: string }) {
       {({ items, total }) => (
         <div className="stack" aria-busy={rows.isPlaceholderData}>
           <Pager label="Rows" offset={offset} size={SIZE} total={total} onChange={setOffset} />
-          {items.length === 0 ? <Empty title="There is no row here" /> : <ol className="plain-list stack">{items.map((row, i) => <Row key={offset + i} row={row} number={offset + i} />)}</ol>}
+          {items.length === 0 ? <Empty title="There is no row here" /> : <ol className="plain-list stack">{items.map((row) => <Row key={row.row} row={row} />)}</ol>}
           {items.length > 3 ? <Pager label="Rows" offset={offset} size={SIZE} total={total} onChange={setOffset} /> : null}
         </div>
       )}

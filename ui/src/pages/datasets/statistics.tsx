@@ -1,12 +1,20 @@
 /** How many tokens the rows are for one model's tokenizer, how they spread, and which rows drop out and why. */
+import type { ReactNode } from "react";
+
 import type { DataStatistics } from "../../api/types";
 import { Histogram } from "../../kit/histogram";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Facts, Meter, Panel } from "../../kit/parts";
 import { Table } from "../../kit/table";
 import { count } from "../../kit/words";
+import { useAddressNumber } from "../../shell/address";
+import { Longest } from "./longest";
 import { useStatistics } from "./queries";
 import { WithTokenizer } from "./tokenizer";
+
+function counted({ rows, encoded }: DataStatistics): string {
+  return encoded < rows ? `${count(rows)}; tokens of the first ${count(encoded)}` : count(rows);
+}
 
 function Found({ statistics: s }: { statistics: DataStatistics }) {
   const share = s.tokens === 0 ? 0 : s.label_tokens / s.tokens;
@@ -20,7 +28,7 @@ function Found({ statistics: s }: { statistics: DataStatistics }) {
           <div className="stack">
             <Facts
               items={[
-                ["Rows", count(s.rows)], ["Tokens", count(s.tokens)], ["Half of the rows have at most", `${count(s.lengths.p50)} tokens`],
+                ["Rows", counted(s)], ["Tokens", count(s.tokens)], ["Half of the rows have at most", `${count(s.lengths.p50)} tokens`],
                 ["90 % at most", `${count(s.lengths.p90)} tokens`], ["99 % at most", `${count(s.lengths.p99)} tokens`], ["Longest row", `${count(s.lengths.max)} tokens`],
               ]}
             />
@@ -38,20 +46,20 @@ function Found({ statistics: s }: { statistics: DataStatistics }) {
   );
 }
 
-function Asked({ id, model }: { id: string; model: string }) {
-  const statistics = useStatistics(id, model);
-  return <Loaded query={statistics} label="counting the tokens">{(found) => <Found statistics={found} />}</Loaded>;
+function Asked({ id, model, choice }: { id: string; model: string; choice: ReactNode }) {
+  const [longest, setLongest] = useAddressNumber("max_length");
+  const statistics = useStatistics(id, model, longest);
+  return (
+    <div className="stack">
+      <div className="grid">
+        {choice}
+        <Longest value={longest} onChange={setLongest} />
+      </div>
+      <Loaded query={statistics} label="counting the tokens">{(found) => <Found statistics={found} />}</Loaded>
+    </div>
+  );
 }
 
 export function Statistics({ id }: { id: string }) {
-  return (
-    <WithTokenizer>
-      {(model, choice) => (
-        <div className="stack">
-          <div className="narrow">{choice}</div>
-          <Asked id={id} model={model} />
-        </div>
-      )}
-    </WithTokenizer>
-  );
+  return <WithTokenizer>{(model, choice) => <Asked id={id} model={model} choice={choice} />}</WithTokenizer>;
 }

@@ -2,20 +2,21 @@
 import type { MaskToken } from "../../api/types";
 import { count } from "../../kit/words";
 
-interface Turn {
-  number: number;
+interface Stretch {
+  column: string;
+  turn: number;
   tokens: MaskToken[];
 }
 
-/** Neighbours of the same turn together. */
-function turnsOf(tokens: MaskToken[]): Turn[] {
-  const turns: Turn[] = [];
+/** Neighbours of the same turn and column together. */
+function stretchesOf(tokens: MaskToken[]): Stretch[] {
+  const found: Stretch[] = [];
   for (const token of tokens) {
-    const last = turns.at(-1);
-    if (last?.number === token.turn) last.tokens.push(token);
-    else turns.push({ number: token.turn, tokens: [token] });
+    const last = found.at(-1);
+    if (last?.turn === token.turn && last.column === token.column) last.tokens.push(token);
+    else found.push({ column: token.column, turn: token.turn, tokens: [token] });
   }
-  return turns;
+  return found;
 }
 
 /** What cannot be seen is shown by a sign; a line break also breaks the line. */
@@ -29,18 +30,22 @@ function Token({ token, ids }: { token: MaskToken; ids: boolean }) {
   return token.trained ? <mark className="token" title={title}>{shown}</mark> : <span className="token" title={title}>{shown}</span>;
 }
 
-function told({ number, tokens }: Turn): string {
+function told({ tokens }: Stretch): string {
   const trained = tokens.filter((t) => t.trained).length;
-  return `turn ${count(number + 1)} · ${count(trained)} of ${count(tokens.length)} trained`;
+  if (trained === 0) return `${count(tokens.length)} tokens, not trained`;
+  return trained === tokens.length ? `${count(trained)} tokens, trained` : `${count(trained)} of ${count(tokens.length)} tokens trained`;
 }
 
 export function Tokens({ tokens, ids }: { tokens: MaskToken[]; ids: boolean }) {
+  const stretches = stretchesOf(tokens);
+  const several = new Set(stretches.map((s) => s.column)).size > 1;
   return (
     <ol className="plain-list turns" aria-label="Tokens by turn">
-      {turnsOf(tokens).map((turn, i) => (
+      {stretches.map((one, i) => (
         <li key={i} className="turn">
-          <div className="small soft">{told(turn)}</div>
-          <div className="tokens">{turn.tokens.map((token, j) => <Token key={j} token={token} ids={ids} />)}</div>
+          {several && stretches[i - 1]?.column !== one.column ? <h3>{one.column}</h3> : null}
+          <div className="small soft">{told(one)}</div>
+          <div className="tokens">{one.tokens.map((token, j) => <Token key={j} token={token} ids={ids} />)}</div>
         </li>
       ))}
     </ol>
@@ -52,7 +57,7 @@ export function Legend() {
     <p className="row small">
       <mark className="token">trained</mark>
       <span className="token">not trained</span>
-      <span className="soft">A line at the left begins each turn. ↵ is a line break.</span>
+      <span className="soft">Each turn has a line at its left. ↵ is a line break.</span>
     </p>
   );
 }

@@ -227,6 +227,8 @@ export interface Kind {
   available: boolean;
   reason: string | null;
   hint: string | null;
+}
+
 // chats
 export interface ChatSettings {
   models?: string[];

@@ -381,7 +381,9 @@ MESSAGES = sa.Table(
     sa.Column(
         "parent",
         sa.Text,
-        sa.ForeignKey("messages.id", name="fk_messages_parent", ondelete="CASCADE"),
+        sa.ForeignKey(
+            "messages.id", name="fk_messages_parent", ondelete="CASCADE", deferrable=True
+        ),
     ),
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("content", sa.JSON, nullable=False),  # a text, or parts

@@ -217,6 +217,7 @@ RUNS = sa.Table(
     sa.CheckConstraint(f"state IN ({_RUN_STATES})", name="ck_runs_state"),
     sa.Index("ix_runs_search", "created_at", "id", "state", "name", "model", "method"),
     sa.Index("ix_runs_state", "state", "created_at", "id"),
+    sa.Index("ix_runs_out", "out"),
 )
 
 METRICS = sa.Table(

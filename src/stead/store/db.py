@@ -74,7 +74,9 @@ class Database:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN")
             else:
-                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+                connection.exec_driver_sql(
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+                )
             yield connection
 
     @contextmanager
@@ -118,6 +120,18 @@ class Database:
             return clock()
         found = connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())")
         return float(found.scalar_one())
+
+    def replace(self, source: sqlite3.Connection) -> None:
+        """Make this SQLite database a copy of another one, in one step, as the only writer."""
+        assert self._lock is not None  # noqa: S101 - SQLite only
+        with self._lock.held(), _translated(self.url), self.engine.connect() as connection:
+            target = connection.connection.driver_connection
+            assert isinstance(target, sqlite3.Connection)  # noqa: S101 - SQLite's driver
+            try:
+                source.backup(target)
+            except sqlite3.Error as error:
+                raise OperationalError("backup", None, error) from error
+            target.execute(f"PRAGMA journal_mode={self.journal}").fetchall()
 
     def close(self) -> None:
         """Close every connection; safe to call twice."""

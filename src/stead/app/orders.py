@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from stead.app.identity import Who
-from stead.app.platform import Platform
 from stead.app.plans import make_plan
+from stead.app.platform import Platform
 from stead.config import load
 from stead.core.errors import ConfigError, NotFound, UnsafeError
 from stead.planning.plan import Plan

@@ -131,11 +131,18 @@ class Database:
                 source.backup(target)
             except sqlite3.Error as error:
                 raise OperationalError("backup", None, error) from error
-            target.execute(f"PRAGMA journal_mode={self.journal}").fetchall()
+            target.execute(_JOURNALS[self.journal]).fetchall()
 
     def close(self) -> None:
         """Close every connection; safe to call twice."""
         self._end()
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of a SQLite database with its WAL; 0 for PostgreSQL."""
+        if self._path is None:
+            return 0
+        return sum(p.stat().st_size for p in (self._path, _wal(self._path)) if p.exists())
 
     def _checkpoint(self, connection: Connection) -> None:
         if self.journal != "wal" or self._path is None:
@@ -234,3 +241,8 @@ def _translated(url: URL) -> Iterator[None]:
             retry_after_s=1,
             sqlstate=getattr(original, "sqlstate", None),
         ) from error
+
+
+def sqlite_version() -> str:
+    """Return the version of the SQLite library in use."""
+    return sqlite3.sqlite_version

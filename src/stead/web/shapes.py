@@ -35,21 +35,23 @@ class Body(BaseModel):
 def _check(value: Any, depth: int) -> None:  # Any: JSON values
     if depth > _DEEPEST:
         raise ValueError(f"nested more than {_DEEPEST} deep")
-    if isinstance(value, str):
-        if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
-            raise ValueError("holds NUL or half of a surrogate pair")
-    elif isinstance(value, bool):
-        return
-    elif isinstance(value, int | float):
-        if not -_LARGEST <= value < _LARGEST:
-            raise ValueError("a number has more than 64 bits or is not finite")
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         for key, inner in value.items():
-            _check(key, depth)
+            _check_one(key)
             _check(inner, depth + 1)
     elif isinstance(value, list):
         for inner in value:
             _check(inner, depth + 1)
+    else:
+        _check_one(value)
+
+
+def _check_one(value: Any) -> None:  # Any: a JSON scalar
+    if isinstance(value, str) and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
+        raise ValueError("holds NUL or half of a surrogate pair")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and not -_LARGEST <= value < _LARGEST:
+        raise ValueError("a number has more than 64 bits or is not finite")
 
 
 class Page(BaseModel, Generic[T]):

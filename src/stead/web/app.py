@@ -4,7 +4,6 @@ Knows nothing about any route. The models' routes pay for one comparison of the 
 here for all others, by the same code.
 """
 
-import importlib
 import pkgutil
 from collections.abc import Sized
 from typing import Any
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import stead
 from stead.app.platform import Platform
 from stead.core.errors import SteadError
+from stead.core.lazy import load
 from stead.serving import guard as gateway_guard
 from stead.serving.asgi import App
 from stead.serving.ollama_info import METHODS
@@ -36,7 +36,7 @@ _HEADERS = [*SAFE, (b"cache-control", b"no-store")]
 def routers() -> dict[str, APIRouter]:
     """Return the router of every file in `web/routes`, by the file's name."""
     names = sorted(m.name for m in pkgutil.iter_modules(routes.__path__))
-    return {name: importlib.import_module(f"{routes.__name__}.{name}").router for name in names}
+    return {name: load(f"{routes.__name__}.{name}", extra="serve").router for name in names}
 
 
 def api() -> FastAPI:

@@ -120,6 +120,15 @@ class Guard:
         check_role(who, policy)
         return who
 
+    async def lets_in(self, socket: WebSocket, policy: Policy) -> bool:
+        """Say whether a socket may open; one that may not is closed before it is accepted (HTTP 403)."""
+        try:
+            await self.admit_socket(socket, policy)
+        except SteadError:
+            await socket.close(1008)
+            return False
+        return True
+
     async def who(self, asked: Request | WebSocket) -> Who:
         """Return who asks by token, session, or the open door. Raises: RequestRefused 401, 403."""
         scheme, _, token = asked.headers.get("authorization", "").partition(" ")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 T = TypeVar("T")
 JobKind = Literal["run", "evaluation", "export", "download", "merge"]
@@ -37,21 +37,28 @@ def _check(value: Any, depth: int) -> None:  # Any: JSON values
         raise ValueError(f"nested more than {_DEEPEST} deep")
     if isinstance(value, dict):
         for key, inner in value.items():
-            _check_one(key)
+            _check_leaf(key)
             _check(inner, depth + 1)
     elif isinstance(value, list):
         for inner in value:
             _check(inner, depth + 1)
     else:
-        _check_one(value)
+        _check_leaf(value)
 
 
-def _check_one(value: Any) -> None:  # Any: a JSON scalar
-    if isinstance(value, str) and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
-        raise ValueError("holds NUL or half of a surrogate pair")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and not -_LARGEST <= value < _LARGEST:
+def _check_leaf(value: Any) -> None:  # Any: a JSON value
+    if isinstance(value, str):
+        if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+            raise ValueError("holds NUL or half of a surrogate pair")
+    elif isinstance(value, int | float) and not -_LARGEST <= value < _LARGEST:
         raise ValueError("a number has more than 64 bits or is not finite")
+
+
+class NewModel(Body):
+    """A model to add: a ref such as `hf:org/name`, and the name it gets."""
+
+    ref: str = Field(min_length=1, max_length=500)
+    name: str | None = Field(default=None, max_length=96)
 
 
 class Page(BaseModel, Generic[T]):

@@ -680,6 +680,11 @@ class Records(logging.Handler):
         self.records.append(record)
 
 
+class Broken(Echo):
+    async def generate(self, request, deadline=None):
+        raise SteadError("broken", "it broke")
+
+
 async def told(count=1, logger="stead.strategy.s", local=None, **watch):
     text = strategy([local_part("llamacpp", default_model="m")], monitoring=watch)
     composed = made(one(text), local=local or (lambda _: Echo("m")))
@@ -693,9 +698,11 @@ async def told(count=1, logger="stead.strategy.s", local=None, **watch):
 
 @witness("Strategy.monitoring", "Monitoring.log_level")
 async def _() -> None:
-    counts = [len(await told(log_level=level)) for level in ("DEBUG", "INFO", "WARNING")]
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR")
+    good = [len(await told(log_level=level)) for level in levels]
+    bad = [len(await told(local=lambda _: Broken("m"), log_level=level)) for level in levels]
 
-    assert counts == [2, 1, 0]
+    assert (good, bad) == ([2, 1, 0, 0], [2, 1, 1, 0])
 
 
 @witness("Monitoring.log_format")
@@ -757,10 +764,6 @@ async def _() -> None:
         alerts = [{"type": kind, "threshold": threshold}]
         records = await told(count, local=local, alerts=alerts)
         return [r.getMessage() for r in records if r.levelname == "CRITICAL"]
-
-    class Broken(Echo):
-        async def generate(self, request, deadline=None):
-            raise SteadError("broken", "it broke")
 
     assert len(await alarms(30, "error_rate", 0.5, lambda _: Broken())) == 1
     assert await alarms(30, "error_rate", 0.5) == []

@@ -151,3 +151,16 @@ def test_schema_prints_that_of_strategies(stead):
     found = json.loads(stead("schema", "strategy")[1])
 
     assert found["title"] == "StrategyFile"
+
+
+@SPEC("000-011")
+def test_the_catalog_is_searched_and_shown(stead):
+    found = json.loads(stead("catalog", "search", "code gpt", "--json")[1])["models"]
+    listed = json.loads(stead("catalog", "list", "--category", "medical", "--json")[1])["models"]
+    chains = json.loads(stead("catalog", "fallbacks", "--chain", "code_chain", "--json")[1])
+
+    assert "gpt-4o" in {m["name"] for m in found}
+    assert len(listed) == 4
+    assert chains["code_chain"]["primary"] == "codellama:13b"
+    assert "input: 2.5" in stead("catalog", "info", "gpt-4o")[1]
+    assert stead("catalog", "info", "gpt-4p")[0] == 2

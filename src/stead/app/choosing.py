@@ -28,6 +28,7 @@ class Wanted:
     parallel: int = 4
     threads: int | None = None
     adapters: tuple[str, ...] = ()  # folders; a request's model `name:adapter` chooses
+    exact: bool = False  # an answer alone and in company are computed with the same bits
     requires_gpu: bool = False
     min_gpu_memory_bytes: int | None = None
 
@@ -65,7 +66,7 @@ def plan(wanted: Wanted, home: Home) -> Choice:
                 "two-adapters", f"{wanted.model!r} is an adapter itself; give --model its base"
             )
         adapter, info = info.path, _base(info, home)
-    engine = _engine_for(info, adapter, wanted.engine)
+    engine = _engine_for(info, adapter, wanted)
     _check_available(engine)
     name = wanted.name if wanted.name is not None else _name(wanted.model, adapter or info.path)
     order = Order(
@@ -73,6 +74,7 @@ def plan(wanted: Wanted, home: Home) -> Choice:
         name=name,
         adapter=None if adapter is None else str(adapter),
         adapters=wanted.adapters,
+        exact=wanted.exact,
         context=wanted.context,
         parallel=wanted.parallel,
         threads=wanted.threads,
@@ -141,17 +143,19 @@ def _name(given: str, path: Path) -> str:
     return path.resolve().parent.name if stem == "final" else stem
 
 
-def _engine_for(info: ModelInfo, adapter: Path | None, wanted: str) -> str:
+def _engine_for(info: ModelInfo, adapter: Path | None, wanted: Wanted) -> str:
     with_adapter = () if adapter is None else ("gguf-adapter" if adapter.is_file() else "adapter",)
-    needed = {info.kind, *with_adapter}
-    if wanted != "auto":
-        if not needed <= ENGINES.get(wanted).loads:
+    by_request = ("adapters",) if wanted.adapters else ()
+    same_bits = ("exact",) if wanted.exact else ()
+    needed = {info.kind, *with_adapter, *by_request, *same_bits}
+    if wanted.engine != "auto":
+        if not needed <= ENGINES.get(wanted.engine).loads:
             raise ConfigError(
                 "engine-mismatch",
-                f"the engine {wanted!r} does not load {' with '.join(sorted(needed))}: "
+                f"the engine {wanted.engine!r} does not load {' with '.join(sorted(needed))}: "
                 f"{str(info.path)!r}",
             )
-        return wanted
+        return wanted.engine
     fitting = [name for name in ENGINES.names() if needed <= ENGINES.get(name).loads]
     if not fitting:
         raise ConfigError(

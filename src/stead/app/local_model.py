@@ -7,20 +7,24 @@ import asyncio
 import threading
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from stead.core.http import Http, Waits
 from stead.core.paths import Home
 from stead.engines.engine import ENGINES, Engine, Order
+from stead.hub.adapter_folders import adapter_folders
 from stead.inference.backend import Backend, close_stream
 from stead.inference.fill import Filled
 from stead.inference.lacking import Lacking
-from stead.inference.remote import Remote
+from stead.inference.remote import OPENAI, Remote
 from stead.inference.route import ByName
 from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
 from stead.values import Endpoint
 
 # Reading a long prompt on a slow machine comes before the first token; only the deadline ends it.
 _WAITS = Waits(first_s=None, between_s=120.0)
+
+_DIALECTS = (*OPENAI, "anthropic_count")  # the one protocol of local engines that counts tokens
 
 
 class LocalModel(Backend):
@@ -51,7 +55,13 @@ class LocalModel(Backend):
             engine = ENGINES.create(self.engine_name)
             folder = self._home.ensure().state / "engines" / uuid.uuid4().hex[:12]
             endpoint = engine.start(self.order, folder)
-            remote = Remote(endpoint.url, token=endpoint.token, http=self._http, waits=_WAITS)
+            remote = Remote(
+                endpoint.url,
+                token=endpoint.token,
+                dialects=_DIALECTS,
+                http=self._http,
+                waits=_WAITS,
+            )
             self._engine, self.endpoint = engine, endpoint
             self._backend = self._around(engine, remote, endpoint)
             self.starts += 1
@@ -106,9 +116,17 @@ class LocalModel(Backend):
         """Turn texts into vectors."""
         return await (await self._ready()).embed(request, deadline)
 
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the tokens of a request's prompt."""
+        return await (await self._ready()).count(request, deadline)
+
     async def models(self) -> list[ModelCard]:
-        """Name the one model, without starting it."""
-        return [ModelCard(id=self.order.name, capabilities=("chat", "completion", "embedding"))]
+        """Name the one model, and its adapters as `name:adapter`, without starting it."""
+        order, able = self.order, ("chat", "completion", "embedding")
+        folders = [Path(place) for place in order.adapters]
+        adapters = await asyncio.to_thread(adapter_folders, folders) if folders else {}
+        names = [order.name, *(f"{order.name}:{each}" for each in sorted(adapters))]
+        return [ModelCard(id=name, capabilities=able) for name in names]
 
     async def close(self) -> None:
         """Close the connections and stop the program."""

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Literal, cast
 
+from stead.config.settings import read_settings
 from stead.config.strategy import Strategy
 from stead.core.errors import ResourceError
 from stead.core.log import LogConfig, set_up
@@ -21,11 +22,21 @@ _READ_S = 5.0
 
 
 def set_up_log(strategy: Strategy, home: Home) -> None:
-    """Log as the strategy says, on the console and in the data directory. For programs, not libraries."""
-    told = strategy.monitoring
+    """Log as the strategy says, on the console and in the data directory. For programs, not libraries.
+
+    What it does not say is as the settings have it.
+    """
+    told, usual = strategy.monitoring, read_settings(home).value.log
+    given = told.model_fields_set
     level = {"CRITICAL": "error"}.get(told.log_level, told.log_level.lower())
     least = cast(Literal["debug", "info", "warning", "error"], level)  # the four that are left
-    set_up(LogConfig(least, told.log_format, home.logs))
+    set_up(
+        LogConfig(
+            least if "log_level" in given else usual.level,
+            told.log_format if "log_format" in given else usual.format,
+            home.ensure().logs,
+        )
+    )
 
 
 class MetricsPort:

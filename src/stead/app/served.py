@@ -131,7 +131,9 @@ def served(
     if double:
         raise ConfigError("same-name", f"{double[0]!r} would be served twice; give one a --name")
     if local:
-        here = _counted(ByName({m.order.name: (m, m.order.name) for m in local}), books)
+        adapted = frozenset(m.order.name for m in local if m.order.adapters)
+        by_name = ByName({m.order.name: (m, m.order.name) for m in local}, adapted)
+        here = _counted(by_name, books)
         parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
     if everything is not None:
         parts.append((everything[1], plugins.around(_counted(everything[0], books))))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stead.app.accounts import Accounts
+from stead.app.budgets import Accounted, has_budget
 from stead.app.monitoring import MetricsPort, WithPort
 from stead.app.programs import program
 from stead.app.strategy_library import Found, Library, environment_of, find
@@ -83,11 +85,11 @@ def open(
 ) -> tuple[Backend, Strategy]:
     """Return a strategy as one Backend, and the strategy; starts and asks nothing.
 
-    `shared` keeps budgets among processes, `ledger` writes requests down, `metrics` counts them, `hooks` stands
+    `shared` counts limits and `ledger` writes requests down (without both, a budget is kept in the data directory), `metrics` counts them, `hooks` stands
     around all but the watch. Raises: NotFound("unknown-strategy"), ConfigError.
     """
     found = find(name_or_file, home, environment)
-    made = composed(
+    made = accounted(
         found,
         home,
         environment=environment,
@@ -97,6 +99,33 @@ def open(
         hooks=hooks,
     )
     return made.backend, found.strategy
+
+
+def accounted(
+    found: Found,
+    home: Home,
+    *,
+    environment: Mapping[str, str] | None = None,
+    shared: Shared | None = None,
+    ledger: Ledger | None = None,
+    metrics: Metrics | None = None,
+    hooks: Callable[[Backend], Backend] | None = None,
+) -> Composed:
+    """Build a strategy as `composed` does; one with a budget counts in the data directory unless told where."""
+    accounts = None
+    if shared is None and ledger is None and has_budget(found.strategy):
+        accounts = Accounts.open(home, actor="strategy")
+        shared, ledger = accounts.shared, accounts.ledger
+    made = composed(
+        found,
+        home,
+        environment=environment,
+        shared=shared,
+        ledger=ledger,
+        metrics=metrics,
+        hooks=hooks,
+    )
+    return made if accounts is None else replace(made, backend=Accounted(made.backend, accounts))
 
 
 def exported(found: Found) -> dict[str, Any]:  # Any: JSON values

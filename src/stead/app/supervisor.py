@@ -8,10 +8,10 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from stead.app.job_kinds import KINDS
+from stead.app.job_kinds import KINDS, JobKind
 from stead.app.watched import Watched
 from stead.core.errors import ProcessError, ResourceError, SteadError
 from stead.core.hardware import probe
@@ -50,12 +50,14 @@ class Supervisor:
         rhythm: Rhythm | None = None,
         clock: Callable[[], float] = time.time,
         name: str | None = None,
+        kinds: Mapping[str, JobKind] = KINDS,
     ) -> None:
         self.name = uuid.uuid4().hex[:12] if name is None else name
         self._stores = stores
         self._limits = limits
         self._rhythm = Rhythm() if rhythm is None else rhythm
         self._clock = clock
+        self._kinds = kinds
         self._watched: dict[str, Watched] = {}
         self._next_beat = 0.0
         self._next_claim = 0.0
@@ -115,13 +117,15 @@ class Supervisor:
             _LOG.info("job %s: adopted (attempt %d)", job.id, job.attempt)
             self._take(job)
         while True:
-            claimed = queue.claim(self.name, lease_s, kinds=list(KINDS), capacity=self._limits)
+            claimed = queue.claim(
+                self.name, lease_s, kinds=list(self._kinds), capacity=self._limits
+            )
             if claimed is None:
                 return
             self._take(claimed, start=True)
 
     def _take(self, job: Job, *, start: bool = False) -> None:
-        kind = KINDS.get(job.kind)
+        kind = self._kinds.get(job.kind)
         if kind is None or job.folder is None:
             self._stores.jobs.end(job, Ending("failed", error=_strange(job).to_dict()))
             return

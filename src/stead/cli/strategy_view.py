@@ -43,7 +43,8 @@ def try_out(
     from stead.core.paths import Home
 
     home = Home.find()
-    made = strategies.composed(found, home)
+    build = strategies.accounted if live else strategies.composed
+    made = build(found, home)
     tries = trials.samples(queries if queries is not None else (), max_tokens if live else None)
     looks = [trials.outlook(found.strategy, made, sample) for sample in tries]
     answers = asyncio.run(_ask(made, tries, timeout_s)) if live else []

@@ -31,10 +31,12 @@ class Constraints(Section):
         default=None, description="US dollars one request may cost, its retries included"
     )
     daily_budget: Dollars | None = Field(
-        default=None, description="US dollars per calendar day (UTC), over all processes"
+        default=None,
+        description="US dollars per calendar day (UTC), by the ledger of the data directory",
     )
     monthly_budget: Dollars | None = Field(
-        default=None, description="US dollars per calendar month (UTC), over all processes"
+        default=None,
+        description="US dollars per calendar month (UTC), by the ledger of the data directory",
     )
     allowed_models: tuple[str, ...] | None = Field(
         default=None, description="only these; a name without tag allows every tag of it"

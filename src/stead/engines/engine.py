@@ -79,7 +79,8 @@ class Engine(ABC):
 
     requires: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = "local"
-    loads: ClassVar[frozenset[str]] = frozenset()  # "gguf", "model", "adapter"
+    # "gguf", "model", "adapter", "adapters" (by request), "exact" (same bits in any company)
+    loads: ClassVar[frozenset[str]] = frozenset()
     lacks: ClassVar[frozenset[str]] = frozenset()  # what `inference/fill` adds
     keepalive: ClassVar[bool] = True  # False: each open connection costs the engine a thread
     prefix: ClassVar[str] = ""  # `prefix:…` names a model in the engine's own store

@@ -37,10 +37,10 @@ class Absent(Backend):
 
     def __init__(self, name: str, reason: str) -> None:
         self._name = name
-        self._reason = reason
+        self.unavailable = reason
 
     def _refuse(self) -> NoReturn:
-        raise BackendError("unavailable", f"{self._name}: {self._reason}", status=503)
+        raise BackendError("unavailable", f"{self._name}: {self.unavailable}", status=503)
 
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
         """Raise BackendError("unavailable")."""

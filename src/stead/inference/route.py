@@ -37,15 +37,25 @@ T = TypeVar("T")
 class ByName(Backend):
     """Answer for several models, each by the name that clients use.
 
-    `targets` maps that name to a Backend and to the name by which the Backend knows the model.
+    `targets` maps that name to a Backend and to the name by which the Backend knows the model. Those
+    in `adapted` also answer to `name:adapter`; whether there is such an adapter they know themselves.
     """
 
-    def __init__(self, targets: Mapping[str, tuple[Backend, str]]) -> None:
+    def __init__(
+        self,
+        targets: Mapping[str, tuple[Backend, str]],
+        adapted: frozenset[str] = frozenset(),
+    ) -> None:
         self._targets = dict(targets)
+        self._adapted = adapted
 
     def _find(self, name: str) -> tuple[Backend, str]:
         found = self._targets.get(name)
         if found is None:
+            base, _, adapter = name.rpartition(":")
+            if base in self._adapted:
+                backend, inner = self._targets[base]
+                return backend, f"{inner}:{adapter}"
             near = difflib.get_close_matches(name, self._targets, n=1)
             ask = f"; did you mean {near[0]!r}?" if near else ""
             known = ", ".join(sorted(self._targets))
@@ -79,9 +89,20 @@ class ByName(Backend):
         reply = await backend.embed(replace(request, model=name), deadline)
         return replace(reply, model=request.model)
 
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the tokens of a request's prompt. Raises: NotFound("model-not-found")."""
+        backend, name = self._find(request.model)
+        return await backend.count(replace(request, model=name), deadline)
+
     async def models(self) -> list[ModelCard]:
-        """List every name."""
-        return [ModelCard(id=name) for name in self._targets]
+        """List every name, with adapters where there are some."""
+        found = []
+        for name, (backend, inner) in self._targets.items():
+            found.append(ModelCard(id=name))
+            if name in self._adapted:
+                ids = [card.id for card in await backend.models()]
+                found += [ModelCard(id=name + i[len(inner) :]) for i in ids if i != inner]
+        return found
 
     async def close(self) -> None:
         """Close every Backend once."""

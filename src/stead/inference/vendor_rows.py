@@ -20,7 +20,7 @@ from stead.core.address import Place
 from stead.core.errors import ConfigError
 from stead.core.suggest import nearest
 
-Lack = Literal["n", "echo", "exact_seed", "zero_logprobs"]
+Lack = Literal["n", "echo", "exact_seed", "zero_logprobs", "count"]
 
 
 class Change(Section):

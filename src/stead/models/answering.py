@@ -19,10 +19,13 @@ from stead.messages import (
     ToolCallDelta,
     Usage,
 )
+from stead.models.detokenize import Decode
 from stead.models.prompting import Asked
 from stead.models.row import Completion
 from stead.models.sample import TopTokens
 from stead.models.tool_calls import Event, Format, ToolParser, gather
+
+_MARKS = ("[TOOL_CALLS]", "[ARGS]", "<tool_call>", "</tool_call>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +140,21 @@ def is_worth_sending(chunk: Chunk) -> bool:
 def new_id(request: GenerateRequest) -> str:
     """Return an id for an answer."""
     return ("cmpl-" if request.messages is None else "chatcmpl-") + uuid.uuid4().hex
+
+
+def marked_decoder(plain: Decode, tokenizer: TextTokenizer, form: Format | None) -> Decode:
+    """Return ids → text; the marks of calls stay, also where the tokenizer calls them special."""
+    marks = {tokenizer.id(mark): mark for mark in _MARKS}
+    kept = {i: m for i, m in marks.items() if i is not None and not tokenizer.decode([i])}
+    if form is None or not kept:
+        return plain
+
+    def decode(ids: Sequence[int]) -> str:
+        found, begin = "", 0
+        for at, token in enumerate(ids):
+            if token in kept:
+                found += plain(ids[begin:at]) + kept[token]
+                begin = at + 1
+        return found + plain(ids[begin:])
+
+    return decode

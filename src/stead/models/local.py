@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from stead.core.errors import BackendError, BackendTimeout, Interrupted, NotFound, UsageError
-from stead.core.events import Emit, Finished, Progress, Started, ignore
+from stead.core.events import Emit, ignore
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.inference.backend import Backend
@@ -26,23 +26,22 @@ from stead.messages import (
     GenerateRequest,
     ModelCard,
     Reply,
-    TokenLogprob,
     Usage,
 )
 from stead.models import decode, fused, generate, likelihood
-from stead.models.answering import Answerer, is_worth_sending, new_id, parts
+from stead.models.answering import Answerer, is_worth_sending, marked_decoder, new_id
 from stead.models.constraints import Constraints, Forced
-from stead.models.detokenize import Decode
 from stead.models.lora_set import Lora, LoraSet, adapted
 from stead.models.prompting import Asked, Prompter, is_scoring
 from stead.models.row import Row, context_length, decoder
 from stead.models.schedule import Job, PlainWriter, Scheduler, SlotWriter, Writer
-from stead.models.tool_calls import Format, detect
+from stead.models.told import Counted, Voice, on_loop, settle
+from stead.models.tool_calls import detect
+from stead.models.turns import Turns
 from stead.values import LoadedModel
 
 T = TypeVar("T")
 _CACHE_BYTES = 2 << 30
-_MARKS = ("[TOOL_CALLS]", "[ARGS]", "<tool_call>", "</tool_call>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +105,13 @@ class LocalBackend(Backend):
         self._emit, self._clock = emit, clock
         self._serving = Serving() if serving is None else serving
         self._adapters = adapters
-        self._lock = threading.Lock()
+        self._lock = Turns()
         self._context = context_length(loaded)
         self._words = int(loaded.model.config.get_text_config().vocab_size)
         self._prompter = Prompter(template, tokenizer, self._context)
         self._form = detect(template.named.get("tool_use", template.source))
         self._constraints = Constraints(tokenizer)
-        self._decode = _decoder(loaded, tokenizer, self._form)
+        self._decode = marked_decoder(decoder(loaded), tokenizer, self._form)
         if loaded.model.config._attn_implementation not in ("sdpa", "eager"):
             loaded.model.set_attn_implementation("sdpa")
         self._scheduler = Scheduler(loaded, self._writer, self._lock, queue=self._serving.queue)
@@ -162,10 +161,10 @@ class LocalBackend(Backend):
         rows = self._rows(task)
         head = partial(Chunk, id=new_id(request), model=answer.model, created=answer.created)
         loop, news = asyncio.get_running_loop(), asyncio.Queue[Chunk | BaseException | None]()
-        voices = {row: _Voice(answer, row, i, head) for i, row in enumerate(rows)}
+        voices = {row: Voice(answer, row, i, head) for i, row in enumerate(rows)}
 
         def tell(item: Chunk | BaseException | None) -> None:
-            _on_loop(loop, job, partial(news.put_nowait, item))
+            on_loop(loop, job, partial(news.put_nowait, item))
 
         def told(row: Row) -> None:
             chunk = voices[row].chunk()
@@ -235,6 +234,9 @@ class LocalBackend(Backend):
         return PlainWriter(loaded, stops, rows=rows, budget_bytes=serving.budget_bytes)
 
     def _task(self, request: GenerateRequest) -> _Task:
+        """Return what to do for a request; called off the loop, since templates and models take time."""
+        if not is_scoring(request):
+            self._scheduler.prepare()
         lora = self._lora(request.model)
         asked = self._prompter.ask(request)
         self._checked(asked.ids, "prompt" if request.messages is None else "messages")
@@ -255,13 +257,17 @@ class LocalBackend(Backend):
 
     def _rows(self, task: _Task) -> list[Row]:
         sampling = self._prompter.sampling(task.request)
-        return [
+        rows = [
             Row(
                 self._loaded, task.asked.ids, sampling, choice, decode=self._decode, adapter=task.lora,
                 guide=None if task.forced is None else task.forced.guide(),
             )
             for choice in range(task.request.sampling.n)
         ]  # fmt: skip
+        if sampling.max_tokens is None:  # nobody asked for more than there is memory for
+            for row in rows:
+                row.limit = max(1, min(row.limit, self._scheduler.capacity - len(row.prompt)))
+        return rows
 
     def _lora(self, model: str) -> Lora | None:
         if self._adapters is None or model == self.name:
@@ -270,8 +276,11 @@ class LocalBackend(Backend):
         names = self._adapters.names()
         if base != self.name and model not in names:
             raise _unknown_model(model, [self.name, *(f"{self.name}:{n}" for n in names)])
-        with self._lock:  # hooks must not come while the model runs
-            return self._adapters.get(adapter if base == self.name else model, hooks=True)
+        lora = self._adapters.get(adapter if base == self.name else model)
+        if not self._adapters.is_ready(lora):
+            with self._lock:  # hooks must not come while the model runs
+                self._adapters.make_ready(lora)
+        return lora
 
     def _called(self, lora: Lora | None) -> str:
         return self.name if lora is None else f"{self.name}:{lora.name}"
@@ -291,10 +300,10 @@ class LocalBackend(Backend):
         """Have rows written; a cancelled wait ends the work at the next token."""
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        progress = _Progress(self._emit, len(rows))
+        progress = Counted(self._emit, len(rows))
 
         def over(error: BaseException | None) -> None:
-            _on_loop(loop, job, partial(_settle, done, error))
+            on_loop(loop, job, partial(settle, done, error))
 
         job = Job(rows, progress.told, over, deadline)
         try:
@@ -310,7 +319,6 @@ class LocalBackend(Backend):
         def halt() -> None:
             check()
             self._lock.release()
-            time.sleep(0)
             self._lock.acquire()
 
         return halt
@@ -327,87 +335,6 @@ class LocalBackend(Backend):
                 )  # fmt: skip
             found |= {id(t): v for t, v in zip(own, values, strict=True)}
         return [found[id(t)] for t in tasks]
-
-
-class _Voice:
-    """One streamed choice: what a row has written since the last chunk."""
-
-    def __init__(self, answer: Answerer, row: Row, index: int, head: Callable[..., Chunk]) -> None:
-        self._answer, self._row, self._index, self._head = answer, row, index, head
-        self._speaker = answer.speaker()
-        self._sent = 0
-
-    def chunk(self) -> Chunk:
-        """Return the newest token, if there is one, and the end, if it has come."""
-        row, events = self._row, []
-        logprobs: tuple[TokenLogprob, ...] = ()
-        if len(row.ids) > self._sent:
-            self._sent = len(row.ids)
-            events += self._speaker.feed(row.newest_text())
-            picked = row.picked[-1]
-            if picked.logprob is not None and row.rule.logprobs is not None:
-                logprobs = (self._answer.logprob(picked.id, picked.logprob, picked.top),)
-        reason = None
-        if row.reason is not None:
-            events += [*self._speaker.feed(row.rest()), *self._speaker.finish()]
-            reason = self._speaker.reason(row.reason)
-        text, calls = parts(events)
-        return self._head(
-            index=self._index, text=text, tool_calls=calls, logprobs=logprobs, finish_reason=reason
-        )
-
-
-class _Progress:
-    """Says how many rows are done."""
-
-    def __init__(self, emit: Emit, total: int) -> None:
-        self._emit, self._total, self._done, self._tokens = emit, total, 0, 0
-        emit(Started(stage="generate", total=total, unit="row"))
-
-    def told(self, row: Row) -> None:
-        if row.reason is not None:
-            self._done, self._tokens = self._done + 1, self._tokens + len(row.ids)
-            tokens = float(self._tokens)
-            self._emit(Progress(stage="generate", done=self._done, values={"tokens": tokens}))
-
-    def end(self) -> None:
-        result = {"rows": self._total, "tokens": self._tokens}
-        self._emit(Finished(stage="generate", result=result))
-
-
-def _on_loop(loop: asyncio.AbstractEventLoop, job: Job, call: Callable[[], None]) -> None:
-    try:
-        loop.call_soon_threadsafe(call)
-    except RuntimeError:  # the loop is closed: nobody waits any more
-        job.gone = True
-
-
-def _settle(done: "asyncio.Future[None]", error: BaseException | None) -> None:
-    if done.done():
-        return
-    if error is None:
-        done.set_result(None)
-    else:
-        done.set_exception(error)
-
-
-def _decoder(loaded: LoadedModel, tokenizer: TextTokenizer, form: Format | None) -> Decode:
-    """Return ids → text; the marks of calls stay, also where the tokenizer calls them special."""
-    plain = decoder(loaded)
-    marks = {tokenizer.id(mark): mark for mark in _MARKS}
-    kept = {i: m for i, m in marks.items() if i is not None and not tokenizer.decode([i])}
-    if form is None or not kept:
-        return plain
-
-    def decode(ids: Sequence[int]) -> str:
-        found, begin = "", 0
-        for at, token in enumerate(ids):
-            if token in kept:
-                found += plain(ids[begin:at]) + kept[token]
-                begin = at + 1
-        return found + plain(ids[begin:])
-
-    return decode
 
 
 def _unknown_model(name: str, known: Sequence[str]) -> NotFound:

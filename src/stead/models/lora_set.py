@@ -19,6 +19,7 @@ from torch import nn
 from stead.config.kinds import registry
 from stead.core import files
 from stead.core.errors import ModelError, NotFound
+from stead.hub.adapter_folders import adapter_folders
 from stead.models import lineage, peft_files
 from stead.models.lowrank import read_tensors
 from stead.models.packed import Packed
@@ -81,8 +82,8 @@ class LoraSet:
         """List the adapters there are now, sorted."""
         return sorted(self._folders())
 
-    def get(self, name: str, *, hooks: bool) -> Lora:
-        """Return an adapter, read on demand; `hooks` lets the model's own layers apply it.
+    def get(self, name: str) -> Lora:
+        """Return an adapter, read on demand.
 
         Raises: NotFound("adapter-not-found") with near names; ModelError("wrong-base" |
         "adapter-mismatch" | "adapter-unsupported" | "torn-weights").
@@ -99,22 +100,20 @@ class LoraSet:
             self._held[name] = held  # at the end: the last used
             for old in list(self._held)[:-_MOST]:
                 del self._held[old]
-            if hooks:
-                self._hook(held)
             return held
 
-    def _folders(self) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for place in self._places:
-            inside = [place] if (place / peft_files.CONFIG).is_file() else _children(place)
-            for folder in inside:
-                found.setdefault(_name(folder), folder)
-        return found
+    def is_ready(self, lora: Lora) -> bool:
+        """Say whether the model's own layers would apply an adapter where `adapted` says so."""
+        return lora.pairs.keys() <= self._hooked
 
-    def _hook(self, lora: Lora) -> None:
+    def make_ready(self, lora: Lora) -> None:
+        """Let the model's own layers apply an adapter. Call while the model does not run."""
         for name in lora.pairs.keys() - self._hooked:
             self._loaded.model.get_submodule(name).register_forward_hook(_Added(name))
             self._hooked.add(name)
+
+    def _folders(self) -> dict[str, Path]:
+        return adapter_folders(self._places)
 
 
 def read(loaded: LoadedModel, folder: Path, name: str) -> Lora:
@@ -157,17 +156,6 @@ def _pair(
         )
     place = {"dtype": loaded.dtype, "device": loaded.device}
     return low.to(**place).contiguous(), (up.float() * scaling).to(**place).contiguous()
-
-
-def _children(place: Path) -> list[Path]:
-    if not place.is_dir():
-        return []
-    return sorted(p.parent for p in place.glob(f"*/{peft_files.CONFIG}"))
-
-
-def _name(folder: Path) -> str:
-    whole = folder.resolve()
-    return whole.parent.name if whole.name == "final" else whole.name  # a run's last checkpoint
 
 
 def _stamp(folder: Path) -> Stamp:

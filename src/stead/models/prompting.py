@@ -11,7 +11,7 @@ from stead.core.errors import BackendError, UsageError
 from stead.data.mask import chat_needs_bos, mask_tokens
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
-from stead.messages import Deviation, GenerateRequest, ImagePart, Sampling
+from stead.messages import Deviation, GenerateRequest, Sampling, TextPart
 
 _ANSWER_ROOM = 16  # tokens kept free for an answer when a prompt has to be cut
 
@@ -117,9 +117,9 @@ def _check_text_only(request: GenerateRequest) -> None:
     for i, message in enumerate(request.messages or ()):
         parts = message.content if isinstance(message.content, tuple) else ()
         for j, part in enumerate(parts):
-            if isinstance(part, ImagePart):
+            if not isinstance(part, TextPart):
                 raise UsageError(
                     "no-vision",
-                    f"{request.model[:200]!r} reads text only, and messages[{i}] has an image",
+                    f"{request.model[:200]!r} reads text only, and messages[{i}] has something else",
                     param=f"messages[{i}].content[{j}]",
                 )

@@ -17,6 +17,7 @@ from stead.models.batch import Batch, cache_bytes_per_token, inference
 from stead.models.generate import stop_signal
 from stead.models.row import Row
 from stead.models.slots import SlotBatch
+from stead.models.turns import Turns
 from stead.values import LoadedModel
 
 _IDLE_S = 0.05  # the thread ends after so long without work; starting one is cheap
@@ -29,8 +30,9 @@ class Writer(Protocol):
 
     def __len__(self) -> int: ...
 
-    def fits(self, row: Row) -> bool:
-        """Say whether a row could ever be written."""
+    @property
+    def capacity(self) -> int:
+        """How many tokens one row may have, prompt included."""
 
     def admit(self, waiting: "deque[Row]") -> list[Row]:
         """Take what fits out of `waiting`; return rows that got a token by it."""
@@ -68,7 +70,7 @@ class Scheduler:
     """
 
     def __init__(
-        self, loaded: LoadedModel, make: Callable[[], Writer], lock: threading.Lock,
+        self, loaded: LoadedModel, make: Callable[[], Writer], lock: Turns,
         *, queue: int | None = None,
     ) -> None:  # fmt: skip
         self._loaded, self._make, self._lock, self._queue = loaded, make, lock, queue
@@ -85,17 +87,29 @@ class Scheduler:
         with self._change:
             return len(self._jobs) + sum(len(j.rows) for j in self._new)
 
+    def prepare(self) -> None:
+        """Make the batch unless there is one; it takes seconds for a large model."""
+        with self._change:
+            if self._writer is None:
+                self._writer = self._make()
+
+    @property
+    def capacity(self) -> int:
+        """How many tokens one row may have, prompt included."""
+        self.prepare()
+        assert self._writer is not None  # noqa: S101 - `prepare` has made it
+        return self._writer.capacity
+
     def submit(self, job: Job) -> None:
         """Hand a request over.
 
         Raises: ResourceError("overloaded"), status 429, when too many wait; UsageError("no-memory"),
         when a row can never fit into the memory for keys and values.
         """
+        capacity = self.capacity
+        for row in job.rows:
+            _check_fits(capacity, row)
         with self._change:
-            if self._writer is None:
-                self._writer = self._make()
-            for row in job.rows:
-                _check_fits(self._writer, row)
             waiting = len(self._waiting) + sum(len(j.rows) for j in self._new)
             if self._queue is not None and waiting >= self._queue:
                 raise ResourceError(
@@ -122,9 +136,7 @@ class Scheduler:
                     self._accept(job)
             try:
                 self._turn()
-            except (
-                Exception
-            ) as error:  # house: broad-except - the thread's edge: all who wait are told
+            except Exception as error:
                 self._fail(_explained(error))
 
     def _accept(self, job: Job) -> None:
@@ -147,7 +159,7 @@ class Scheduler:
             self._tell(self._writer.admit(self._waiting))
             if len(self._writer):
                 self._tell(self._writer.step())
-        time.sleep(0)  # let whoever waits for the lock, or for the interpreter, have it
+        time.sleep(0)  # let whoever waits for the interpreter have it
 
     def _tell(self, moved: Sequence[Row]) -> None:
         for row in moved:
@@ -185,8 +197,8 @@ class Scheduler:
                 job.over(error)
 
 
-def _check_fits(writer: Writer, row: Row) -> None:
-    if not writer.fits(row):
+def _check_fits(capacity: int, row: Row) -> None:
+    if len(row.prompt) + row.limit > capacity:
         raise UsageError(
             "no-memory",
             f"{len(row.prompt)} prompt tokens and up to {row.limit} more do not fit into the memory "
@@ -231,9 +243,10 @@ class PlainWriter(Batch):
         super().step()
         return rows
 
-    def fits(self, row: Row) -> bool:
-        """Say whether a row's keys and values could ever be held."""
-        return (len(row.prompt) + row.limit) * self._token_bytes <= self._limit
+    @property
+    def capacity(self) -> int:
+        """How many tokens one row may have, prompt included."""
+        return self._limit // self._token_bytes
 
     def admit(self, waiting: "deque[Row]") -> list[Row]:
         """Read prompts of the first rows that wait, like lengths together."""

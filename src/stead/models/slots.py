@@ -83,9 +83,10 @@ class SlotBatch:
     def __len__(self) -> int:
         return len(self._reading) + len(self._live)
 
-    def fits(self, row: Row) -> bool:
-        """Say whether a row could ever be written here: all its columns, alone."""
-        return self._bytes(len(row.prompt) + row.limit) <= self._budget
+    @property
+    def capacity(self) -> int:
+        """How many tokens one row may have, prompt included, when it is alone."""
+        return self._budget // (_GROWTH * self.token_bytes) * _GROWTH - _FILL - 1
 
     def takes(self, row: Row) -> bool:
         """Say whether there is a place and memory for a row now."""
@@ -257,7 +258,7 @@ class SlotBatch:
                 continue
             others = [h for h in (*self._live, *self._reading) if h is not keep]
             if not others:
-                return  # `fits` has made sure that one row alone has room
+                return  # `capacity` has made sure that one row alone has room
             youngest = min(others, key=lambda h: len(h.row.ids))
             self.drop(lambda row, y=youngest.row: row is y)  # type: ignore[misc]
             self.put_back.append(youngest.row)

@@ -95,6 +95,11 @@ class BatchRuns:
         async with self._lease(batch) as ours:
             if not ours:
                 return
+            if batch.endpoint not in self.dialects:
+                words = f"{batch.endpoint[:100]!r} is not served here any more"
+                told = {"code": "unknown_endpoint", "message": words}
+                await asyncio.to_thread(self.store.fail, batch, [told])
+                return
             try:
                 await _Work(self.store, batch, self._settings.batch_parallel, self._one).run(
                     self._settings.batch_limit
@@ -102,6 +107,8 @@ class BatchRuns:
             except SteadError as error:
                 told = {"code": error.code.replace("-", "_"), "message": error.message}
                 await asyncio.to_thread(self.store.fail, batch, [told])
+            except OSError:  # it stays as it is, and goes on with the next start
+                _LOG.exception("the batch %s stands still", batch.id)
 
     async def _one(self, batch: Batch, line: batch_lines.Line) -> bytes:
         """Answer one request; return its line of output."""

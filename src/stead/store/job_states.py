@@ -4,13 +4,14 @@ Knows nothing about who changes them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from stead.core.errors import UsageError
 from stead.store.rows import Json
 
 State = Literal["queued", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
+End = Literal["queued", "paused", "succeeded", "failed", "cancelled"]
 Request = Literal["cancel", "pause", "resume"]
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
@@ -104,12 +105,12 @@ class Capacity:
 class Ending:
     """How an attempt ended. `delay_s` and `failures` count when it goes back to the queue."""
 
-    state: State
+    state: End
     result: Json | None = None
     error: Json | None = None
     delay_s: float = 0.0
     failures: int = 0
-    dead: bool = field(default=False)
+    dead: bool = False
 
 
 def refused(job: Job, what: str) -> UsageError:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from stead.core.paths import Home
-from stead.store import migrate
 from stead.store.artefacts import Artefacts
 from stead.store.chats import Chats
 from stead.store.datasets import Datasets
 from stead.store.db import Database
 from stead.store.evaluations import Evaluations
+from stead.store.migrate import open_database
 from stead.store.models import Models
 from stead.store.queue import Queue
 from stead.store.runs import Runs
@@ -47,7 +47,7 @@ class Stores:
 
         Raises: ConfigError("bad-database-url"); ResourceError("database-unavailable", "newer-database").
         """
-        return cls.of(migrate.open_database(home, url))
+        return cls.of(open_database(home, url))
 
     def close(self) -> None:
         """Close every connection; safe to call twice."""

@@ -34,6 +34,7 @@ EXAMPLES = {
     "pypi": "pypi-AgEIcHlwaS5vcmcCJDAwMDA",
     "weights & biases": "wandb_v1_AbCdEfGhIjKlMnOp",
     "json web token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+    "stead key": "sk-stead-" + "a1b2c3d4e5f6-" + "Ab_-" * 10,
     "stead": "stead-admin-AbCdEfGhIjKlMnOp",
 }
 

@@ -6,10 +6,12 @@ import shutil
 import pytest
 from tests.fakes.adapters import train
 
+from stead.app.choosing import Wanted
+from stead.app.served import Books, served
 from stead.core.errors import BackendError, ConfigError
-from stead.core.http import Http
+from stead.core.metrics import Metrics
+from stead.core.paths import Home
 from stead.engines.engine import ENGINES, Order
-from stead.inference.remote import Remote
 from stead.messages import GenerateRequest, Sampling
 
 
@@ -22,18 +24,12 @@ def place(tiny_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def endpoint(tiny_model, place, tmp_path_factory):
-    engine = ENGINES.create("transformers")
-    order = Order(
-        model=str(tiny_model),
-        name="tiny",
-        adapters=(str(place),),
-        threads=1,
-        parallel=4,
-        exact=True,
-    )
-    yield engine.start(order, tmp_path_factory.mktemp("engine") / "one")
-    engine.stop()
+def backend(tiny_model, place, tmp_path_factory):
+    wanted = Wanted(str(tiny_model), name="tiny", threads=1, adapters=(str(place),), exact=True)
+    found = served([wanted], [], Home(tmp_path_factory.mktemp("home")), Books(Metrics()))
+    with asyncio.Runner() as runner:
+        yield runner, found.backend
+        runner.run(found.backend.close())
 
 
 def ask(model="tiny", **more):
@@ -41,43 +37,38 @@ def ask(model="tiny", **more):
     return GenerateRequest(model=model, prompt="the quick brown", sampling=sampling)
 
 
-def talk(endpoint, work):
-    async def run():
-        backend = Remote(endpoint.url, token=endpoint.token, http=Http(keepalive_s=0))
-        try:
-            return await work(backend)
-        finally:
-            await backend.close()
-
-    return asyncio.run(run())
-
-
 @pytest.mark.spec("004-034")
-def test_ten_clients_at_once_get_what_each_gets_alone(endpoint):
-    models = ["tiny", "tiny:poet", "tiny:clerk", "poet", "tiny"] * 2
+def test_ten_clients_at_once_get_what_each_gets_alone(backend):
+    runner, backend = backend
+    models = ["tiny", "tiny:poet", "tiny:clerk", "tiny:poet", "tiny"] * 2
 
-    async def together(backend):
-        return await asyncio.gather(*(backend.generate(ask(m)) for m in models))
+    async def both():
+        together = await asyncio.gather(*(backend.generate(ask(m)) for m in models))
+        return together, [await backend.generate(ask(m)) for m in models[:5]]
 
-    found = talk(endpoint, together)
-    alone = [talk(endpoint, lambda b, m=m: b.generate(ask(m))) for m in models[:5]]
+    found, alone = runner.run(both())
 
     assert [r.choices for r in found] == [r.choices for r in alone * 2]
     assert len({r.text for r in alone}) == 3
-    assert alone[3].model == "tiny:poet"
+    assert alone[1].model == "tiny:poet"
 
 
-def test_adapters_come_and_go_while_it_runs(endpoint, place):
-    shutil.copytree(place / "poet", place / "bard")
-    listed = {c.id for c in talk(endpoint, lambda b: b.models())}
-    same = talk(endpoint, lambda b: b.generate(ask("tiny:bard"))).text
+def test_adapters_come_and_go_while_it_runs(backend, place):
+    runner, backend = backend
 
-    shutil.rmtree(place / "bard")
+    async def listed():
+        shutil.copytree(place / "poet", place / "bard")
+        names = {card.id for card in await backend.models()}
+        same = (await backend.generate(ask("tiny:bard"))).text
+        shutil.rmtree(place / "bard")
+        return names, same, (await backend.generate(ask("tiny:poet"))).text
 
-    assert listed == {"tiny", "tiny:bard", "tiny:clerk", "tiny:poet"}
-    assert same == talk(endpoint, lambda b: b.generate(ask("tiny:poet"))).text
+    names, bard, poet = runner.run(listed())
+
+    assert names == {"tiny", "tiny:bard", "tiny:clerk", "tiny:poet"}
+    assert bard == poet
     with pytest.raises(BackendError, match="did you mean 'poet'") as caught:
-        talk(endpoint, lambda b: b.generate(ask("tiny:poets")))
+        runner.run(backend.generate(ask("tiny:poets")))
     assert caught.value.details["status"] == 404
 
 

@@ -130,7 +130,6 @@ def test_options_become_headers() -> None:
     assert billed.headers["OpenAI-Project"] == "p1"
 
 
-@pytest.mark.spec("000-029", "000-061", "000-062")
 @pytest.mark.parametrize("name", ["groq", "together", "deepseek", "mistral", "openai", "xai"])
 def test_a_vendor_is_sent_only_what_it_takes_and_the_rest_is_told(name: str) -> None:
     request = ask(sampling=FULL, user="u")
@@ -213,6 +212,7 @@ def sent_as(name: str, field: str, body: Any) -> bool:
     )
 
 
+@pytest.mark.spec("000-027", "000-028", "000-029", "000-061", "000-062")
 @pytest.mark.parametrize("name", [n for n in rows() if n != "custom"])
 def test_every_parameter_arrives_or_is_told_and_nothing_is_told_that_arrived(name: str) -> None:
     async def run() -> list[str]:

@@ -156,6 +156,35 @@ def test_what_can_never_fit_is_refused_and_harms_nobody(tiny_model):
     assert caught.value.details["param"] == "max_tokens"
 
 
+def test_without_a_limit_an_answer_ends_where_the_memory_does(tiny_model):
+    backend = make(tiny_model, budget_bytes=256 * 512)
+    request = ask("the", max_tokens=None, logit_bias={"2": -100.0})
+
+    reply = asyncio.run(backend.generate(request))
+
+    assert reply.choices[0].finish_reason == "length"
+    assert 100 < reply.usage.total_tokens == backend._scheduler.capacity < 256
+
+
+def test_a_likelihood_is_scored_while_a_stream_goes_on(tiny_model):
+    backend = make(tiny_model)
+    score = GenerateRequest(
+        model="m", prompt="the quick", echo=True, sampling=Sampling(max_tokens=0, logprobs=0)
+    )
+
+    async def both():
+        long = asyncio.create_task(streamed(backend, ask("the", max_tokens=200)))
+        while not backend._scheduler.at_work:  # noqa: ASYNC110 - another thread works
+            await asyncio.sleep(0)
+        found = await backend.generate(score)
+        return found, long.done(), await long
+
+    found, was_done, _ = asyncio.run(both())
+
+    assert found.choices[0].logprobs
+    assert not was_done
+
+
 def test_too_many_waiting_are_turned_away_with_429(tiny_model):
     backend = make(tiny_model, rows=1, queue=2)
 

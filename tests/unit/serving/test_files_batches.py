@@ -280,3 +280,15 @@ def test_a_batch_waits_for_a_limit_and_ends_when_its_window_does(tmp_path):
     assert one["request_counts"]["completed"] == 3
     assert two["request_counts"]["total"] == 5
     assert b"batch_expired" in errors
+
+
+def test_a_batch_for_a_route_that_is_gone_fails_and_says_so(tmp_path):
+    async def run():
+        first = app(tmp_path, Counted(delay_s=0.05), batch_parallel=1)
+        id_ = await begin(first, lines(3))
+        await first.close()
+        second = App(Echo(), Settings(), ("openai_embeddings",), files=tmp_path)
+        await second._batches.resume()
+        return await until(second, id_, "failed")
+
+    assert asyncio.run(run())["errors"]["data"][0]["code"] == "unknown_endpoint"

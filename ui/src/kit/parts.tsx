@@ -69,17 +69,20 @@ export function Field(props: { name: ReactNode; help?: ReactNode; fault?: string
   );
 }
 
-/** A share of a whole with its numbers in words; 0 to 1, more is shown as full and bad. */
-export function Meter({ label, share, text }: { label: string; share: number; text: string }) {
+function fullness(share: number): Tone {
+  return share > 0.95 ? "bad" : share > 0.8 ? "warn" : "plain";
+}
+
+/** A share of a whole with its numbers in words; 0 to 1, more is shown as full and bad unless a tone is given. */
+export function Meter({ label, share, text, role = "meter", tone = fullness(share) }: { label: string; share: number; text: string; role?: "meter" | "progressbar"; tone?: Tone }) {
   const shown = Math.min(1, Math.max(0, share));
-  const tone = share > 0.95 ? "bad" : share > 0.8 ? "warn" : "";
   return (
     <div className={`meter ${tone}`}>
       <div className="row spread small">
         <span>{label}</span>
         <span className="soft num">{text}</span>
       </div>
-      <div className="track" role="meter" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(100 * shown)} aria-valuetext={text}>
+      <div className="track" role={role} aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(100 * shown)} aria-valuetext={text}>
         <div className="fill" style={{ width: `${(100 * shown).toFixed(1)}%` }} />
       </div>
     </div>

@@ -11,6 +11,14 @@ export interface Me {
   version: string;
 }
 
+const RANK = { viewer: 0, member: 1, admin: 2 };
+
+/** Whether the one who asks may do what needs `role`; the server decides, this only spares a refused click. */
+export function useMay(role: Me["role"]): boolean {
+  const me = useMe();
+  return me.data !== undefined && RANK[me.data.role] >= RANK[role];
+}
+
 export function useMe() {
   return useQuery({
     queryKey: ["me"],

@@ -40,6 +40,13 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         bool, typer.Option("--all-models", help="Every local model of `stead models`, on demand.")
     ] = False,
     adapter: Annotated[str | None, typer.Option(help="Adapter folder for the model.")] = None,
+    adapters: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of adapters, asked for as MODEL:ADAPTER (repeatable)."),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option(help="Same bits alone and in company, at about half the speed alone.")
+    ] = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
     engine: Annotated[str, typer.Option(help="auto, llama_cpp or transformers.")] = "auto",
@@ -83,8 +90,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     keys = read_keys(api_key, api_key_file)
     home = Home.find()
     models = model if model is not None else []
-    if len(models) > 1 and (name is not None or adapter is not None):
-        raise ConfigError("one-model", "--name and --adapter are for one --model")
+    if len(models) > 1 and (name is not None or adapter is not None or adapters):
+        raise ConfigError("one-model", "--name, --adapter and --adapters are for one --model")
     watchers = _watchers(access_log, home)
     alone = not models and not strategy and not all_models
     with_platform = not no_platform and _can_platform(needed=alone)
@@ -99,7 +106,10 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         hosts = tuple(allowed_host or ())
         settings = for_address(host, api_keys=keys, allowed_hosts=hosts, keyed=keyed)
         books = Books(Metrics(), accounts.shared, accounts.ledger)
-        wanted = [Wanted(m, adapter, engine, name, ctx, parallel, threads) for m in models]
+        folders = () if adapters is None else tuple(str(Path(a).resolve()) for a in adapters)
+        wanted = [
+            Wanted(m, adapter, engine, name, ctx, parallel, threads, folders, exact) for m in models
+        ]
         here = every(home) if all_models or (alone and with_platform) else None
         found = served(
             wanted,

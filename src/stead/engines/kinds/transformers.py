@@ -15,7 +15,7 @@ class Transformers(ProgramEngine):
 
     requires = ("torch", "transformers", "uvicorn")
     extra = "train"
-    loads = frozenset({"model", "adapter"})
+    loads = frozenset({"model", "adapter", "adapters", "exact"})
     module = "stead.worker.generate"
 
     def start(self, order: Order, folder: Path, *, timeout_s: float = 300.0) -> Endpoint:

@@ -31,6 +31,7 @@ from stead.messages import (
     ModelCard,
     Reply,
     Sampling,
+    sampled,
 )
 
 _EMPTY = msgspec.structs.asdict(Sampling())
@@ -140,7 +141,7 @@ def adapt(
     name: str, facts: Row, request: GenerateRequest
 ) -> tuple[GenerateRequest, tuple[Deviation, ...]]:
     """Return a request with fields renamed and left out as a row says; the same object if none is set."""
-    given = {k: v for k in _EMPTY if (v := getattr(request.sampling, k)) != _EMPTY[k]}
+    given = {k: getattr(request.sampling, k) for k in sampled(request.sampling)}
     if request.user is not None:
         given["user"] = request.user
     moved: dict[str, tuple[str, Any]] = {}  # Any: JSON values

@@ -61,7 +61,7 @@ class RunChange(Body):
 class Fork(Body):
     """A new run by a former one's recipe; `changes` are dotted keys."""
 
-    changes: Json = Field(default_factory=dict)
+    changes: Json = Field(default={})
     name: str | None = Field(default=None, min_length=1, max_length=200)
 
 

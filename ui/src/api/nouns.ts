@@ -2,7 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { get } from "./http";
-import type { Dataset, Job, Kinds, List, Model } from "./types";
+import type { Dataset, Job, Kinds, List, Model } from "./types-data";
 
 const LONG_MS = 60_000;
 const SOON_MS = 1000;

@@ -1,157 +1,20 @@
-/** What the server's answers look like, noun by noun. Times are ISO-8601 UTC, sizes `_bytes`, durations `_s`, money `_usd`. */
+/** Answers that only these pages read. */
+import type { Interval, Job, List, Run } from "./types";
 
-export interface List<T> {
-  items: T[];
-  next: string | null;
-  total: number;
-}
-
-// jobs and runs
-export type State = "queued" | "running" | "pausing" | "paused" | "succeeded" | "failed" | "cancelled";
-export interface Told {
-  code: string;
-  message: string;
-  hint: string | null;
-}
-export interface Job {
-  id: string;
-  kind: string;
-  state: State;
-  title: string;
-  created: string;
-  started: string | null;
-  finished: string | null;
-  progress: number | null;
-  attempts: number;
-  priority: number;
-  error: Told | null;
-  result: Record<string, unknown> | null;
-  run: string | null;
-  owner: string | null;
-}
-export type Interval = [number, number, number];
-export interface Run {
-  id: string;
-  name: string;
-  state: State;
-  method: string;
-  adapter: string | null;
-  model: string;
-  data: string;
-  created: string;
-  started: string | null;
-  finished: string | null;
-  step: number;
-  steps: number | null;
-  epoch: number | null;
-  loss: number | null;
-  eval_loss: number | null;
-  lr: number | null;
-  grad_norm: number | null;
-  tokens: number | null;
-  tokens_per_s: number | null;
-  seconds_left: number | null;
-  peak_bytes: number | null;
-  forecast: { memory_bytes: Interval; seconds: Interval } | null;
-  parent: string | null;
-  tags: string[];
-  out: string;
-  error: Told | null;
-  job: string | null;
-}
-
-// home
-export interface Gpu {
-  name: string;
-  memory_bytes: number;
-  memory_free_bytes: number;
-  use: number | null;
-}
-export interface Hardware {
-  cpu: string;
-  cores: number;
-  ram_bytes: number;
-  ram_free_bytes: number;
-  disk_bytes: number;
-  disk_free_bytes: number;
-  load: number | null;
-  gpus: Gpu[];
-  process_bytes: number | null;
-}
-export interface Hint {
-  title: string;
-  detail: string;
-  href: string;
-}
-export interface HomeView {
-  running: Run[];
-  recent: Run[];
-  queue: number;
-  hardware: Hardware;
-  spend: { today_usd: number; month_usd: number };
-  hints: Hint[];
-}
-
-// models and the hub
-export interface ModelVersion {
-  version: string;
-  hash: string;
-  created: string;
-  source: string;
-  run: string | null;
-}
-export interface Model {
-  name: string;
-  path: string;
-  kind: string;
-  family: string;
-  parameters: number;
-  bytes: number;
-  dtype: string;
-  context: number;
-  versions: ModelVersion[];
-  aliases: Record<string, string>;
-  adapters: string[];
-  used_by: string[];
-  source: string;
-}
-export interface HubModel {
-  ref: string;
-  name: string;
-  downloads: number | null;
-  likes: number | null;
-  bytes: number | null;
-  tags: string[];
-  updated: string | null;
-}
-
-// settings
-export interface Setting {
-  key: string;
-  value: unknown;
-  default: unknown;
-  origin: string;
-  description: string;
-  secret: boolean;
-}
-export interface Check {
-  check: string;
-  state: "ok" | "warn" | "fail";
-  detail: string;
-  hint: string | null;
-}
-export type Role = "admin" | "member" | "viewer";
+export * from "./types";
 
 // runs: what is measured, saved and told; what a start answers
 export interface Started {
   job: Job;
   run: Run;
 }
+
 export interface Metrics {
   steps: number[];
   series: Record<string, (number | null)[]>;
   last_event?: number; // number of the newest event that the series hold
 }
+
 export interface RunEvent {
   event: "started" | "progress" | "note" | "saved" | "finished" | "failed";
   stage: string;
@@ -164,17 +27,20 @@ export interface RunEvent {
   what?: string;
   error?: { code?: string; message?: string; hint?: string | null };
 }
+
 export interface Checkpoint {
   name: string;
   step: number;
   bytes: number;
   created: string;
 }
+
 export interface Artifact {
   name: string;
   bytes: number;
   created: string;
 }
+
 export interface Comparison {
   runs: Run[];
   differences: { field: string; values: unknown[] }[];
@@ -186,11 +52,13 @@ export interface Fix {
   field: string;
   value: string | number | boolean;
 }
+
 export interface Warned {
   code: string;
   message: string;
   fix: Fix | null;
 }
+
 export interface Verdict {
   allow: string;
   verdict: "fits" | "may not fit" | "does not fit";
@@ -200,6 +68,7 @@ export interface Verdict {
   sure: boolean;
   hint?: string;
 }
+
 export interface Forecast {
   memory_bytes: Interval;
   seconds: Interval;
@@ -209,6 +78,7 @@ export interface Forecast {
   tokens: number;
   basis?: Record<string, string>;
 }
+
 export interface PlanInfo {
   hash: string;
   config: Record<string, unknown>;
@@ -217,10 +87,12 @@ export interface PlanInfo {
   verdicts: Verdict[];
   warnings: Warned[];
 }
+
 export interface Planned {
   plan: PlanInfo;
   yaml: string;
 }
+
 export interface Kind {
   name: string;
   summary: string;
@@ -238,12 +110,14 @@ export interface ChatSettings {
   /** The last message of each column; one column per model. */
   leaves?: (string | null)[];
 }
+
 export type Part =
   | { type: "text"; text: string }
   | { type: "image_url"; image_url: { url: string } }
   | { type: "reasoning"; text: string }
   | { type: "tool_call"; id: string; name: string; arguments: string }
   | { type: "tool_result"; tool_call_id: string; name: string; text: string };
+
 export interface AnswerUsage {
   prompt_tokens?: number;
   completion_tokens?: number;
@@ -254,10 +128,12 @@ export interface AnswerUsage {
   finish?: string | null;
   asked?: string;
 }
+
 export interface Deviation {
   kind: string;
   detail: string;
 }
+
 export interface ChatMessage {
   id: string;
   parent: string | null;
@@ -268,6 +144,7 @@ export interface ChatMessage {
   deviations: Deviation[];
   created: string;
 }
+
 export interface ChatHead {
   id: string;
   title: string;
@@ -275,9 +152,11 @@ export interface ChatHead {
   updated: string;
   settings: ChatSettings;
 }
+
 export interface Chat extends ChatHead {
   messages: ChatMessage[];
 }
+
 export interface Askable {
   id: string;
   name?: string;
@@ -294,16 +173,19 @@ export interface StrategyHead {
   off: Record<string, string>;
   shipped: boolean;
 }
+
 export interface StrategyPart {
   name: string;
   type: string;
   model: string;
   reason: string;
 }
+
 export interface Strategy extends StrategyHead {
   yaml: string;
   parts: StrategyPart[];
 }
+
 export interface Outlook {
   sample: string;
   steps: { name: string; model: string; place: string; dollars: number | null }[];
@@ -311,6 +193,7 @@ export interface Outlook {
   skipped: Record<string, string>;
   error: string;
 }
+
 export interface Provider {
   name: string;
   state: "ok" | "open" | "unavailable";
@@ -330,21 +213,25 @@ export interface KeyLimits {
   monthly_budget_usd: number | null;
   expires: string | null;
 }
+
 export interface Key extends KeyLimits {
   id: string;
   name: string;
   created: string;
   revoked: string | null;
 }
+
 export interface MadeKey extends Key {
   key: string;
 }
+
 export interface SpendRow {
   label: string;
   requests: number;
   tokens: number;
   usd: number;
 }
+
 export interface SeenRequest {
   number: number;
   at: string;

@@ -215,7 +215,7 @@ def test_hostile_bodies_are_refused_as_input(owner, raw):
 
 
 def test_login_is_limited(tmp_path):
-    with platform_server(tmp_path) as (url, _platform):
+    with platform_server(tmp_path) as (url, _):
         answers = [Client(url).post("/api/login", {"token": "wrong"}) for _ in range(11)]
 
     assert [a.status for a in answers] == [401] * 10 + [429]
@@ -419,3 +419,63 @@ def test_pages_are_sent_whatever_the_client_route(owner):
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert owner.get("/assets/none.js").status == 404
     assert owner.get("/../../etc/passwd").status in (200, 400, 404)
+
+
+def test_a_run_is_planned_and_queued_once(server, owner, tiny_model):
+    data = owner.post("/api/datasets", raw=SET % ROWS, kind=FORM).json["id"]
+    recipe = {
+        "model": {"path": str(tiny_model)}, "data": {"path": data}, "method": {"type": "sft"},
+        "adapter": {"type": "lora"}, "trainer": {"max_steps": 2},
+    }  # fmt: skip
+
+    plan = owner.post("/api/plan", {"config": recipe})
+    again = owner.post("/api/plan", {"yaml": plan.json["yaml"]})
+    assert plan.status == 200, plan.body
+    assert plan.json["plan"]["hash"] == again.json["plan"]["hash"]
+
+    first = owner.post("/api/runs", {"config": recipe, "name": "one", "idempotency_key": "k"})
+    second = owner.post(
+        "/api/start_training", {"config": recipe, "name": "one", "idempotency_key": "k"}
+    )
+    assert first.status == second.status == 202, first.body
+    assert second.json == {
+        "job_id": first.json["job"]["id"],
+        "run_id": first.json["run"]["id"],
+        "status": "queued",
+    }
+    other = owner.post("/api/runs", {"config": recipe, "name": "two", "idempotency_key": "k"})
+    assert (other.status, other.code) == (409, "idempotency-conflict")
+
+    path = f"/api/runs/{first.json['run']['id']}"
+    assert "type: lora" in owner.get(f"{path}/config").json["yaml"]
+    assert owner.ask("DELETE", path).code == "run-not-over"
+    fork = owner.post(f"{path}/fork", {"changes": {"trainer.lr": 1e-5}})
+    assert fork.json["run"]["parent"] == first.json["run"]["id"]
+    assert owner.post(f"{path}/fork", {"step": 7}).code == "no-checkpoint"
+    assert [owner.post(f"{path}/{do}").json["state"] for do in ("pause", "resume", "cancel")] == [
+        "paused", "queued", "cancelled",
+    ]  # fmt: skip
+    both = owner.get(f"/api/runs/compare?ids={first.json['run']['id']},{fork.json['run']['id']}")
+    assert len(both.json["runs"]) == 2
+
+    shown = owner.get(f"/api/datasets/{data}/mask?row=0&model={tiny_model}").json
+    assert "".join(t["text"] for t in shown["tokens"] if t["trained"]).startswith("It is 1.")
+    counted = owner.get(f"/api/datasets/{data}/statistics?model={tiny_model}").json
+    assert (counted["rows"], sum(bar["count"] for bar in counted["histogram"])) == (12, 12)
+
+
+def test_the_socket_tells_what_is_asked_for_and_lets_no_stranger_in(server, owner):
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    a_run(server[1], "r-live")
+    url = server[0].replace("http", "ws") + "/api/live"
+    cookie = {"Cookie": f"stead_session={owner.cookie}"}
+
+    with connect(url, additional_headers=cookie, origin=server[0], proxy=None) as socket:
+        socket.send(json.dumps({"subscribe": ["run/r-live"], "after": {"run/r-live": 2}}))
+        told = [json.loads(socket.recv(timeout=10)) for _ in range(2)]
+    assert [(m["topic"], m["id"]) for m in told] == [("run/r-live", 3), ("run/r-live", 4)]
+    for headers, origin in (({}, server[0]), (cookie, "https://evil.example")):
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(url, additional_headers=headers, origin=origin, proxy=None)

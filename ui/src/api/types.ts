@@ -109,6 +109,7 @@ export interface Model {
   bytes: number;
   dtype: string;
   context: number;
+  reason: string;
   versions: ModelVersion[];
   aliases: Record<string, number>;
   adapters: string[];
@@ -133,6 +134,7 @@ export interface Setting {
   origin: string;
   description: string;
   secret: boolean;
+  choices: string[];
 }
 export interface Check {
   check: string;
@@ -154,13 +156,16 @@ export interface CatalogModel {
   source: string | null;
 }
 export interface ModelCard {
-  text: string | null;
+  text: string;
 }
 export interface LineageStep {
-  kind: string;
-  name: string;
-  detail: string;
-  created: string | null;
+  model: string;
+  version: number;
+  hash: string;
+  source: string;
+  run: string | null;
+  base: string | null;
+  data: string | null;
 }
 export interface Verified {
   ok: boolean;
@@ -179,8 +184,8 @@ export interface SettingChange {
   at: string;
   actor: string;
   key: string;
-  before: unknown;
-  after: unknown;
+  before: { value?: unknown } | null;
+  after: { value?: unknown } | null;
 }
 export interface User {
   id: string;

@@ -1,4 +1,4 @@
-/** What the server's answers look like, noun by noun. Times are ISO-8601 UTC, sizes `_bytes`, durations `_s`, money `_usd`. */
+/** What the server's answers look like, noun by noun; these several pages share. Times are ISO-8601 UTC, sizes `_bytes`, durations `_s`, money `_usd`. */
 
 export interface List<T> {
   items: T[];
@@ -8,11 +8,13 @@ export interface List<T> {
 
 // jobs and runs
 export type State = "queued" | "running" | "pausing" | "paused" | "succeeded" | "failed" | "cancelled";
+
 export interface Told {
   code: string;
   message: string;
   hint: string | null;
 }
+
 export interface Job {
   id: string;
   kind: string;
@@ -29,7 +31,9 @@ export interface Job {
   run: string | null;
   owner: string | null;
 }
+
 export type Interval = [number, number, number];
+
 export interface Run {
   id: string;
   name: string;
@@ -67,6 +71,7 @@ export interface Gpu {
   memory_free_bytes: number;
   use: number | null;
 }
+
 export interface Hardware {
   cpu: string;
   cores: number;
@@ -78,11 +83,13 @@ export interface Hardware {
   gpus: Gpu[];
   process_bytes: number | null;
 }
+
 export interface Hint {
   title: string;
   detail: string;
   href: string;
 }
+
 export interface HomeView {
   running: Run[];
   recent: Run[];
@@ -100,6 +107,7 @@ export interface ModelVersion {
   source: string;
   run: string | null;
 }
+
 export interface Model {
   name: string;
   path: string;
@@ -116,6 +124,7 @@ export interface Model {
   used_by: string[];
   source: string;
 }
+
 export interface HubModel {
   ref: string;
   name: string;
@@ -136,12 +145,14 @@ export interface Setting {
   secret: boolean;
   choices: string[];
 }
+
 export interface Check {
   check: string;
   state: "ok" | "warn" | "fail";
   detail: string;
   hint: string | null;
 }
+
 export type Role = "admin" | "member" | "viewer";
 export interface CatalogModel {
   name: string;

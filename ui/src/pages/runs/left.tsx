@@ -1,0 +1,156 @@
+/** What a run leaves: its log, checkpoints, answers during training, files, settings. */
+import { useQuery } from "@tanstack/react-query";
+import { useEffect, useRef, useState } from "react";
+import { Link } from "react-router";
+
+import { get } from "../../api/http";
+import type { Artifact, Checkpoint, List, Run } from "../../api/types-train";
+import { Loaded } from "../../kit/loaded";
+import { Button, Empty, Panel, Tag } from "../../kit/parts";
+import { Table } from "../../kit/table";
+import { useTell } from "../../kit/toast";
+import { ago, bytes, count } from "../../kit/words";
+import { address, isLive, useNotes, useOf } from "./asking";
+import type { Feed } from "./feed";
+
+const LINES = 2000; // kept of a log; the whole is in the run's folder
+const LOG_MS = 1500;
+
+interface Tail {
+  text: string;
+  next: number;
+}
+
+/** Read on from where the log was read to; the server gives it in parts. */
+async function readOn(run: string, before: Tail, signal: AbortSignal): Promise<Tail> {
+  let { text, next } = before;
+  for (;;) {
+    const part = await get<Tail>(address(run, `/log?after=${String(next)}`), signal);
+    text = (text + part.text).split("\n").slice(-LINES).join("\n");
+    if (part.next === next) return { text, next };
+    next = part.next;
+  }
+}
+
+export function Log({ run }: { run: Run }) {
+  const kept = useRef<Tail>({ text: "", next: 0 });
+  const place = useRef<HTMLPreElement>(null);
+  const log = useQuery({
+    queryKey: ["run", run.id, "log", isLive(run)],
+    queryFn: async ({ signal }) => { kept.current = await readOn(run.id, kept.current, signal); return kept.current; },
+    refetchInterval: isLive(run) ? LOG_MS : false,
+    gcTime: 0,
+  });
+  useEffect(() => { const box = place.current; if (box !== null) box.scrollTop = box.scrollHeight; }, [log.data]);
+  return (
+    <Panel title="Log of the worker">
+      <Loaded query={log}>
+        {({ text }) => (text === "" ? <Empty title="The worker has written nothing">It writes here only what is out of the ordinary.</Empty>
+          : <pre ref={place} className="code tail" role="log" aria-label="log" tabIndex={0}>{text}</pre>)}
+      </Loaded>
+    </Panel>
+  );
+}
+
+export function Notes({ feed }: { feed: Feed }) {
+  const notes = useNotes(feed);
+  if (notes.length === 0) return null;
+  return (
+    <Panel title="What happened">
+      <ul className="notes">
+        {notes.toReversed().map((note) => (
+          <li key={note.id}>
+            <time className="small soft num" dateTime={new Date(1000 * note.time).toISOString()}>{new Date(1000 * note.time).toLocaleTimeString()}</time>
+            <Tag tone={note.tone}>{({ info: "note", warn: "warning", bad: "error", good: "done" })[note.tone]}</Tag>
+            <span className="wrap">{note.text}</span>
+          </li>
+        ))}
+      </ul>
+    </Panel>
+  );
+}
+
+export function Checkpoints({ run }: { run: Run }) {
+  const found = useOf<List<Checkpoint>>(run, "checkpoints");
+  return (
+    <Loaded query={found}>
+      {({ items }) => (
+        <Table
+          label="Checkpoints" rows={items} id={(one) => one.name} empty={<Empty title="There is no checkpoint yet" />}
+          columns={[
+            { name: "Checkpoint", show: (one) => <code>{one.name}</code> }, { name: "Step", number: true, show: (one) => count(one.step) },
+            { name: "Size", number: true, show: (one) => bytes(one.bytes) }, { name: "Saved", show: (one) => ago(one.created) },
+          ]}
+        />
+      )}
+    </Loaded>
+  );
+}
+
+function words(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value, null, 1);
+}
+
+export function Samples({ run }: { run: Run }) {
+  const found = useOf<List<Record<string, unknown>>>(run, "samples");
+  return (
+    <Loaded query={found}>
+      {({ items }) => (items.length === 0 ? <Empty title="No answers were written down">Methods that sample, as grpo does, write down what the model answers while it trains.</Empty> : (
+        <ol className="notes" reversed>
+          {items.toReversed().slice(0, 100).map((one, i) => (
+            <li key={items.length - i} style={{ display: "block" }}>
+              <Panel label={`sample ${String(items.length - i)}`}>
+                <dl className="facts">{Object.entries(one).map(([key, value]) => <div key={key} style={{ display: "contents" }}><dt>{key}</dt><dd style={{ whiteSpace: "pre-wrap" }}>{words(value)}</dd></div>)}</dl>
+              </Panel>
+            </li>
+          ))}
+        </ol>
+      ))}
+    </Loaded>
+  );
+}
+
+function file(run: Run, name: string): string {
+  return address(run.id, `/artifacts/${name.split("/").map(encodeURIComponent).join("/")}`);
+}
+
+export function Artifacts({ run }: { run: Run }) {
+  const found = useOf<List<Artifact>>(run, "artifacts");
+  return (
+    <Loaded query={found}>
+      {({ items }) => (
+        <div className="stack">
+          <div className="row">
+            {items.some((one) => one.name.endsWith("report.html")) ? <a className="button" href={address(run.id, "/report")} download>Download the report</a> : null}
+            {run.state === "succeeded" ? <><Link className="button" to={`/playground?model=${encodeURIComponent(run.id)}`}>Talk to it</Link><Link className="button" to={`/evaluate?model=${encodeURIComponent(run.id)}`}>Evaluate it</Link></> : null}
+          </div>
+          <Table
+            label="Files of the run" rows={items} id={(one) => one.name} empty={<Empty title="The run has made no files yet">The trained model and the report are written at the end.</Empty>}
+            columns={[
+              { name: "File", show: (one) => <a className="wrap" href={file(run, one.name)} download>{one.name}</a> },
+              { name: "Size", number: true, show: (one) => bytes(one.bytes) }, { name: "Made", show: (one) => ago(one.created) },
+            ]}
+          />
+        </div>
+      )}
+    </Loaded>
+  );
+}
+
+export function Config({ run }: { run: Run }) {
+  const found = useQuery({ queryKey: ["run", run.id, "config"], queryFn: ({ signal }) => get<{ yaml: string }>(address(run.id, "/config"), signal) });
+  const tell = useTell();
+  const [copied, setCopied] = useState(false);
+  const copy = (text: string) => {
+    navigator.clipboard.writeText(text).then(() => { setCopied(true); }, () => { tell("bad", "the browser does not allow copying here"); });
+  };
+  return (
+    <Loaded query={found}>
+      {({ yaml }) => (
+        <Panel title="Recipe" actions={<><Link className="button small" to={`/train?from=${encodeURIComponent(run.id)}`}>Use for a new run</Link><Button small onClick={() => { copy(yaml); }}>{copied ? "Copied" : "Copy"}</Button></>}>
+          <pre className="code" tabIndex={0} aria-label="recipe as YAML">{yaml}</pre>
+        </Panel>
+      )}
+    </Loaded>
+  );
+}

@@ -1,6 +1,7 @@
 """What flows to and from a model: messages, requests, replies, chunks (msgspec structs).
 
-Knows nothing about protocols or engines; `wire` translates these to each vendor's bytes.
+Knows nothing about protocols or engines; `wire` translates these to each vendor's bytes. None of these values
+refers back to what holds it, so the collector of cycles need not look at them (`gc=False`).
 """
 
 from typing import Any, Literal
@@ -11,13 +12,13 @@ Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error"]
 
 
-class TextPart(msgspec.Struct, tag_field="type", tag="text", frozen=True):
+class TextPart(msgspec.Struct, gc=False, tag_field="type", tag="text", frozen=True):
     """A piece of text inside a message."""
 
     text: str
 
 
-class ImagePart(msgspec.Struct, tag_field="type", tag="image", frozen=True):
+class ImagePart(msgspec.Struct, gc=False, tag_field="type", tag="image", frozen=True):
     """An image by URL (`https:` or `data:`)."""
 
     url: str
@@ -27,7 +28,7 @@ class ImagePart(msgspec.Struct, tag_field="type", tag="image", frozen=True):
 Part = TextPart | ImagePart
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, gc=False, frozen=True):
     """The model asks for a function; `arguments` is JSON text exactly as the model wrote it."""
 
     id: str
@@ -35,7 +36,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: str
 
 
-class Thought(msgspec.Struct, frozen=True, omit_defaults=True):
+class Thought(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """A piece of reasoning as its vendor sealed it: goes back to that vendor unchanged, or not at all.
 
     `seal` is opaque (a signature or a cipher text), `issuer` the protocol it belongs to.
@@ -48,7 +49,7 @@ class Thought(msgspec.Struct, frozen=True, omit_defaults=True):
     withheld: bool = False  # the vendor shows no text at all
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+class Message(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """One turn. `content` is text, parts, or None when there are only tool calls.
 
     `thoughts`, where there are any, hold the text of `reasoning` piece by piece.
@@ -71,7 +72,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
         return "".join(p.text for p in self.content or () if isinstance(p, TextPart))
 
 
-class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
+class Sampling(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """How to choose tokens. None means "not given": the endpoint's own default. 0 is a value."""
 
     max_tokens: int | None = None
@@ -89,7 +90,7 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     n: int = 1
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, gc=False, frozen=True):
     """Token counts as the endpoint reports them."""
 
     prompt_tokens: int = 0
@@ -104,14 +105,14 @@ class Usage(msgspec.Struct, frozen=True):
         return self.prompt_tokens + self.completion_tokens
 
 
-class Deviation(msgspec.Struct, frozen=True):
+class Deviation(msgspec.Struct, gc=False, frozen=True):
     """One thing done differently from what was asked, e.g. `param_dropped`, `input_truncated`."""
 
     kind: str
     detail: str
 
 
-class Attempt(msgspec.Struct, kw_only=True):
+class Attempt(msgspec.Struct, gc=False, kw_only=True):
     """One request sent to one endpoint, whatever came of it; written by whoever sends it."""
 
     candidate: str  # name of the component or chain entry
@@ -125,7 +126,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     cost: int | None = None  # picodollars (1e-12 USD); None: no price is known
 
 
-class Call(msgspec.Struct, kw_only=True):
+class Call(msgspec.Struct, gc=False, kw_only=True):
     """What travels with a request and is filled on its way: who asks, and what was done for them.
 
     Made once at the edge; never sent to an endpoint. Copies of a request share it.
@@ -140,7 +141,13 @@ class Call(msgspec.Struct, kw_only=True):
     deviations: list[Deviation] = []
 
 
-class GenerateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+def sampled(sampling: Sampling) -> dict[str, Any]:  # Any: JSON values
+    """Return the fields of a sampling that differ from "not given"."""
+    found: dict[str, Any] = msgspec.to_builtins(sampling)  # leaves defaults out
+    return found
+
+
+class GenerateRequest(msgspec.Struct, gc=False, frozen=True, omit_defaults=True, kw_only=True):
     """One generation. Exactly one of `messages` (chat) and `prompt` (completion) is set."""
 
     model: str
@@ -158,7 +165,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     call: Call | None = None
 
 
-class TokenLogprob(msgspec.Struct, frozen=True):
+class TokenLogprob(msgspec.Struct, gc=False, frozen=True):
     """A token, its natural-log probability, and the likeliest alternatives."""
 
     token: str
@@ -168,7 +175,7 @@ class TokenLogprob(msgspec.Struct, frozen=True):
     raw: bytes | None = None  # the token's bytes where `token` cannot show them
 
 
-class Choice(msgspec.Struct, frozen=True):
+class Choice(msgspec.Struct, gc=False, frozen=True):
     """One answer of a reply."""
 
     index: int
@@ -178,7 +185,7 @@ class Choice(msgspec.Struct, frozen=True):
     stop_text: str | None = None  # which of the stop texts ended it, where that is told
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class Reply(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """A whole answer. `model` is who really answered."""
 
     id: str
@@ -194,7 +201,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         return self.choices[0].message.text
 
 
-class ToolCallDelta(msgspec.Struct, frozen=True):
+class ToolCallDelta(msgspec.Struct, gc=False, frozen=True):
     """A piece of a streamed tool call; `index` says of which one."""
 
     index: int
@@ -203,7 +210,33 @@ class ToolCallDelta(msgspec.Struct, frozen=True):
     arguments: str = ""
 
 
-class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+class Raw(msgspec.Struct, gc=False, frozen=True):
+    """The bytes a piece of a stream came as, and what they say.
+
+    They may be sent on as they are by a server of the same `dialect`, as long as the chunk still says the
+    same; a chunk that was changed on the way no longer `fits` them.
+    """
+
+    dialect: str
+    data: bytes
+    id: str
+    index: int
+    model: str
+    text: str
+    usage: bool = False  # whether token counts are inside
+
+    def fits(self, chunk: "Chunk", dialect: str) -> bool:
+        """Say whether these bytes are the chunk in a dialect."""
+        return (
+            self.dialect == dialect
+            and self.text is chunk.text
+            and self.model is chunk.model
+            and self.id is chunk.id
+            and self.index == chunk.index
+        )
+
+
+class Chunk(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One piece of a streamed answer. The last one of a choice carries `finish_reason`;
     the last one of the stream carries `usage`. `thought` ends a piece of reasoning and repeats its
     text, which came as `reasoning` before.
@@ -223,9 +256,10 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: tuple[TokenLogprob, ...] = ()
     usage: Usage | None = None
     deviations: tuple[Deviation, ...] = ()
+    raw: Raw | None = None
 
 
-class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
+class EmbedRequest(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """Texts (or token ids) to turn into vectors."""
 
     model: str
@@ -236,7 +270,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     call: Call | None = None
 
 
-class EmbedReply(msgspec.Struct, frozen=True, kw_only=True):
+class EmbedReply(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One vector per input, in order."""
 
     model: str
@@ -244,7 +278,7 @@ class EmbedReply(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage = Usage()
 
 
-class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+class ModelCard(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """What an endpoint says of one model it serves."""
 
     id: str

@@ -5,6 +5,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,9 +64,9 @@ def postgres_url(folder):
     if initdb is None or server is None:
         pytest.skip("not run: PostgreSQL is not installed")
     who = _user()
-    data = Path(f"/tmp/stead-pg-{os.getpid()}")
-    shutil.rmtree(data, ignore_errors=True)
-    data.mkdir(mode=0o700)
+    data = Path(
+        tempfile.mkdtemp(prefix="stead-pg-", dir="/tmp")
+    )  # another user cannot enter `folder`
     if who:
         os.chown(data, who["user"], who["group"])
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"} | who

@@ -16,6 +16,7 @@ from stead.app import run_folders
 from stead.app.run_folders import Json, RunSummary
 from stead.app.runs import EVENTS
 from stead.app.supervise import train
+from stead.config.document import assign, from_mapping
 from stead.core import lease
 from stead.core.errors import NotFound, ProcessError, UsageError
 from stead.core.events import Emit, follow, ignore
@@ -161,6 +162,19 @@ def _cannot_cancel(folder: Path) -> UsageError:
         )
     state = run_folders.summary(folder).state
     return UsageError("not-running", f"the run {folder.name!r} is {state}, not running")
+
+
+def recipe(folder: Path) -> Json:
+    """Return the recipe a run was planned by, without its place. Raises: NotFound("no-plan")."""
+    config: Json = run_folders.plan_of(folder)["config"]
+    if not config:
+        raise NotFound("no-plan", f"{folder.name!r} holds no plan")
+    return {k: v for k, v in config.items() if k != "out"}
+
+
+def changed(config: Json, changes: Json) -> Json:
+    """Return a recipe with dotted keys set to other values. Raises: ConfigError for a key below a value."""
+    return assign(from_mapping(config, "run"), changes, "request").data
 
 
 _RESULTS = ("final_loss", "mean_loss", "eval_loss", "steps", "tokens", "tokens_per_s", "seconds", "peak_rss_mib")  # fmt: skip

@@ -29,6 +29,7 @@ from stead.core.events import (
     follow,
     ignore,
 )
+from stead.core.working import HELD
 from stead.launch.launcher import WORKER, Launcher, LaunchSettings
 
 JOB = "job.json"
@@ -37,7 +38,6 @@ LOG = "worker.log"
 ALIVE = ".worker"  # held by the worker as long as it lives
 FOLLOWER = ".follower"  # held by whoever started or adopted it
 _TRACKERS = ("WANDB_", "MLFLOW_")  # a tracker's own variables say where it writes
-_HELD = 75  # a worker's status when another one is at work: EX_TEMPFAIL of sysexits.h
 _POLL_S = 0.05
 _GRACE_S = 30.0
 _PATIENCE_S = 600.0  # for the step that is being made when a stop is asked for
@@ -72,7 +72,7 @@ def launch(
         if child is None:
             files.write_json(folder / JOB, {"verb": verb, "spec": spec})
             child = process.spawn(
-                _command(folder / JOB, where),
+                command(folder / JOB, where),
                 name=f"worker {verb}",
                 log=folder / LOG,
                 env=environment,
@@ -92,11 +92,15 @@ def train(
     where: LaunchSettings | None = None,
 ) -> dict[str, Any]:
     """Train in a worker that knows where our trackers write: `launch` with their variables."""
-    found = {k: v for k, v in os.environ.items() if k.startswith(_TRACKERS)}
-    return launch("train", spec, folder, emit, found, where)
+    return launch("train", spec, folder, emit, tracker_variables(), where)
 
 
-def _command(job: Path, where: LaunchSettings | None) -> list[str]:
+def tracker_variables() -> dict[str, str]:
+    """Return the variables that our trackers' libraries read."""
+    return {k: v for k, v in os.environ.items() if k.startswith(_TRACKERS)}
+
+
+def command(job: Path, where: LaunchSettings | None) -> list[str]:
     """Return the worker's argv; one plain process unless a recipe says where it runs."""
     if where is None:
         return process.python(WORKER, str(job))
@@ -227,7 +231,7 @@ class _Followed:
             child.signal(signal.SIGKILL)
 
     def _died(self, status: int) -> ProcessError | TrainingError:
-        if status == _HELD:
+        if status == HELD:
             return _busy(self._path.parent, lease.holder(self._path.parent / ALIVE))
         log = self._log
         tail = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from stead.core.errors import BackendError
 from stead.core.http import DEFAULT_WAITS, Answer, Http, Waits
+from stead.inference import packed
 from stead.inference.address import Address, retry_after, without
 from stead.inference.backend import Backend
 from stead.inference.images import Images
@@ -115,13 +116,13 @@ class Remote(Backend):
         answer = await self._open(dialect, request, deadline, self._waits)
         async with answer:
             reader, parser = dialect.stream_reader(), frames(dialect.framing).parser()
+            relayed = type(dialect).__module__.rpartition(".")[2] if dialect.relays else ""
             finished = False
             async for piece in answer:
-                for event in parser.feed(piece):
-                    for chunk in reader.feed(event):
-                        finished = finished or chunk.finish_reason is not None
-                        yield _told(chunk, dropped) if dropped else chunk
-                        dropped = ()  # the first chunk has told them
+                for chunk in packed.read(reader, relayed, parser.feed(piece)):
+                    finished = finished or chunk.finish_reason is not None
+                    yield _told(chunk, dropped) if dropped else chunk
+                    dropped = ()  # the first chunk has told them
                 if reader.ended:
                     await answer.drain()
                     break
@@ -170,7 +171,7 @@ class Remote(Backend):
         waits: Waits,
     ) -> Answer:
         """Send the request; return the answer if it is a success, else raise what it says."""
-        if isinstance(request, GenerateRequest):
+        if isinstance(request, GenerateRequest) and not given.is_plain(request):
             request = await self._images.inline(request, dialect.takes_url, self._http, deadline)
             if not dialect.signs_ids:
                 request = ids.without_signatures(request)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 WORKER = "stead.worker.run"
+LIGHT = "stead.worker.light"  # for verbs that need no heavy library
 
 
 class LaunchSettings(Protocol):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from msgspec.structs import force_setattr
 
 from stead.core.errors import NotFound, ResourceError, SteadError
+from stead.core.within import Within
 from stead.inference.backend import Backend
 from stead.inference.fan import merge_replies, merge_streams
 from stead.inference.strict import refusal
@@ -49,7 +50,7 @@ class Answers:
         guard.check_body_head(exchange.head, self._settings)
         data = await body.read(exchange.receive, self._settings)
         async with Departure(exchange.receive) as departure:
-            async with asyncio.timeout(self._settings.deadline_s + _GRACE_S):
+            with Within(self._settings.deadline_s + _GRACE_S):
                 await self._answer(dialect, data, exchange)
         if departure.left and not exchange.code:
             exchange.code = "client-left"

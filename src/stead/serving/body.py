@@ -6,6 +6,7 @@ Knows nothing about what the bytes mean.
 import asyncio
 from collections.abc import AsyncIterator
 
+from stead.core.within import Within
 from stead.serving import guard
 from stead.serving.settings import Settings
 from stead.serving.stream import ASGIMessage, Receive
@@ -16,7 +17,7 @@ FORM_BYTES = 64 * 1024  # of a form beside its file
 async def read(receive: Receive, settings: Settings) -> bytes:
     """Return the whole body. Raises: RequestRefused 413 or 408; ConnectionError when it ends."""
     try:
-        async with asyncio.timeout(settings.body_wait_s):
+        with Within(settings.body_wait_s):
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body", False):
                 body: bytes = message.get("body", b"")

@@ -25,8 +25,8 @@ class Settings:
     body_limit_bytes: int = 32 * 2**20
     body_wait_s: float = 30.0
     deadline_s: float = 600.0
-    concurrency: int = 64
-    queue: int = 256
+    concurrency: int = 512
+    queue: int = 512
     queue_wait_s: float = 30.0
     first_event_s: float = 15.0
     file_limit_bytes: int = 200 * 2**20

@@ -23,19 +23,22 @@ if TYPE_CHECKING:
 ASGIMessage = MutableMapping[str, Any]  # Any: the shape of ASGI's own messages
 Send = Callable[[ASGIMessage], Awaitable[None]]
 Receive = Callable[[], Awaitable[ASGIMessage]]
+_WATCH_AFTER_S = 0.05
 
 
 class Departure:
     """Cancels the running task when the client leaves, on every route.
 
-    `async with Departure(receive) as departure:` inside, the task is cancelled as soon as ASGI says
-    `http.disconnect`; that cancellation ends at the block's end, and `left` tells of it.
+    `async with Departure(receive) as departure:` inside, the task is cancelled once ASGI says
+    `http.disconnect`; that cancellation ends at the block's end, and `left` tells of it. Watching begins
+    after `_WATCH_AFTER_S`: most answers are there before, and a task for each would cost more than they.
     """
 
-    __slots__ = ("_receive", "_task", "_watcher", "left")
+    __slots__ = ("_receive", "_task", "_timer", "_watcher", "left")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
         self.left = False
 
     async def __aenter__(self) -> "Departure":
@@ -43,8 +46,11 @@ class Departure:
         if task is None:  # pragma: no cover - a coroutine always runs in a task
             raise RuntimeError("no running task")
         self._task = task
-        self._watcher = asyncio.create_task(self._watch())
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
         return self
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -53,7 +59,9 @@ class Departure:
         self._task.cancel()
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        self._watcher.cancel()
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         if self.left and kind is not None and issubclass(kind, asyncio.CancelledError):
             self._task.uncancel()
             return True

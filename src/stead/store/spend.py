@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Row
 
 from stead.core import files
@@ -28,7 +28,8 @@ from stead.store.db import Database
 from stead.store.tables import SPEND
 
 _QUEUE = 10_000
-_PAUSE_S = 0.02  # as long as an entry may wait for others to be written with it
+_TOGETHER = 5_000  # entries in one statement
+_PAUSE_S = 0.1  # as long as an entry may wait for others to be written with it
 _DAY_S = 86_400
 _JSON = msgspec.json.Encoder()
 By = Literal["key", "model", "served", "strategy", "day", "outcome"]
@@ -49,7 +50,11 @@ class SpendLedger(Ledger):
         self._queue = queue
         self._closed = False
         self._background: Background[Entry] = Background(
-            "stead-ledger", self._write, failed=lambda entries, _: entries, pause_s=_PAUSE_S
+            "stead-ledger",
+            self._write,
+            failed=lambda entries, _: entries,
+            most=_TOGETHER,
+            pause_s=_PAUSE_S,
         )
         if unsaved is not None:
             self._take_up(unsaved)
@@ -103,8 +108,9 @@ class SpendLedger(Ledger):
 
     def _insert(self, connection: Connection, entries: list[Entry]) -> None:
         if self._database.is_sqlite:
-            # Past the library's own handling of parameters: half the time of a row, beside the hot path.
-            connection.exec_driver_sql(_SQLITE, [_values(entry) for entry in entries])
+            # One statement for all: the database takes the rows apart, without the interpreter's lock
+            # that requests need at the same time. A tenth of what a statement per row costs them.
+            connection.exec_driver_sql(_SQLITE, (_JSON.encode(entries).decode(),))
             return
         made = postgresql.insert(SPEND).on_conflict_do_nothing(index_elements=["id"])
         rows = [dict(zip(SPEND.c.keys(), _values(entry), strict=True)) for entry in entries]
@@ -113,11 +119,19 @@ class SpendLedger(Ledger):
         connection.execute(made, rows)
 
 
-_SQLITE = str(
-    sqlite.insert(SPEND)
-    .on_conflict_do_nothing(index_elements=["id"])
-    .compile(dialect=sqlite.dialect())
-)
+_USAGE = frozenset(Usage.__struct_fields__)
+
+
+def _sqlite_insert() -> str:
+    """Return the statement that inserts a JSON array of entries; a known id is left as it is."""
+    names = list(SPEND.c.keys())
+    paths = [f"$.usage.{name}" if name in _USAGE else f"$.{name}" for name in names]
+    taken = ", ".join(f"json_extract(value, '{path}')" for path in paths)
+    rows = f"SELECT {taken} FROM json_each(?) WHERE true"  # noqa: S608 - our own column names
+    return f"INSERT INTO spend ({', '.join(names)}) {rows} ON CONFLICT (id) DO NOTHING"
+
+
+_SQLITE = _sqlite_insert()
 
 
 def _values(entry: Entry) -> tuple[Any, ...]:  # Any: column values

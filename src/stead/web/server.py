@@ -4,8 +4,10 @@ Knows nothing about routes: `serving` answers `/v1`.
 """
 
 import errno
+import gc
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sized
 from types import FrameType
@@ -22,6 +24,7 @@ else:
 
 _BACKLOG = 2048
 DRAIN_S = 20.0
+_MESSAGE_BYTES = 64 * 1024  # of a socket: clients send names of topics
 _CUT_S = 2  # for the words that end what the drain did not
 
 
@@ -95,6 +98,12 @@ def run(
     an error event. A second signal cuts at once. Raises: KeyboardInterrupt after SIGINT.
     """
     server = _server(app, on_ready, drain_s)
+    gc.collect()
+    gc.freeze()  # what the start has made stays: it need not be looked at again
+    gc.set_threshold(20_000, 20, 50)  # a request makes hundreds of objects and hardly any cycle
+    sys.setswitchinterval(
+        0.0005
+    )  # the ledger's thread must not hold requests up for 5 ms at a time
     server.run(sockets=[bound])
     if server.stopped_by == signal.SIGINT:
         raise KeyboardInterrupt
@@ -136,9 +145,11 @@ def _server(app: App, on_ready: Callable[[], None], drain_s: float) -> Any:  # A
         app,
         http="httptools" if fast else "h11",
         loop="uvloop" if installed("uvloop") else "asyncio",
-        ws="none",
+        ws="websockets-sansio" if installed("websockets") else "none",
+        ws_max_size=_MESSAGE_BYTES,
         log_level="warning",
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         backlog=_BACKLOG,

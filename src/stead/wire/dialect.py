@@ -96,6 +96,7 @@ class Dialect(ABC):
     path: ClassVar[str]
     framing: ClassVar[Framing] = "sse"  # how a streamed answer is cut into events
     serves: ClassVar[bool] = True
+    relays: ClassVar[bool] = False  # each event of a stream stands for itself and can be sent on
     signs_ids: ClassVar[bool] = False  # ids of calls may end in a signature (see `wire.ids`)
     models_path: ClassVar[str] = "/v1/models"  # where an upstream lists what it serves
 

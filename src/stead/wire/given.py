@@ -14,10 +14,11 @@ from stead.messages import (
     ImagePart,
     Message,
     Sampling,
+    sampled,
 )
 
-_SAMPLING = tuple(name for name in Sampling.__struct_fields__ if name not in {"stop", "logit_bias"})
-_PLAIN = Sampling()
+_LAST = ("stop", "logit_bias")
+_SAMPLING = (*(n for n in Sampling.__struct_fields__ if n not in _LAST), *_LAST)
 _FIELDS = ("tools", "tool_choice", "response_format", "user", "echo")
 _NOTHING: tuple[object, ...] = (None, (), False, "auto", {"type": "text"})
 DROPPED = "param_dropped"
@@ -35,16 +36,23 @@ def given(request: GenerateRequest | EmbedRequest) -> tuple[str, ...]:
     return (*_sampling(request.sampling), *_request(request), *_messages(request))
 
 
-def _sampling(asked: Sampling) -> Iterator[str]:
-    if asked == _PLAIN:
-        return
-    for name in _SAMPLING:
-        if getattr(asked, name) != getattr(_PLAIN, name):
-            yield name
-    if asked.stop:
-        yield "stop"
-    if asked.logit_bias:
-        yield "logit_bias"
+def is_plain(request: GenerateRequest) -> bool:
+    """Say whether a request asks for nothing but an answer to messages of text, however it is sampled."""
+    messages = request.messages
+    if messages is None or request.tools or request.extra or request.echo:
+        return False
+    if any(x is not None for x in (request.tool_choice, request.response_format, request.user)):
+        return False
+    for message in messages:
+        content = message.content
+        if type(content) is not str or message != Message(message.role, content):
+            return False
+    return True
+
+
+def _sampling(sampling: Sampling) -> list[str]:
+    found = sampled(sampling)
+    return [name for name in _SAMPLING if name in found] if found else []
 
 
 def _request(request: GenerateRequest) -> Iterator[str]:

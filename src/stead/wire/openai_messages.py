@@ -18,9 +18,10 @@ from stead.messages import (
     Part,
     TextPart,
     ToolCall,
+    sampled,
 )
 from stead.wire import seals
-from stead.wire.given import DROPPED, given
+from stead.wire.given import DROPPED, given, is_plain
 from stead.wire.openai_shape import Role, refuse
 
 
@@ -169,6 +170,8 @@ def openai_drops(
 ) -> tuple[Deviation, ...]:
     """Return what of a request the chat or the completion route does not carry."""
     if isinstance(request, EmbedRequest):
+        return ()
+    if is_plain(request) and sampled(request.sampling).keys().isdisjoint(lacks):
         return ()
     lost = [f"{name} is unknown to {protocol}" for name in given(request) if name in lacks]
     if any(m.failed for m in request.messages or ()):

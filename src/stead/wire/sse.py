@@ -46,17 +46,34 @@ class Parser:
 
         Raises: BackendError("event-too-large") when one event exceeds the limit.
         """
-        lines = self._lines(piece)
-        self._rest = lines.pop()
         found: list[Event] = []
+        if self._data or self._name or self._first or self._skip_lf or b"\r" in piece:
+            lines = self._lines(piece)
+            self._rest = lines.pop()
+            self._take(lines, found)
+        else:
+            self._take_blocks(piece, found)
+        if self._size + len(self._rest) > self._limit:
+            raise BackendError("event-too-large", f"an event exceeds {self._limit} bytes")
+        return found
+
+    def _take_blocks(self, piece: bytes, found: list[Event]) -> None:
+        """Take whole events at once, as nearly every server sends them: one data line, line feeds only."""
+        *blocks, self._rest = (self._rest + piece).split(b"\n\n")
+        for block in blocks:
+            if block.startswith(b"data: ") and b"\n" not in block:
+                if len(block) > self._limit:
+                    raise BackendError("event-too-large", f"an event exceeds {self._limit} bytes")
+                found.append(Event(block[6:], "", self._id))
+            else:
+                self._take([*block.split(b"\n"), b""], found)
+
+    def _take(self, lines: list[bytes], found: list[Event]) -> None:
         for line in lines:
             if line:
                 self._field(line)
             else:
                 self._end_event(found)
-        if self._size + len(self._rest) > self._limit:
-            raise BackendError("event-too-large", f"an event exceeds {self._limit} bytes")
-        return found
 
     def _lines(self, piece: bytes) -> list[bytes]:
         """Split at every line end; the last item is the unfinished line."""

@@ -10,7 +10,6 @@ import time
 
 import msgspec
 import pytest
-from tests.fakes.databases import postgres_url
 
 from stead.core.errors import ResourceError, SteadError
 from stead.core.shared import Ask, Limit, MemoryShared
@@ -39,8 +38,7 @@ def place(request, tmp_path_factory):
     if request.param == "sqlite":
         yield f"sqlite:///{folder / 'stead.db'}"
     else:
-        with postgres_url(folder) as url:
-            yield url
+        yield request.getfixturevalue("postgres")
 
 
 @pytest.fixture

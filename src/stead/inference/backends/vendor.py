@@ -31,6 +31,7 @@ from stead.messages import (
     ModelCard,
     Reply,
     Sampling,
+    sampled,
 )
 
 _EMPTY = msgspec.structs.asdict(Sampling())
@@ -132,15 +133,32 @@ class Vendor(Wrapper):
         """
         self._check_key()
         asked, dropped = adapt(self.name, self._row, request)
+        asked, silenced = _turns_without(self.name, self._row, asked)
+        dropped += silenced
         declare(request, dropped)
         return asked, dropped
+
+
+def _turns_without(
+    name: str, facts: Row, request: GenerateRequest
+) -> tuple[GenerateRequest, tuple[Deviation, ...]]:
+    """Return a request without the fields of messages that a row leaves out; the same object if none is set."""
+    turns = request.messages
+    if turns is None:
+        return request, ()
+    gone = [f for f in facts.turns_drop if any(getattr(m, f) is not None for m in turns)]
+    if not gone:
+        return request, ()
+    bare = tuple(replace(m, **dict.fromkeys(gone)) for m in turns)
+    told = [Deviation("param_dropped", f"messages.{f}: {name} does not take it") for f in gone]
+    return replace(request, messages=bare), tuple(told)
 
 
 def adapt(
     name: str, facts: Row, request: GenerateRequest
 ) -> tuple[GenerateRequest, tuple[Deviation, ...]]:
     """Return a request with fields renamed and left out as a row says; the same object if none is set."""
-    given = {k: v for k in _EMPTY if (v := getattr(request.sampling, k)) != _EMPTY[k]}
+    given = {k: getattr(request.sampling, k) for k in sampled(request.sampling)}
     if request.user is not None:
         given["user"] = request.user
     moved: dict[str, tuple[str, Any]] = {}  # Any: JSON values

@@ -173,6 +173,7 @@ class OpenAIChat(errors.OpenAIErrors, GenerateDialect):
 
     kind = "chat"
     path = "/v1/chat/completions"
+    relays = True
 
     def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
         """Return what of a request this protocol does not carry.
@@ -274,6 +275,23 @@ class _Writer(errors.OpenAIWriter):
         self._begun: set[int] = set()
 
     def chunk(self, chunk: Chunk) -> bytes:
+        raw = chunk.raw
+        if raw is None or not raw.fits(chunk, "openai_chat"):
+            return self._made(chunk)
+        if raw.usage and not self._usage_wanted:
+            return self._made(chunk)
+        if chunk.index in self._begun or not _says_something(chunk):
+            return raw.data
+        self._begun.add(chunk.index)
+        return raw.data if chunk.role is not None else self._role(chunk) + raw.data
+
+    def _role(self, chunk: Chunk) -> bytes:
+        """Return the event that begins a choice, where the upstream sent none."""
+        wire = _Chunk(id=chunk.id, created=chunk.created, model=chunk.model)
+        wire.choices = [_ChunkChoice(chunk.index, _Delta("assistant", ""))]
+        return sse.write(_ENCODER.encode(wire))
+
+    def _made(self, chunk: Chunk) -> bytes:
         wire = _Chunk(id=chunk.id, created=chunk.created, model=chunk.model)
         if self._usage_wanted:
             wire.usage = None

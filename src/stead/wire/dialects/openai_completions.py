@@ -128,6 +128,7 @@ class OpenAICompletions(errors.OpenAIErrors, GenerateDialect):
 
     kind = "completion"
     path = "/v1/completions"
+    relays = True
 
     def drops(self, request: GenerateRequest | EmbedRequest) -> tuple[Deviation, ...]:
         """Return what of a request this protocol does not carry; it has neither tools nor forms."""
@@ -235,6 +236,9 @@ class _Writer(errors.OpenAIWriter):
         self._offsets = _starts(asked)
 
     def chunk(self, chunk: Chunk) -> bytes:
+        raw = chunk.raw
+        if raw is not None and raw.fits(chunk, "openai_completions") and self._may_relay(chunk):
+            return raw.data
         wire = _Reply(id=chunk.id, created=chunk.created, model=chunk.model)
         if self._usage_wanted:
             wire.usage = None
@@ -250,6 +254,11 @@ class _Writer(errors.OpenAIWriter):
             wire.usage = shape.write_usage(chunk.usage)
             events += sse.write(_ENCODER.encode(wire))
         return events
+
+    def _may_relay(self, chunk: Chunk) -> bool:
+        """Say whether a client may get the upstream's bytes: offsets are ours, counts only if wanted."""
+        counted = chunk.raw is not None and chunk.raw.usage
+        return not chunk.logprobs and (self._usage_wanted or not counted)
 
 
 class _Reader(errors.OpenAIReader):

@@ -1,5 +1,29 @@
+import { useParams, useSearchParams } from "react-router";
+
+import { Tabs } from "../../kit/tabs";
 import { Page } from "../../shell/page";
+import { AddByPath } from "./add";
+import { Catalogue } from "./catalogue";
+import { Downloads } from "./downloads";
+import { Hub } from "./hub";
+import { Installed } from "./installed";
+import { One } from "./one";
+
+const TABS = [
+  { id: "installed", name: "Installed", show: () => <Installed /> },
+  { id: "hub", name: "Find on a hub", show: () => <Hub /> },
+  { id: "catalogue", name: "Catalogue", show: () => <Catalogue /> },
+  { id: "add", name: "Add by path", show: () => <AddByPath /> },
+];
 
 export default function Models() {
-  return <Page title="Models">{null}</Page>;
+  const { "*": rest = "" } = useParams();
+  const [search, setSearch] = useSearchParams();
+  if (rest !== "") return <One name={rest} />;
+  return (
+    <Page title="Models" lead="What is on this machine, and what can be brought here">
+      <Downloads />
+      <Tabs label="Models" items={TABS} value={search.get("tab") ?? "installed"} onChange={(tab) => { setSearch({ tab }, { replace: true }); }} />
+    </Page>
+  );
 }

@@ -1,7 +1,7 @@
 /** What the run would need, beside what this machine has; warnings with what helps. */
 import type { UseQueryResult } from "@tanstack/react-query";
 
-import type { Fix, Hardware, Interval, PlanInfo, Planned, Verdict, Warned } from "../../api/types";
+import type { Fix, Hardware, Interval, PlanInfo, Planned, Verdict, Warned } from "../../api/types-train";
 import { Button, Facts, Note, Panel, Spinner, Tag } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 import { bytes, count, seconds, short } from "../../kit/words";

@@ -1,0 +1,88 @@
+"""`POST /api/plan`: what a recipe would do, before anything is done.
+
+Knows nothing about planning.
+"""
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from stead.app.orders import Orders
+from stead.config.load import dump_yaml
+from stead.web.deps import Asking, Here
+from stead.web.guard import Guarded
+from stead.web.shapes import Body, Json
+
+router = APIRouter(route_class=Guarded, tags=["runs"])
+
+
+class Recipe(Body):
+    """A recipe, as a mapping or as YAML. Data sets may be named by id."""
+
+    config: Json | None = None
+    yaml: str | None = Field(default=None, max_length=1_000_000)
+
+
+class Fix(BaseModel):
+    """A setting that would help."""
+
+    field: str
+    value: str | int | float | bool
+
+
+class Warned(BaseModel):
+    """What to know before the start."""
+
+    code: str
+    message: str
+    fix: Fix | None = None
+
+
+class PlanInfo(BaseModel):
+    """A settled recipe: no "auto" is left, each key has an origin."""
+
+    hash: str
+    config: Json
+    origins: dict[str, str]
+    forecast: Json
+    verdicts: list[Json]
+    warnings: list[Warned]
+
+
+class Planned(BaseModel):
+    """The plan, and the recipe as YAML."""
+
+    plan: PlanInfo
+    yaml: str
+
+
+@router.post("/api/plan")
+def make_plan(here: Here, who: Asking, body: Recipe) -> Planned:
+    """Settle a recipe; nothing is loaded or written."""
+    orders = Orders(here, who)
+    plan = orders.plan(body.config, body.yaml)
+    told = plan.to_json()
+    info = PlanInfo(
+        hash=plan.hash, config=told["config"], origins=plan.origins, forecast=told["forecast"],
+        verdicts=told["verdicts"], warnings=_warnings(told),
+    )  # fmt: skip
+    recipe = body.config if body.config is not None else None
+    return Planned(plan=info, yaml=str(body.yaml) if recipe is None else dump_yaml(recipe))
+
+
+def _warnings(plan: Json) -> list[Warned]:
+    found = [Warned(code="note", message=note) for note in plan["notes"]]
+    for item in plan["verdicts"]:
+        if item["verdict"] != "fits":
+            name = f"{item['allow']} {item['verdict']}"
+            message = f"{name}: about {item['expected_bytes']:,.0f} bytes needed, {item['have_bytes']:,} free"
+            found.append(Warned(code=name.replace(" ", "-"), message=message, fix=_fix(item)))
+    return found
+
+
+def _fix(item: Json) -> Fix | None:
+    """Return the first setting that the verdict's hint changes."""
+    _, found, rest = str(item.get("hint", "")).partition("--set ")
+    key, equals, value = rest.split(" ", 1)[0].partition("=")
+    if not found or not equals:
+        return None
+    return Fix(field=key, value=int(value) if value.lstrip("-").isdigit() else value)

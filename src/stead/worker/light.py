@@ -1,0 +1,28 @@
+"""The worker program for verbs without heavy libraries: `python -m stead.worker.light job.json`.
+
+Knows nothing about who started it; `core/working` is what it does around the verb.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from stead.app.models import Models
+from stead.config.settings import read_settings
+from stead.core.events import Emit
+from stead.core.paths import Home
+from stead.core.working import work
+
+
+def download(
+    ref: str, emit: Emit, name: str | None = None, copy: bool = False
+) -> dict[str, Any]:  # Any: JSON values
+    """Acquire a model and check that it is one; return its entry and facts."""
+    home = Home.find().ensure()
+    models = Models(home, offline=read_settings(home).value.offline)
+    entry, info = models.add(ref, name=name, copy=copy, emit=emit)
+    return entry.to_dict() | {"hash": info.hash, "kind": info.kind, "family": info.family}
+
+
+if __name__ == "__main__":
+    raise SystemExit(work(Path(sys.argv[1]), {"download": download}))

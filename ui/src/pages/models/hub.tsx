@@ -1,0 +1,79 @@
+/** Search of a hub, and the order to fetch what was found. */
+import { useQuery } from "@tanstack/react-query";
+import { useState, type SyntheticEvent } from "react";
+import { useSearchParams } from "react-router";
+
+import { get } from "../../api/http";
+import type { HubModel, List } from "../../api/types-shell";
+import { Loaded } from "../../kit/loaded";
+import { Button, Empty, Field, Note, Tag } from "../../kit/parts";
+import { Table, type Column } from "../../kit/table";
+import { ago, bytes, short } from "../../kit/words";
+import { useMay } from "../../shell/me";
+import { useDownload } from "./downloads";
+
+const FOUND = 30;
+const TAGS_SHOWN = 4;
+
+interface Token {
+  present: boolean;
+  user: string | null;
+  source: string | null;
+}
+
+function TokenNote() {
+  const token = useQuery({ queryKey: ["hub-token"], queryFn: ({ signal }) => get<Token>("/api/hub/token", signal), staleTime: 60_000 });
+  if (token.data === undefined) return null;
+  const { present, user, source } = token.data;
+  if (!present) return <p className="small soft">No access token of the hub is set: public models only. Set HF_TOKEN where the server starts for gated ones.</p>;
+  return <p className="small soft">Signed in to the hub{user === null ? "" : ` as ${user}`}{source === null ? "" : ` (token from ${source})`}.</p>;
+}
+
+function Fetch({ model }: { model: HubModel }) {
+  const fetch = useDownload();
+  const may = useMay("member");
+  return (
+    <Button small disabled={!may || fetch.isSuccess} busy={fetch.isPending} aria-label={`Download ${model.name}`} onClick={() => { fetch.mutate({ ref: model.ref, name: null }); }}>
+      {fetch.isSuccess ? "Ordered" : "Download"}
+    </Button>
+  );
+}
+
+const COLUMNS: Column<HubModel>[] = [
+  { name: "Model", show: (m) => <span className="wrap">{m.name}</span> },
+  { name: "Size", number: true, show: (m) => bytes(m.bytes) },
+  { name: "Downloads", number: true, show: (m) => short(m.downloads) },
+  { name: "Likes", number: true, show: (m) => short(m.likes) },
+  { name: "Changed", show: (m) => (m.updated === "" ? "–" : ago(m.updated)) },
+  { name: "Tags", show: (m) => <span className="row">{m.tags.slice(0, TAGS_SHOWN).map((t) => <Tag key={t}>{t}</Tag>)}</span> },
+  { name: <span className="sr">Action</span>, show: (m) => <Fetch model={m} /> },
+];
+
+export function Hub() {
+  const [search, setSearch] = useSearchParams();
+  const asked = search.get("q") ?? "";
+  const [text, setText] = useState(asked);
+  const found = useQuery({
+    queryKey: ["hub", asked],
+    queryFn: ({ signal }) => get<List<HubModel>>(`/api/hub/search?q=${encodeURIComponent(asked)}&limit=${FOUND.toString()}`, signal),
+    enabled: asked !== "",
+    staleTime: 60_000,
+  });
+  const submit = (e: SyntheticEvent) => { e.preventDefault(); setSearch({ tab: "hub", q: text.trim() }); };
+  return (
+    <div className="stack">
+      <form className="row" role="search" onSubmit={submit} style={{ alignItems: "end" }}>
+        <div className="grow">
+          <Field name="Words of the name">{(ids) => <input {...ids} className="input" type="search" value={text} onChange={(e) => { setText(e.target.value); }} />}</Field>
+        </div>
+        <Button kind="primary" type="submit" disabled={text.trim() === ""} busy={found.isFetching}>Search</Button>
+      </form>
+      <TokenNote />
+      {asked === "" ? <Note>Nothing is asked of the hub before you search.</Note> : (
+        <Loaded query={found} label="asking the hub">
+          {({ items }) => <Table label="Models of the hub" columns={COLUMNS} rows={items} id={(m) => m.ref} empty={<Empty title={`The hub knows no model “${asked}”`} />} />}
+        </Loaded>
+      )}
+    </div>
+  );
+}

@@ -23,6 +23,11 @@ await drive("datasets", async (page, { open, settled, looks, check, allow }) => 
   check(/30 rows .* messages from jsonl/.test(await page.locator("main header").first().innerText()), "the page does not say how the rows are read");
   await page.getByRole("region", { name: "Rows left out" }).getByRole("cell", { name: /:32/ }).waitFor();
   await looks("dataset");
+  await page.getByRole("button", { name: "Read it another way" }).click();
+  await page.getByLabel("Format").selectOption("messages");
+  await looks("dataset-reading");
+  await page.getByRole("button", { name: "Read it so" }).click();
+  await page.getByText("asked for").waitFor();
 
   await page.getByRole("tab", { name: "Rows" }).click();
   await page.getByRole("button", { name: "Next" }).first().click();

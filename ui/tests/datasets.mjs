@@ -27,7 +27,7 @@ await drive("datasets", async (page, { open, settled, looks, check, allow }) => 
   await page.getByLabel("Format").selectOption("messages");
   await looks("dataset-reading");
   await page.getByRole("button", { name: "Read it so" }).click();
-  await page.getByText("asked for").waitFor();
+  await page.getByText("asked for", { exact: true }).waitFor();
 
   await page.getByRole("tab", { name: "Rows" }).click();
   await page.getByRole("button", { name: "Next" }).first().click();

@@ -1,5 +1,104 @@
+/** Talk to up to three models side by side; every message and branch is kept. */
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { useNavigate, useParams } from "react-router";
+
+import { told } from "../../api/change";
+import { get } from "../../api/http";
+import type { Askable, Chat, ChatMessage, List } from "../../api/types";
+import { Button, Note, Panel, Spinner } from "../../kit/parts";
+import { Fault } from "../../kit/problem";
+import { useTell } from "../../kit/toast";
 import { Page } from "../../shell/page";
+import { Chats } from "./chats";
+import { Columns, Hint } from "./columns";
+import { Composer } from "./composer";
+import { Export } from "./export-dialog";
+import { forget, stop, useLive } from "./live";
+import type { Acts } from "./message";
+import { readTools } from "./params";
+import { setupOf, type Setup } from "./setup";
+import { Side } from "./side";
+import { chatKey, newChat, Talk } from "./talk";
+import "./playground.css";
+
+function useChat(id: string | null) {
+  return useQuery({
+    queryKey: chatKey(id ?? ""),
+    queryFn: ({ signal }) => get<Chat>(`/api/chats/${id ?? ""}`, signal),
+    enabled: id !== null,
+    staleTime: Infinity,
+    refetchOnWindowFocus: false,
+  });
+}
+
+function whyNot(models: Askable[] | undefined, setup: Setup): string | null {
+  if (models === undefined) return "looking which models can be asked";
+  if (setup.models.length === 0) return "no model can be asked";
+  const { fault } = readTools(setup.tools);
+  return fault === undefined ? null : "the tools are no JSON";
+}
+
+function Conversation({ id, models }: { id: string | null; models: Askable[] | undefined }) {
+  const cache = useQueryClient();
+  const go = useNavigate();
+  const tell = useTell();
+  const query = useChat(id);
+  const chat = id === null ? undefined : query.data;
+  const [changed, setChanged] = useState<Partial<Setup>>({});
+  const [text, setText] = useState("");
+  const [exporting, setExporting] = useState(false);
+  const setup = { ...setupOf(chat?.settings, models?.find((m) => !m.reason)?.id), ...changed };
+  const live = useLive(id, setup.models.length);
+  const busy = live.some((one) => one !== null && one.state !== "failed");
+
+  const does = (work: Promise<void>) => { work.catch((error: unknown) => { tell("bad", told(error)); }); };
+  const talk = () => new Talk(cache, id ?? "", setup);
+  const begin = async (content: ChatMessage["content"]) => {
+    live.forEach((one, i) => { if (one !== null && id !== null) forget(id, i); });
+    if (id !== null) { await talk().send(content); return; }
+    const made = await newChat(cache, setup, typeof content === "string" ? content : content.map((p) => (p.type === "text" ? p.text : "")).join(" "));
+    void go(`/playground/${made}`, { replace: true });
+    await new Talk(cache, made, setup).send(content);
+  };
+  const acts = (column: number): Acts => ({
+    busy,
+    edit: (message, content) => { does(talk().edit(message, content)); },
+    again: (parent) => { does(talk().again(column, parent)); },
+    branch: (to) => { does(talk().branch(column, to)); },
+    results: (parent, results) => { does(talk().results(column, parent, results)); },
+  });
+  const bare = chat === undefined || chat.messages.length === 0;
+  if (id !== null && query.isError) return <Fault error={query.error} again={() => void query.refetch()} />;
+  return (
+    <div className="playground">
+      <div className="talk">
+        {bare && !busy ? (
+          <div className="said-box">{id !== null && query.isPending ? <Spinner /> : <Hint onPick={setText} />}</div>
+        ) : <Columns chat={chat} models={setup.models} live={live} acts={acts} />}
+        <Composer text={text} onText={setText} busy={busy} why={whyNot(models, setup)} onStop={() => { if (id !== null) stop(id); }} onSend={(content) => { does(begin(content)); }} />
+      </div>
+      <div className="side">
+        <Panel label="Settings of the chat"><Side setup={setup} models={models ?? []} change={(change) => { setChanged((old) => ({ ...old, ...change })); }} /></Panel>
+        <Panel label="Chats"><Chats open={chat} onGone={() => void go("/playground")} /></Panel>
+        <div><Button disabled={chat === undefined || bare} onClick={() => { setExporting(true); }}>Export</Button></div>
+      </div>
+      {exporting && chat !== undefined ? <Export chat={chat} setup={setup} onClose={() => { setExporting(false); }} /> : null}
+    </div>
+  );
+}
 
 export default function Playground() {
-  return <Page title="Playground">{null}</Page>;
+  const { "*": rest = "" } = useParams();
+  const go = useNavigate();
+  const id = rest === "" ? null : rest;
+  const models = useQuery({ queryKey: ["playground", "models"], queryFn: ({ signal }) => get<List<Askable>>("/api/playground/models", signal) });
+  const items = models.data?.items;
+  return (
+    <Page title="Playground" actions={<Button onClick={() => void go("/playground")}>New chat</Button>}>
+      {models.isError ? <Fault error={models.error} again={() => void models.refetch()} /> : null}
+      {items?.length === 0 ? <Note tone="warn">No model can be asked. Start the server with one: <code>stead serve --model NAME</code>, or use a strategy on the page Gateway.</Note> : null}
+      <Conversation key={id} id={id} models={items} />
+    </Page>
+  );
 }

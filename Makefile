@@ -28,6 +28,7 @@ check: setup ## format, lint, types, contracts, house lints: under a minute when
 	$(BIN)/codespell src tests docs tools examples README.md
 	$(BIN)/python tools/house.py
 	COLUMNS=100 $(BIN)/python tools/reference.py --check
+	$(BIN)/python tools/openapi.py --check
 
 test: setup ## the default tests (PART=unit for one folder, ALL=1 with the slow ones)
 	$(BIN)/python -m pytest -n 2 -q $(if $(ALL),--every) tests/$(PART)
@@ -47,8 +48,11 @@ spec: setup ## run the tests that show a promise; list promises with and without
 campaign: setup ## longer proofs, e.g. PART=training SIZE=smoke, PART=plan; results append to evidence/
 	$(BIN)/python tools/campaign.py --size $(SIZE) $(if $(PART),--part $(PART))
 
+openapi: setup ## write ui/openapi.json, which the pages' client is generated from
+	$(BIN)/python tools/openapi.py
+
 docs: setup ## generate the reference, run the guides' code blocks, check links
 	COLUMNS=100 $(BIN)/python tools/reference.py
 	$(BIN)/python -m pytest -q tests/docs
 
-.PHONY: help setup check test demo bench spec campaign docs
+.PHONY: help setup check test demo bench spec campaign openapi docs

@@ -1,5 +1,6 @@
 """A kind of job whose worker counts, and a supervisor for it: `python counting_jobs.py URL LEASE_S [JOBS]`."""
 
+import os
 import sys
 import threading
 import uuid
@@ -54,7 +55,8 @@ def supervisor(stores, lease_s=2.0, jobs=4, **more):
 
 def main(url, lease_s, jobs="4"):
     """Work until killed."""
-    supervisor(Stores.of(Database(url)), float(lease_s), int(jobs)).run(threading.Event())
+    crew = supervisor(Stores.of(Database(url)), float(lease_s), int(jobs), name=str(os.getpid()))
+    crew.run(threading.Event())
 
 
 if __name__ == "__main__":

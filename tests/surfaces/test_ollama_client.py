@@ -38,7 +38,7 @@ def running(dialects):
             config = uvicorn.Config(app, port=0, log_level="error", lifespan="off")
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve())
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 - the library tells it by an attribute only
                 await asyncio.sleep(0.01)
             port = server.servers[0].sockets[0].getsockname()[1]
             found.update(url=f"http://127.0.0.1:{port}", vendor=vendor)

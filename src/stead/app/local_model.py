@@ -16,13 +16,15 @@ from stead.hub.adapter_folders import adapter_folders
 from stead.inference.backend import Backend, close_stream
 from stead.inference.fill import Filled
 from stead.inference.lacking import Lacking
-from stead.inference.remote import Remote
+from stead.inference.remote import OPENAI, Remote
 from stead.inference.route import ByName
 from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
 from stead.values import Endpoint
 
 # Reading a long prompt on a slow machine comes before the first token; only the deadline ends it.
 _WAITS = Waits(first_s=None, between_s=120.0)
+
+_DIALECTS = (*OPENAI, "anthropic_count")  # the one protocol of local engines that counts tokens
 
 
 class LocalModel(Backend):
@@ -53,7 +55,13 @@ class LocalModel(Backend):
             engine = ENGINES.create(self.engine_name)
             folder = self._home.ensure().state / "engines" / uuid.uuid4().hex[:12]
             endpoint = engine.start(self.order, folder)
-            remote = Remote(endpoint.url, token=endpoint.token, http=self._http, waits=_WAITS)
+            remote = Remote(
+                endpoint.url,
+                token=endpoint.token,
+                dialects=_DIALECTS,
+                http=self._http,
+                waits=_WAITS,
+            )
             self._engine, self.endpoint = engine, endpoint
             self._backend = self._around(engine, remote, endpoint)
             self.starts += 1
@@ -107,6 +115,10 @@ class LocalModel(Backend):
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
         """Turn texts into vectors."""
         return await (await self._ready()).embed(request, deadline)
+
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the tokens of a request's prompt."""
+        return await (await self._ready()).count(request, deadline)
 
     async def models(self) -> list[ModelCard]:
         """Name the one model, and its adapters as `name:adapter`, without starting it."""

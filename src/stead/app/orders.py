@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from stead.app.identity import Who
-from stead.app.platform import Platform
 from stead.app.plans import make_plan
+from stead.app.platform import Platform
 from stead.config import load
 from stead.core.errors import ConfigError, NotFound, UnsafeError
+from stead.hub import refs
 from stead.planning.plan import Plan
 from stead.store.datasets import Dataset
 from stead.store.job_states import Job
@@ -85,6 +86,15 @@ class Orders:
         return self.here.jobs.submit(
             kind, spec, title=title, idempotency_key=key, owner=self.who.name
         )
+
+    def ref(self, text: str) -> str:
+        """Return a ref of a hub or an engine's store; paths and URLs are for admins. Raises: UnsafeError."""
+        source = refs.parse(text).source
+        if source in ("local", "url") and not self.who.may("admin"):
+            raise UnsafeError(
+                "outside", f"{text[:200]!r}: only admins add paths and URLs", status=403
+            )
+        return text
 
     def model(self, name: str) -> str:
         """Return a model by name, or by run; a path only for admins. Raises: UnsafeError("outside")."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from stead.app.accounts import Accounts
 from stead.app.identity import Identities
 from stead.app.jobs import Jobs
+from stead.app.machine import Machine
 from stead.app.requests import Requests
 from stead.app.served import Served
 from stead.app.sessions import Sessions
@@ -30,6 +31,7 @@ class Platform:
     users: Users
     audit: Audit
     identities: Identities
+    machine: Machine
     requests: Requests = field(default_factory=Requests)
     served: Served | None = None
     clock: Callable[[], float] = time.time
@@ -52,5 +54,5 @@ class Platform:
         )
         return cls(
             home, accounts, stores, Jobs(stores, home, clock), users, Audit(database, clock),
-            identities, served=served, clock=clock,
+            identities, Machine(home), served=served, clock=clock,
         )  # fmt: skip

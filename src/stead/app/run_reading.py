@@ -40,7 +40,9 @@ def follower(stores: Stores, run_id: str) -> Callable[[int], tuple[Told, bool]]:
     """Return what reads the events after a number, and whether more may come. Raises: NotFound("no-run")."""
 
     def read(after: int) -> tuple[Told, bool]:
-        is_over = stores.runs.get(run_id).state in TERMINAL  # asked first: the end is then in what is read
+        is_over = (
+            stores.runs.get(run_id).state in TERMINAL
+        )  # asked first: the end is then in what is read
         found = stores.runs.events_after(run_id, after)
         return [(event.number, event.body) for event in found], not (is_over and not found)
 

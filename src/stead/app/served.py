@@ -85,10 +85,13 @@ def served(
     home: Home,
     books: Books,
     everything: tuple[Engines, frozenset[str]] | None = None,
+    *,
+    may_be_empty: bool = False,
 ) -> Served:
     """Compose what is asked for; nothing is started. `everything`: all models of this machine, and their names.
 
     With `everything`, every model that is found on this machine is loaded when it is first asked for.
+    `may_be_empty`: none needs to be there yet.
 
     Raises: ConfigError("nothing-to-serve", "same-name"), and what choosing and finding raise.
     """
@@ -120,7 +123,7 @@ def served(
         names.append(found.strategy.name)
         chosen.append(found.strategy)
         notes += [found.note] if found.note else []
-    if not names and everything is not None and not everything[1]:
+    if not names and everything is not None and not everything[1] and not may_be_empty:
         raise ConfigError(
             "nothing-to-serve", "no model was found on this machine", hint="stead models --refresh"
         )

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from stead.config.strategy import Strategy, Thresholds
 from stead.core.errors import SteadError
 from stead.inference.compose import Composed, chooser
@@ -81,6 +83,15 @@ def samples(queries: Sequence[str] = (), max_tokens: int | None = None) -> list[
     found.append(Sample("image", _request(image, max_tokens)))
     tools = _request(Message("user", "What time is it?"), max_tokens, tools=(_TOOL,))
     return [*found, Sample("tools", tools)]
+
+
+def tagged(tries: Sequence[Sample], tags: frozenset[str]) -> list[Sample]:
+    """Return the samples as requests with tags."""
+    found = []
+    for sample in tries:
+        call = Call(id=uuid.uuid4().hex, attempts=[], deviations=[], tags=tags)
+        found.append(Sample(sample.name, msgspec.structs.replace(sample.request, call=call)))
+    return found
 
 
 def _request(

@@ -1,4 +1,4 @@
-"""A Backend that adds what an engine leaves out: several choices, echo, exact seeds.
+"""A Backend that adds what an engine leaves out: several choices, echo, exact seeds, counting.
 
 Knows nothing about particular engines; each engine says what it lacks.
 """
@@ -10,35 +10,35 @@ from msgspec.structs import replace
 from stead.core.errors import BackendError
 from stead.inference.backend import Backend, close_stream
 from stead.inference.fan import merge_replies, merge_streams
+from stead.inference.wrapper import Wrapper
 from stead.messages import (
     Choice,
     Chunk,
-    EmbedReply,
-    EmbedRequest,
     GenerateRequest,
     Message,
-    ModelCard,
     Reply,
+    Sampling,
     TokenLogprob,
 )
 
 
-class Filled(Backend):
+class Filled(Wrapper):
     """`inner`, with what is in `lacks` done here.
 
     n: each choice is a request of its own with seed + its number, so usage is right and choices
     differ. echo: the prompt's text is put in front; its log-probabilities cannot be had. exact_seed:
     a seeded request asks not to reuse cached prompts, whose other batch sizes round differently.
     zero_logprobs: the engine sends no token's own value unless alternatives are asked for.
+    count: the engine has no route that counts, so a prompt is read for one token and its usage told.
     """
 
     def __init__(self, inner: Backend, lacks: frozenset[str]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._lacks = lacks
 
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
         """Answer a request whole."""
-        replies = await self._inner.batch(self._split(request), deadline)
+        replies = await self.inner.batch(self._split(request), deadline)
         reply = merge_replies(replies, same_prompt=True) if len(replies) > 1 else replies[0]
         return self._finish(reply, request)
 
@@ -46,7 +46,7 @@ class Filled(Backend):
         self, request: GenerateRequest, deadline: float | None = None
     ) -> AsyncIterator[Chunk]:
         """Answer piece by piece."""
-        parts = [self._inner.stream(r, deadline) for r in self._split(request)]
+        parts = [self.inner.stream(r, deadline) for r in self._split(request)]
         stream = parts[0]
         if len(parts) > 1:
             stream = merge_streams(parts, choices=1, same_prompt=True)
@@ -64,17 +64,15 @@ class Filled(Backend):
         finally:
             await close_stream(stream)
 
-    async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
-        """Turn texts into vectors."""
-        return await self._inner.embed(request, deadline)
-
-    async def models(self) -> list[ModelCard]:
-        """List what can be asked for."""
-        return await self._inner.models()
-
-    async def close(self) -> None:
-        """Close the inner one."""
-        await self._inner.close()
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the tokens of a request's prompt. Raises: BackendError("not-supported")."""
+        if "count" not in self._lacks:
+            return await self.inner.count(request, deadline)
+        asked = replace(request, stream=False, sampling=Sampling(max_tokens=1))
+        usage = (await self.inner.generate(asked, deadline)).usage
+        if not usage.prompt_tokens:
+            raise BackendError("not-supported", f"the engine of {request.model!r} counts no tokens")
+        return usage.prompt_tokens
 
     def _echoes(self, request: GenerateRequest) -> bool:
         return request.echo and "echo" in self._lacks

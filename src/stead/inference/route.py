@@ -89,6 +89,11 @@ class ByName(Backend):
         reply = await backend.embed(replace(request, model=name), deadline)
         return replace(reply, model=request.model)
 
+    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
+        """Count the tokens of a request's prompt. Raises: NotFound("model-not-found")."""
+        backend, name = self._find(request.model)
+        return await backend.count(replace(request, model=name), deadline)
+
     async def models(self) -> list[ModelCard]:
         """List every name, with adapters where there are some."""
         found = []

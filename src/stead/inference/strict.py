@@ -40,6 +40,11 @@ def declare(request: Request, deviations: Sequence[Deviation]) -> None:
         return
     if request.strict:
         raise refusal(deviations)
+    note(request, deviations)
+
+
+def note(request: Request, deviations: Sequence[Deviation]) -> None:
+    """Write deviations into the request's record, each once, strict or not."""
     if request.call is not None:
         request.call.deviations.extend(d for d in deviations if d not in request.call.deviations)
 

@@ -20,7 +20,7 @@ from stead.core.address import Place
 from stead.core.errors import ConfigError
 from stead.core.suggest import nearest
 
-Lack = Literal["n", "echo", "exact_seed", "zero_logprobs"]
+Lack = Literal["n", "echo", "exact_seed", "zero_logprobs", "count"]
 
 
 class Change(Section):
@@ -59,6 +59,9 @@ class Row(Section):
     lacks: tuple[Lack, ...] = Field(default=(), description="what is done here in its stead")
     headers: dict[str, Header] = Field(default={}, description="headers by options")
     changes: tuple[Change, ...] = Field(default=(), description="what is said differently")
+    turns_drop: tuple[Literal["name", "reasoning"], ...] = Field(
+        default=(), description="fields of messages left out, as a deviation"
+    )
     omit: tuple[str, ...] = Field(default=(), description="body fields that mean nothing there")
     source: str = Field(description="page that these facts are from")
 

@@ -74,7 +74,9 @@ class Database:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN")
             else:
-                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+                connection.exec_driver_sql(
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+                )
             yield connection
 
     @contextmanager
@@ -119,9 +121,28 @@ class Database:
         found = connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())")
         return float(found.scalar_one())
 
+    def replace(self, source: sqlite3.Connection) -> None:
+        """Make this SQLite database a copy of another one, in one step, as the only writer."""
+        assert self._lock is not None  # noqa: S101 - SQLite only
+        with self._lock.held(), _translated(self.url), self.engine.connect() as connection:
+            target = connection.connection.driver_connection
+            assert isinstance(target, sqlite3.Connection)  # noqa: S101 - SQLite's driver
+            try:
+                source.backup(target)
+            except sqlite3.Error as error:
+                raise OperationalError("backup", None, error) from error
+            target.execute(_JOURNALS[self.journal]).fetchall()
+
     def close(self) -> None:
         """Close every connection; safe to call twice."""
         self._end()
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of a SQLite database with its WAL; 0 for PostgreSQL."""
+        if self._path is None:
+            return 0
+        return sum(p.stat().st_size for p in (self._path, _wal(self._path)) if p.exists())
 
     def _checkpoint(self, connection: Connection) -> None:
         if self.journal != "wal" or self._path is None:
@@ -220,3 +241,8 @@ def _translated(url: URL) -> Iterator[None]:
             retry_after_s=1,
             sqlstate=getattr(original, "sqlstate", None),
         ) from error
+
+
+def sqlite_version() -> str:
+    """Return the version of the SQLite library in use."""
+    return sqlite3.sqlite_version

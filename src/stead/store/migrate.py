@@ -53,10 +53,11 @@ def migrate(database: Database, target: str = HEAD) -> None:
     with database.write() as connection:
         if not database.is_sqlite:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        _upgrade(connection, target)
+        upgrade(connection, target)
 
 
-def _upgrade(connection: Connection, target: str) -> None:
+def upgrade(connection: Connection, target: str) -> None:
+    """Do the steps that are missing, in the transaction of `connection`. Raises: as `migrate`."""
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
     from alembic.script import ScriptDirectory

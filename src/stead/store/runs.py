@@ -80,6 +80,12 @@ class Runs(Rows[Run]):
             where.append(contains(q.strip(), RUNS.c.id, RUNS.c.name, RUNS.c.model, RUNS.c.method))
         return self.page(where, limit=limit, after=after)
 
+    def at(self, out: str) -> Run | None:
+        """Return the run that lies in a folder, or None."""
+        with self.database.read() as connection:
+            row = connection.execute(sa.select(RUNS).where(RUNS.c.out == out)).first()
+        return None if row is None else self.make(row)
+
     def metrics(
         self,
         run: str,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from stead.core.paths import Home
-from stead.store import migrate
 from stead.store.artefacts import Artefacts
 from stead.store.chats import Chats
 from stead.store.datasets import Datasets

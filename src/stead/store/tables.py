@@ -217,6 +217,7 @@ RUNS = sa.Table(
     sa.CheckConstraint(f"state IN ({_RUN_STATES})", name="ck_runs_state"),
     sa.Index("ix_runs_search", "created_at", "id", "state", "name", "model", "method"),
     sa.Index("ix_runs_state", "state", "created_at", "id"),
+    sa.Index("ix_runs_out", "out"),
 )
 
 METRICS = sa.Table(
@@ -381,7 +382,9 @@ MESSAGES = sa.Table(
     sa.Column(
         "parent",
         sa.Text,
-        sa.ForeignKey("messages.id", name="fk_messages_parent", ondelete="CASCADE"),
+        sa.ForeignKey(
+            "messages.id", name="fk_messages_parent", ondelete="CASCADE", deferrable=True
+        ),
     ),
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("content", sa.JSON, nullable=False),  # a text, or parts

@@ -120,6 +120,15 @@ class Guard:
         check_role(who, policy)
         return who
 
+    async def lets_in(self, socket: WebSocket, policy: Policy) -> bool:
+        """Say whether a socket may open; one that may not is closed before it is accepted (HTTP 403)."""
+        try:
+            await self.admit_socket(socket, policy)
+        except SteadError:
+            await socket.close(1008)
+            return False
+        return True
+
     async def who(self, asked: Request | WebSocket) -> Who:
         """Return who asks by token, session, or the open door. Raises: RequestRefused 401, 403."""
         scheme, _, token = asked.headers.get("authorization", "").partition(" ")
@@ -130,7 +139,9 @@ class Guard:
         if found is None:
             found = await self.identities.nobody()
         if found is None:
-            raise refused(401, "not-signed-in", "open the link that stead serve has printed, or send a token")
+            raise refused(
+                401, "not-signed-in", "open the link that stead serve has printed, or send a token"
+            )
         return found
 
     async def note(self, who: Who, request: Request, path: str) -> None:
@@ -138,9 +149,7 @@ class Guard:
         from starlette.concurrency import run_in_threadpool
 
         subject = ", ".join(f"{k}={v}" for k, v in request.path_params.items())
-        await run_in_threadpool(
-            self.audit.add, who.name, f"{request.method} {path}", subject[:300]
-        )
+        await run_in_threadpool(self.audit.add, who.name, f"{request.method} {path}", subject[:300])
 
 
 def check_role(who: Who, policy: Policy) -> None:
@@ -152,7 +161,9 @@ def check_role(who: Who, policy: Policy) -> None:
 def check_csrf(who: Who, given: str) -> None:
     """Refuse a change that a page of this session did not ask for. Raises: RequestRefused 403."""
     if not compare_digest(who.csrf.encode(), given.encode()):
-        raise refused(403, "bad-csrf", "changes need the header X-Stead-CSRF with the value of GET /api/me")
+        raise refused(
+            403, "bad-csrf", "changes need the header X-Stead-CSRF with the value of GET /api/me"
+        )
 
 
 def check_head(request: Request, policy: Policy) -> None:
@@ -164,7 +175,9 @@ def check_head(request: Request, policy: Policy) -> None:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if (has_body or given) and given != _MEDIA[policy.kind]:
         raise refused(
-            415, "unsupported-media-type", f"the body is {given[:100]!r}, not {_MEDIA[policy.kind]!r}"
+            415,
+            "unsupported-media-type",
+            f"the body is {given[:100]!r}, not {_MEDIA[policy.kind]!r}",
         )
 
 

@@ -87,7 +87,9 @@ def headers_of(error: SteadError, status: int) -> dict[str, str]:
 def _of_input(error: RequestValidationError) -> tuple[int, dict[str, Any], dict[str, str]]:
     first = error.errors()[0] if error.errors() else {"loc": (), "msg": "the request is not valid"}
     place = ".".join(str(part) for part in first["loc"])
-    body = details(422, "invalid-request", f"{place[:200]}: {first['msg'][:300]}", param=place[:200])
+    body = details(
+        422, "invalid-request", f"{place[:200]}: {first['msg'][:300]}", param=place[:200]
+    )
     return 422, body, {}
 
 

@@ -24,6 +24,7 @@ else:
 
 _BACKLOG = 2048
 DRAIN_S = 20.0
+_MESSAGE_BYTES = 64 * 1024  # of a socket: clients send names of topics
 _CUT_S = 2  # for the words that end what the drain did not
 
 
@@ -144,7 +145,8 @@ def _server(app: App, on_ready: Callable[[], None], drain_s: float) -> Any:  # A
         app,
         http="httptools" if fast else "h11",
         loop="uvloop" if installed("uvloop") else "asyncio",
-        ws="none",
+        ws="websockets-sansio" if installed("websockets") else "none",
+        ws_max_size=_MESSAGE_BYTES,
         log_level="warning",
         access_log=False,
         proxy_headers=False,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 T = TypeVar("T")
 JobKind = Literal["run", "evaluation", "export", "download", "merge"]
@@ -35,21 +35,30 @@ class Body(BaseModel):
 def _check(value: Any, depth: int) -> None:  # Any: JSON values
     if depth > _DEEPEST:
         raise ValueError(f"nested more than {_DEEPEST} deep")
-    if isinstance(value, str):
-        if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
-            raise ValueError("holds NUL or half of a surrogate pair")
-    elif isinstance(value, bool):
-        return
-    elif isinstance(value, int | float):
-        if not -_LARGEST <= value < _LARGEST:
-            raise ValueError("a number has more than 64 bits or is not finite")
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         for key, inner in value.items():
-            _check(key, depth)
+            _check_leaf(key)
             _check(inner, depth + 1)
     elif isinstance(value, list):
         for inner in value:
             _check(inner, depth + 1)
+    else:
+        _check_leaf(value)
+
+
+def _check_leaf(value: Any) -> None:  # Any: a JSON value
+    if isinstance(value, str):
+        if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+            raise ValueError("holds NUL or half of a surrogate pair")
+    elif isinstance(value, int | float) and not -_LARGEST <= value < _LARGEST:
+        raise ValueError("a number has more than 64 bits or is not finite")
+
+
+class NewModel(Body):
+    """A model to add: a ref such as `hf:org/name`, and the name it gets."""
+
+    ref: str = Field(min_length=1, max_length=500)
+    name: str | None = Field(default=None, max_length=96)
 
 
 class Page(BaseModel, Generic[T]):

@@ -3,17 +3,14 @@
 Knows nothing about who asks. `python -m stead.worker.generate`, the order on stdin; see `engines/child`.
 """
 
-import socket
 from pathlib import Path
-from types import FrameType
 
 import torch
-import uvicorn
 
 from stead.core.hardware import probe
-from stead.core.process import stop_requested
 from stead.engines import child
 from stead.engines.engine import Order
+from stead.engines.hosting import host
 from stead.models.load import load_model
 from stead.models.local import LocalBackend, Serving
 from stead.models.lora_set import LoraSet
@@ -22,24 +19,6 @@ from stead.serving.settings import Settings
 
 _WAITING = 256  # answers that may wait; more are refused with 429
 _LEAST_BYTES, _MOST_BYTES = 64 << 20, 8 << 30
-_DRAIN_S = 2  # whoever started us has let its requests finish before
-
-
-class _Server(uvicorn.Server):  # type: ignore[misc]  # the library has no types
-    """Say when the socket listens; a signal also stops the generations at work."""
-
-    def __init__(self, config: uvicorn.Config, url: str, ready: child.Ready) -> None:
-        super().__init__(config)
-        self._url = url
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        self._ready(self._url)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        stop_requested.set()
-        super().handle_exit(sig, frame)
 
 
 def app(order: Order, token: str) -> App:
@@ -68,19 +47,7 @@ def _cache_bytes() -> int:
 
 def serve(order: Order, token: str, ready: child.Ready) -> None:
     """Load the model and answer until told to stop."""
-    answer = app(order, token)
-    bound = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-    config = uvicorn.Config(
-        answer,
-        ws="none",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=_DRAIN_S,
-    )
-    _Server(config, url, ready).run(sockets=[bound])
+    host(app(order, token), ready)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ def assert_whole(place, job, steps):
     assert place.stores.artefacts.get(job.id).bytes == steps
 
 
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_a_job_is_done_and_everything_it_told_is_stored(place):
     job = place.submit(steps=5)
     place.supervise()
@@ -39,7 +40,7 @@ def test_a_job_is_done_and_everything_it_told_is_stored(place):
 
 def test_runs_outlive_a_killed_supervisor_and_are_adopted(place):
     """TR10: neither dead nor doubled, adopted within two leases."""
-    jobs = [place.submit(steps=60, pause_s=0.05) for _ in range(2)]
+    jobs = [place.submit(steps=50, pause_s=0.05) for _ in range(2)]
     first = place.supervise(lease_s=1.0)
     place.until(lambda: all(place.step(j) > 2 for j in jobs))
     pids = {p.pid for p in place.workers()}
@@ -54,9 +55,10 @@ def test_runs_outlive_a_killed_supervisor_and_are_adopted(place):
     for job in jobs:
         place.state(job, "succeeded")
         assert place.stores.jobs.get(job.id).starts == 1
-        assert_whole(place, job, 60)
+        assert_whole(place, job, 50)
 
 
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_a_worker_that_is_killed_goes_on_from_what_it_kept(place):
     job = place.submit(steps=40, pause_s=0.03)
     place.supervise()
@@ -70,6 +72,7 @@ def test_a_worker_that_is_killed_goes_on_from_what_it_kept(place):
     assert_whole(place, job, 40)
 
 
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_a_job_that_kills_every_worker_is_given_up(place, monkeypatch):
     """JB7: a poison job becomes a dead letter, and others go on."""
     monkeypatch.setattr("stead.app.job_endings._LONGEST_DELAY_S", 0.05)
@@ -83,6 +86,7 @@ def test_a_job_that_kills_every_worker_is_given_up(place, monkeypatch):
     assert_whole(place, well, 2)
 
 
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_a_worker_that_says_why_it_fails_is_not_tried_again(place):
     job = place.submit(steps=5, fail_at=3)
     place.supervise()
@@ -92,6 +96,7 @@ def test_a_worker_that_says_why_it_fails_is_not_tried_again(place):
     assert place.stores.runs.get(job.run).error["code"] == "planted"
 
 
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_pause_saves_and_resume_goes_on(place):
     job = place.submit(steps=40, pause_s=0.05)
     place.supervise()
@@ -108,6 +113,7 @@ def test_pause_saves_and_resume_goes_on(place):
     assert_whole(place, job, 40)
 
 
+@pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_cancel_ends_a_queued_job_at_once_and_a_running_one_after_its_step(place):
     """JB7: at most a second when queued, the worker's grace when running."""
     queued = place.submit(steps=2)
@@ -129,7 +135,7 @@ def test_cancel_ends_a_queued_job_at_once_and_a_running_one_after_its_step(place
 
 def test_a_supervisor_that_slept_through_its_lease_writes_nothing_more(place):
     """JB5: SIGSTOP for longer than the lease, then SIGCONT."""
-    job = place.submit(steps=80, pause_s=0.05)
+    job = place.submit(steps=60, pause_s=0.04)
     zombie = place.supervise(lease_s=0.6)
     place.until(lambda: place.step(job) >= 3)
     zombie.send_signal(signal.SIGSTOP)
@@ -142,7 +148,7 @@ def test_a_supervisor_that_slept_through_its_lease_writes_nothing_more(place):
     found = place.stores.jobs.get(job.id)
     assert (found.attempt, found.starts) == (2, 1)
     assert holder is not None
-    assert_whole(place, job, 80)
+    assert_whole(place, job, 60)
 
 
 def test_killing_supervisors_and_workers_at_random_loses_and_doubles_nothing(place):

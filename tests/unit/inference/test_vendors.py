@@ -233,3 +233,16 @@ def test_every_parameter_arrives_or_is_told_and_nothing_is_told_that_arrived(nam
             return wrong
 
     assert asyncio.run(run()) == []
+
+
+@pytest.mark.parametrize(("name", "field"), [("groq", "name"), ("mistral", "reasoning")])
+def test_fields_of_messages_that_a_vendor_refuses_are_left_out_and_told(name, field) -> None:
+    turn = Message("assistant", "ok", name="a", reasoning="b")
+    request = replace(ask(), messages=(turn, Message("user", "go")))
+
+    billed, reply = asked_of(name, request, api_key=KEY, environment={})
+
+    sent = {"name": "name", "reasoning": "reasoning_content"}
+    kept = sent.values() & billed.body["messages"][0].keys()
+    assert kept == {*sent.values()} - {sent[field]}
+    assert [d.detail for d in reply.deviations] == [f"messages.{field}: {name} does not take it"]

@@ -247,5 +247,5 @@ def test_a_migration_runs_without_the_migrations_tool_when_there_is_nothing_to_d
     database, monkeypatch
 ):
     migrate(database)
-    monkeypatch.setattr(migration, "_upgrade", None)
+    monkeypatch.setattr(migration, "upgrade", None)
     migrate(database)

@@ -2,6 +2,7 @@
 const BUDGET_MS = 6; // of 16.7: the rest belongs to the page
 const waiting = new Set<() => void>();
 let asked = false;
+let tellWork: (ms: number) => void = () => undefined;
 
 function frame(): void {
   asked = false;
@@ -11,6 +12,7 @@ function frame(): void {
     draw();
     if (performance.now() - began > BUDGET_MS) break;
   }
+  tellWork(performance.now() - began);
   if (waiting.size > 0) ask();
 }
 
@@ -28,4 +30,9 @@ export function onFrame(draw: () => void): void {
 
 export function offFrame(draw: () => void): void {
   waiting.delete(draw);
+}
+
+/** Tell how long each frame's drawing took; for measurements. */
+export function onWork(tell: (ms: number) => void): void {
+  tellWork = tell;
 }

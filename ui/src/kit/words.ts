@@ -45,3 +45,9 @@ export function ago(iso: string | null | undefined): string {
   if (past < 86400) return `${Math.round(past / 3600).toString()} h ago`;
   return new Date(iso).toLocaleDateString();
 }
+
+/** The whole number above 0 that was written, or 0. */
+export function whole(text: string): number {
+  const n = Number.parseInt(text, 10);
+  return Number.isFinite(n) && n > 0 ? n : 0;
+}

@@ -1,7 +1,7 @@
 /** Who is asking, and the token that changes need. */
 import { useQuery } from "@tanstack/react-query";
 
-import { get, setCsrf } from "../api/http";
+import { get, send, setCsrf } from "../api/http";
 
 export interface Me {
   user: string;
@@ -19,10 +19,22 @@ export function useMay(role: Me["role"]): boolean {
   return me.data !== undefined && RANK[me.data.role] >= RANK[role];
 }
 
+/** Exchange the code of the link that `stead serve` prints for a session; it never leaves the address bar otherwise. */
+async function takeLink(): Promise<void> {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (token === null) return;
+  history.replaceState(null, "", location.pathname + location.search);
+  await send("POST", "/api/login", { token });
+}
+
+let opened: Promise<void> | null = null;
+
 export function useMe() {
   return useQuery({
     queryKey: ["me"],
     queryFn: async ({ signal }) => {
+      opened ??= takeLink().catch(() => undefined); // a link that was used before: the session may still be there
+      await opened;
       const me = await get<Me>("/api/me", signal);
       setCsrf(me.csrf);
       return me;

@@ -106,6 +106,7 @@ def work(
     ] = 10.0,
 ) -> None:
     """Carry out jobs until Ctrl-C; workers that are at work then go on, and the next start follows them."""
+    from stead.app.indexing import index
     from stead.app.supervisor import Rhythm, Supervisor, capacity
 
     stop = threading.Event()
@@ -119,6 +120,7 @@ def work(
             supervisor = Supervisor(
                 jobs.stores, capacity(jobs.home, jobs_at_once), rhythm=rhythm, clock=jobs.clock
             )
+            index(jobs.stores, jobs.home)
             console.note("working; Ctrl-C ends this, not the workers")
             supervisor.run(stop, drain=drain)
     finally:

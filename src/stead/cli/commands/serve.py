@@ -6,8 +6,9 @@ Knows nothing about models or routes; `app` and `serving` do.
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,7 +20,10 @@ from stead.core.errors import ConfigError
 if TYPE_CHECKING:
     from stead.app.accounts import Accounts
     from stead.app.served import Served
+    from stead.core.metrics import Metrics
     from stead.core.paths import Home
+    from stead.serving.access import Access
+    from stead.serving.settings import Settings
 
 _KEY_VARIABLE = "STEAD_API_KEY"
 
@@ -65,17 +69,22 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     drain_s: Annotated[
         float, typer.Option(min=0, help="Seconds that requests in flight get after SIGTERM.")
     ] = 20.0,
+    no_token: Annotated[
+        bool, typer.Option("--no-token", help="Ask nobody who they are; on this machine only.")
+    ] = False,
+    no_platform: Annotated[
+        bool, typer.Option("--no-platform", help="Only models: no pages, no /api, no jobs.")
+    ] = False,
     quiet: console.Quiet = False,
     json: console.Json = False,
 ) -> None:
-    """Answer for models and strategies over HTTP, in the shape of the OpenAI API, until Ctrl-C."""
+    """Serve the platform's pages and API, and answer for models and strategies over HTTP, until Ctrl-C."""
     from stead.app.engines import Wanted
     from stead.app.monitoring import set_up_log
     from stead.app.served import Books, every, served
     from stead.core.metrics import Metrics
     from stead.core.paths import Home
-    from stead.serving.asgi import App
-    from stead.serving.settings import for_address
+    from stead.serving.settings import for_address, is_loopback
     from stead.web import server
 
     keys = read_keys(api_key, api_key_file)
@@ -84,6 +93,14 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     if len(models) > 1 and (name is not None or adapter is not None or adapters):
         raise ConfigError("one-model", "--name, --adapter and --adapters are for one --model")
     watchers = _watchers(access_log, home)
+    alone = not models and not strategy and not all_models
+    with_platform = not no_platform and _can_platform(needed=alone)
+    if no_token and not is_loopback(host):
+        raise ConfigError(
+            "open-address",
+            f"--no-token lets everybody in, and {host!r} can be reached by others",
+            hint="stead serve",
+        )
     with _accounts(home, keys) as accounts:
         keyed = accounts.asks_for_keys
         hosts = tuple(allowed_host or ())
@@ -93,34 +110,106 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         wanted = [
             Wanted(m, adapter, engine, name, ctx, parallel, threads, folders, exact) for m in models
         ]
-        here = every(home) if all_models else None
-        found = served(wanted, strategy if strategy is not None else [], home, books, here)
+        here = every(home) if all_models or (alone and with_platform) else None
+        found = served(
+            wanted,
+            strategy if strategy is not None else [],
+            home,
+            books,
+            here,
+            may_be_empty=with_platform,
+        )
         for chosen in found.strategies[:1]:  # there is one console: the first strategy's monitoring
             set_up_log(chosen, home)
+        made: _Made | None = None
         bound = server.bind(host, port)  # before a model is loaded: a taken port is known at once
         try:
             _start(found, quiet=quiet)
             url = server.url_of(bound)
-            app = App(
-                found.backend,
-                settings,
-                access=accounts.access if keyed else None,
-                watchers=watchers,
-                files=home.root / "files",
-                metrics=books.metrics,
+            parts = _Parts(
+                found, settings, accounts, watchers, books.metrics, keyed=keyed, is_open=no_token
             )
-            app.measured.breakers(found.breakers)
+            made = parts.platform(home, url) if with_platform else parts.gateway(home)
             server.run(
-                app,
+                made.app,
                 bound,
-                on_ready=lambda: _ready(url, found, home, keyed=keyed, quiet=quiet, json=json),
+                on_ready=lambda: _ready(
+                    url, found, home, keyed=keyed, quiet=quiet, json=json, link=made.link
+                ),
                 drain_s=drain_s,
             )
         finally:
             bound.close()
+            if made is not None:
+                made.stop()
             found.stop()
             for watcher in watchers:
                 watcher.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What is served; `link` lets a browser in once."""
+
+    app: Any  # Any: `web.server.App`, which is not imported for `--help`
+    stop: Callable[[], None]
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a server is made of."""
+
+    found: "Served"
+    settings: "Settings"
+    accounts: "Accounts"
+    watchers: list[Any]  # Any: what the server tells of requests
+    metrics: "Metrics"
+    keyed: bool
+    is_open: bool
+
+    def gateway(self, home: "Home", access: "Access | None" = None) -> _Made:
+        """Return the models' routes alone."""
+        from stead.serving.asgi import App
+
+        own = self.accounts.access if self.keyed else None
+        app = App(
+            self.found.backend,
+            self.settings,
+            access=own if access is None else access,
+            watchers=self.watchers,
+            files=home.root / "files",
+            metrics=self.metrics,
+        )
+        app.measured.breakers(self.found.breakers)
+        return _Made(app, lambda: None)
+
+    def platform(self, home: "Home", url: str) -> _Made:
+        """Return pages, API and the models' routes, with the jobs beside them."""
+        from stead.app.platform import Platform
+        from stead.app.working import Working
+        from stead.web.app import Root
+        from stead.web.session_access import SessionAccess
+
+        platform = Platform.of(home, self.accounts, served=self.found, is_open=self.is_open)
+        owner = platform.identities.owner(platform.clock())
+        self.watchers.append(platform.requests)
+        sessions = SessionAccess(self.accounts.access if self.keyed else None)
+        gateway = self.gateway(home, sessions).app
+        working = Working(home, platform.stores)
+        working.start()
+        code = None if self.is_open else platform.identities.sessions.link(owner.id)
+        link = url if code is None else f"{url}/#token={code}"
+        return _Made(Root(gateway, platform, self.settings, sessions), working.stop, link)
+
+
+def _can_platform(*, needed: bool) -> bool:
+    """Say whether the platform's libraries are here. Raises: MissingDependency when it is what was asked for."""
+    from stead.core.lazy import installed, load
+
+    if needed:
+        load("fastapi", extra="serve")
+    return installed("fastapi")
 
 
 @contextmanager
@@ -136,12 +225,19 @@ def _accounts(home: "Home", keys: tuple[str, ...]) -> Iterator["Accounts"]:
 
 
 def _ready(
-    url: str, found: "Served", home: "Home", *, keyed: bool, quiet: bool, json: bool
+    url: str,
+    found: "Served",
+    home: "Home",
+    *,
+    keyed: bool,
+    quiet: bool,
+    json: bool,
+    link: str | None,
 ) -> None:
     from stead.config.settings import read_settings
 
     found.begin(read_settings(home).value.engines.preload)
-    _announce(url, found, keyed=keyed, quiet=quiet, json=json)
+    _announce(url, found, keyed=keyed, quiet=quiet, json=json, link=link)
 
 
 def _start(found: "Served", *, quiet: bool) -> None:
@@ -191,7 +287,9 @@ def read_keys(option: str | None, file: Path | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _announce(url: str, found: "Served", *, keyed: bool, quiet: bool, json: bool) -> None:
+def _announce(
+    url: str, found: "Served", *, keyed: bool, quiet: bool, json: bool, link: str | None
+) -> None:
     local = found.local[0] if found.local else None
     endpoint = None if local is None else local.endpoint
     name = found.names[0] if found.names else "MODEL"
@@ -204,6 +302,7 @@ def _announce(url: str, found: "Served", *, keyed: bool, quiet: bool, json: bool
                 "base_url": f"{url}/v1",
                 "model": name,
                 "models": found.names,
+                "link": link,
                 "local": found.engines is not None,
                 "engine": engine,
                 "pid": os.getpid(),
@@ -211,7 +310,10 @@ def _announce(url: str, found: "Served", *, keyed: bool, quiet: bool, json: bool
             }
         )
         sys.stdout.flush()  # whoever started us waits for this line, and the server runs on
-    if not quiet:
+    if link is not None and not quiet:
+        once = "" if link == url else " (works once, for 15 minutes)"
+        console.note(f"\n  open  {link}{once}")
+    if not quiet and found.names:
         key = f" -H 'Authorization: Bearer '${_KEY_VARIABLE}" if keyed else ""
         body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
         by = "" if engine is None else f"   engine {engine}"

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from stead.core.errors import BackendError, MissingDependency, NotFound
@@ -30,6 +30,7 @@ class Ollama(HttpProgram):
     health = "/api/version"
     loads = frozenset({"ollama"})
     prefix = "ollama"
+    lacks: ClassVar[frozenset[str]] = frozenset({"count"})
 
     def __init__(self) -> None:
         super().__init__()

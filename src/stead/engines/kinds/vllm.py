@@ -4,6 +4,7 @@ Knows nothing about vLLM's inside; its OpenAI-shaped server is a program. Source
 """
 
 import sys
+from typing import ClassVar
 
 from stead.core.lazy import installed
 from stead.engines.engine import Order
@@ -18,6 +19,7 @@ class VLLM(HttpProgram):
     install = "pip install vllm"
     key_variable = "VLLM_API_KEY"
     loads = frozenset({"model", "adapter"})
+    lacks: ClassVar[frozenset[str]] = frozenset({"count"})
     process_bytes = 2 << 30
 
     @classmethod

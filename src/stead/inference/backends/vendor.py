@@ -133,8 +133,25 @@ class Vendor(Wrapper):
         """
         self._check_key()
         asked, dropped = adapt(self.name, self._row, request)
+        asked, silenced = _turns_without(self.name, self._row, asked)
+        dropped += silenced
         declare(request, dropped)
         return asked, dropped
+
+
+def _turns_without(
+    name: str, facts: Row, request: GenerateRequest
+) -> tuple[GenerateRequest, tuple[Deviation, ...]]:
+    """Return a request without the fields of messages that a row leaves out; the same object if none is set."""
+    turns = request.messages
+    if turns is None:
+        return request, ()
+    gone = [f for f in facts.turns_drop if any(getattr(m, f) is not None for m in turns)]
+    if not gone:
+        return request, ()
+    bare = tuple(replace(m, **dict.fromkeys(gone)) for m in turns)
+    told = [Deviation("param_dropped", f"messages.{f}: {name} does not take it") for f in gone]
+    return replace(request, messages=bare), tuple(told)
 
 
 def adapt(

@@ -61,7 +61,7 @@ class RunChange(Body):
 class Fork(Body):
     """A new run by a former one's recipe; `changes` are dotted keys."""
 
-    changes: Json = {}
+    changes: Json = Field(default={})
     name: str | None = Field(default=None, min_length=1, max_length=200)
 
 
@@ -141,7 +141,9 @@ def get_run(here: Here, run_id: str) -> Run:
 def change_run(here: Here, run_id: str, body: RunChange) -> Run:
     """Rename or tag a run."""
     values = {k: v for k, v in body.model_dump().items() if v is not None}
-    return run(here.stores.runs.change(run_id, **values) if values else here.stores.runs.get(run_id))
+    return run(
+        here.stores.runs.change(run_id, **values) if values else here.stores.runs.get(run_id)
+    )
 
 
 @router.delete("/api/runs/{run_id}")

@@ -1,5 +1,14 @@
-import { Page } from "../../shell/page";
+import { Route, Routes } from "react-router";
+
+import { All } from "./all";
+import { One } from "./one";
+import "./datasets.css";
 
 export default function Datasets() {
-  return <Page title="Datasets">{null}</Page>;
+  return (
+    <Routes>
+      <Route index element={<All />} />
+      <Route path=":id" element={<One />} />
+    </Routes>
+  );
 }

@@ -1,5 +1,14 @@
-import { Page } from "../../shell/page";
+import { Route, Routes } from "react-router";
+
+import { All } from "./all";
+import { One } from "./one";
+import "./evaluate.css";
 
 export default function Evaluate() {
-  return <Page title="Evaluate">{null}</Page>;
+  return (
+    <Routes>
+      <Route index element={<All />} />
+      <Route path=":id" element={<One />} />
+    </Routes>
+  );
 }

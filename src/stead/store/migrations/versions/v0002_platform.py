@@ -130,6 +130,7 @@ def _runs() -> None:
         "ix_runs_search", "runs", ["created_at", "id", "state", "name", "model", "method"]
     )
     op.create_index("ix_runs_state", "runs", ["state", "created_at", "id"])
+    op.create_index("ix_runs_out", "runs", ["out"])
     op.create_table(
         "metrics",
         sa.Column(
@@ -280,7 +281,9 @@ def _people() -> None:
         sa.Column(
             "parent",
             sa.Text,
-            sa.ForeignKey("messages.id", name="fk_messages_parent", ondelete="CASCADE"),
+            sa.ForeignKey(
+                "messages.id", name="fk_messages_parent", ondelete="CASCADE", deferrable=True
+            ),
         ),
         sa.Column("role", sa.Text, nullable=False),
         sa.Column("content", sa.JSON, nullable=False),

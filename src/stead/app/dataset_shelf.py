@@ -1,0 +1,129 @@
+"""The platform's data sets: brought in, described, corrected, split, removed.
+
+Knows nothing about HTTP or tokens. A data set is one file below `datasets/uploads/<id>` of the data directory and its row
+in the store; everything here reads or writes files: call it in a thread.
+"""
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from stead.app.dataset_looks import parts_of, section_of
+from stead.core import files
+from stead.core.paths import Home
+from stead.data.clean import Tally
+from stead.data.rows import Loaded, load
+from stead.store.datasets import Dataset
+from stead.store.stores import Stores
+
+Json = dict[str, Any]  # Any: JSON values
+_SHOWN = 20  # problems that are named
+_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".ndjson")
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The data sets of one platform."""
+
+    home: Home
+    stores: Stores
+
+    @contextmanager
+    def receiving(self, filename: str) -> Iterator[tuple[Path, IO[bytes]]]:
+        """Open the file of a new data set for writing; it is gone unless the block ends well."""
+        suffix = next((s for s in _SUFFIXES if filename.lower().endswith(s)), ".txt")
+        path = self.home.datasets / "uploads" / uuid.uuid4().hex / f"rows{suffix}"
+        try:
+            with files.replacing(path, 0o600) as file:
+                yield path, file
+        except BaseException:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise
+
+    def add(self, path: Path, name: str, owner: str, at: float) -> Dataset:
+        """Take a received file as a data set. Raises: DataError when it is none; the file is removed then."""
+        made = Dataset(
+            id=path.parent.name, name=name, path=str(path), bytes=path.stat().st_size, created_at=at,
+            updated_at=at, owner=owner,
+        )  # fmt: skip
+        try:
+            made = _described(made)
+        except BaseException:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise
+        return self.stores.datasets.add(made)
+
+    def correct(
+        self,
+        dataset_id: str,
+        *,
+        reader: str | None,
+        format: str | None,
+        columns: Mapping[str, str] | None,
+        name: str | None,
+        at: float,
+    ) -> Dataset:
+        """Read a data set in another way from now on. Raises: DataError, ConfigError when that does not work."""
+        old = self.stores.datasets.get(dataset_id)
+        found = _described(
+            replace(
+                old,
+                reader=old.reader if reader is None else reader,
+                format=old.format if format is None else format,
+                columns=old.columns if columns is None else dict(columns),
+                name=old.name if name is None else name,
+            )
+        )
+        return self.stores.datasets.change(
+            dataset_id, name=found.name, reader=found.reader, format=found.format,
+            columns=found.columns, kind=found.kind, rows=found.rows, facts=found.facts, updated_at=at,
+        )  # fmt: skip
+
+    def split(
+        self, dataset_id: str, shares: Mapping[str, float], seed: int, owner: str, at: float
+    ) -> list[Dataset]:
+        """Write each share as a data set of its own; rows that ask the same are in the same one.
+
+        Raises: NotFound; DataError; ConfigError("bad-shares") unless the shares are positive and add up to 1.
+        """
+        old = self.stores.datasets.get(dataset_id)
+        parts = parts_of(old, shares, seed)
+        made = []
+        for part, lines in parts.items():
+            with self.receiving(f"{part}.jsonl") as (path, file):
+                file.writelines(lines)
+            if lines:
+                made.append(self.add(path, f"{old.name}-{part}"[:200], owner, at))
+            else:
+                shutil.rmtree(path.parent, ignore_errors=True)
+        return made
+
+    def remove(self, dataset_id: str) -> None:
+        """Remove a data set and its file. Raises: NotFound."""
+        found = self.stores.datasets.remove(dataset_id)
+        folder = Path(found.path).parent
+        if folder.parent == self.home.datasets / "uploads":  # what lies elsewhere is not ours
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _described(dataset: Dataset) -> Dataset:
+    """Read every row once and note what was found. Raises: DataError when nothing can be used."""
+    loaded = Loaded(Tally("skip", named=_SHOWN))
+    rows = sum(1 for _ in load(section_of(dataset), loaded))
+    kinds = loaded.kinds
+    facts: Json = {
+        "explanation": "; ".join([r.why for r in loaded.readers] + [f.why for f in loaded.formats]),
+        "detected": {"reader": loaded.readers[0].name, "format": loaded.formats[0].name},
+        "columns": loaded.columns,
+        "problems": [
+            {"line": d.where.rpartition("/")[2], "code": d.code, "message": d.reason}
+            for d in loaded.tally.examples
+        ],
+        "dropped": dict(loaded.tally.dropped),
+        "read": loaded.tally.read,
+    }
+    return replace(dataset, rows=rows, kind=kinds[0] if len(kinds) == 1 else None, facts=facts)

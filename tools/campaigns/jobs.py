@@ -1,0 +1,322 @@
+"""Jobs under faults (RELIABILITY 2.3, TR10): real supervisors, workers that count, both databases.
+
+JB1: random kills of supervisors and workers. JB4 and TR10: adoption. JB5: supervisors that slept. JB6: keys raced.
+JB7: random requests. JB9: throughput. JB10: backups under load. Knows nothing about how the queue works.
+"""
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from campaign import ROOT, Order, Result
+
+
+def run(order: Order) -> list[Result]:
+    """Try every promise of this part on SQLite and, where it is installed, on PostgreSQL."""
+    sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+    path = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT / "src"), str(ROOT), path)))
+    found = []
+    with ExitStack() as stack:
+        postgres = _postgres(stack, order.work)
+        for name, check in PROMISES.items():
+            if not order.wants(name):
+                continue
+            begun = time.monotonic()
+            result = Result(name, 0, 0)
+            for url in (f"sqlite:///{order.work / (name + '.db')}", postgres):
+                if url is None:
+                    result.not_run.append("PostgreSQL is not installed")
+                    continue
+                with _stores(url) as stores:
+                    check(order, stores, result)
+            result.seconds = time.monotonic() - begun
+            found.append(result)
+    return found
+
+
+def _postgres(stack: ExitStack, work: Path) -> str | None:
+    import pytest
+    from tests.fakes.databases import postgres_url
+
+    try:
+        return str(stack.enter_context(postgres_url(work)))
+    except pytest.skip.Exception:
+        return None
+
+
+@contextmanager
+def _stores(url: str) -> Iterator[Any]:
+    from stead.store.db import Database
+    from stead.store.migrate import migrate
+    from stead.store.stores import Stores
+
+    database = Database(url)
+    if not database.is_sqlite:
+        with database.write() as connection:
+            connection.exec_driver_sql("DROP SCHEMA IF EXISTS public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+    migrate(database)
+    try:
+        yield Stores.of(database)
+    finally:
+        database.close()
+
+
+@contextmanager
+def _place(order: Order, stores: Any) -> Iterator[Any]:
+    from tests.fakes.job_place import Place
+
+    place = Place(stores, order.work / uuid.uuid4().hex[:8])
+    try:
+        yield place
+    finally:
+        place.clean()
+
+
+def _name(stores: Any) -> str:
+    return "sqlite" if stores.database.is_sqlite else "postgres"
+
+
+def _is_whole(stores: Any, job: Any, steps: int) -> bool:
+    """Say whether the store has what one untouched worker would have said, once."""
+    found, run = stores.jobs.get(job.id), stores.runs.get(job.run)
+    numbers = [e.number for e in stores.runs.events_after(job.run, limit=10**6)]
+    seen = stores.runs.metrics(job.run, ["loss"], points=10**6).steps
+    return bool(
+        found.state == run.state == "succeeded"
+        and seen == list(range(1, steps + 1))
+        and numbers == list(range(len(numbers)))
+        and stores.artefacts.find(job.id) is not None
+    )
+
+
+def kills(order: Order, stores: Any, result: Result) -> None:
+    """JB1: 0 lost, each effect once, 0 left running."""
+    n, most = order.count(500, 10_000, 50_000), order.count(25, 500, 2_500)
+    rng = random.Random(order.seed)
+    with _place(order, stores) as place:
+        jobs = [place.submit(steps=2) for _ in range(n)]
+        crew = [place.supervise(lease_s=2.0, jobs=2) for _ in range(4)]
+        killed = 0
+        while stores.jobs.unfinished():
+            time.sleep(0.2)
+            if killed >= most:
+                continue
+            killed += 1
+            workers = place.workers() if rng.random() < 0.5 else []
+            if workers:
+                rng.choice(workers).kill()
+            else:
+                at = rng.randrange(len(crew))
+                crew[at].kill()
+                crew[at].wait()
+                crew[at] = place.supervise(lease_s=2.0, jobs=2)
+        result.failures += sum(not _is_whole(stores, job, 2) for job in jobs)
+    result.n += n
+    result.facts[f"kills_{_name(stores)}"] = killed
+
+
+def adoption(order: Order, stores: Any, result: Result) -> None:
+    """TR10 and JB4: runs go on, none doubled, adopted within two leases."""
+    n, lease_s, waits = order.count(5, 50, 200), 2.0, []
+    with _place(order, stores) as place:
+        crew = [place.supervise(lease_s=lease_s) for _ in range(2)]
+        time.sleep(1.5)  # for both interpreters
+        for _ in range(n):
+            job = place.submit(steps=400, pause_s=0.02)
+            place.until(lambda job=job: place.step(job) >= 2)
+            holder = stores.jobs.get(job.id)
+            pid = holder.pid
+            victim = _holder_of(crew, holder.holder)
+            victim.kill()
+            killed = time.monotonic()
+            place.until(lambda job=job: stores.jobs.get(job.id).attempt == 2)
+            waits.append(time.monotonic() - killed)
+            same = stores.jobs.get(job.id).pid == pid
+            stores.jobs.ask(job.id, "cancel")
+            ended = place.state(job, "cancelled")
+            result.failures += not (same and ended.starts == 1 and waits[-1] <= 2 * lease_s)
+            crew[crew.index(victim)] = place.supervise(lease_s=lease_s)
+            time.sleep(1.0)
+    result.n += n
+    result.facts[f"p99_s_{_name(stores)}"] = round(sorted(waits)[int(len(waits) * 0.99) - 1], 2)
+
+
+def _holder_of(crew: list[Any], name: str) -> Any:
+    """Return the process of a supervisor by its name, which is its process id."""
+    return next(one for one in crew if str(one.pid) == name)
+
+
+def zombies(order: Order, stores: Any, result: Result) -> None:
+    """JB5: what a supervisor writes after it slept through its lease is refused."""
+    n, lease_s = order.count(20, 200, 2_000), 0.5
+    with _place(order, stores) as place:
+        for _ in range(n):
+            job = place.submit(steps=60, pause_s=0.04)
+            zombie = place.supervise(lease_s=lease_s)
+            place.until(lambda job=job: place.step(job) >= 2)
+            zombie.send_signal(signal.SIGSTOP)
+            other = place.supervise(lease_s=lease_s)
+            place.until(lambda job=job: stores.jobs.get(job.id).attempt == 2)
+            zombie.send_signal(signal.SIGCONT)
+            place.state(job, "succeeded", "failed")
+            found = stores.jobs.get(job.id)
+            result.failures += not (_is_whole(stores, job, 60) and found.starts == 1)
+            for one in (zombie, other):
+                one.kill()
+                one.wait()
+    result.n += n
+
+
+def keys(order: Order, stores: Any, result: Result) -> None:
+    """JB6: 32 clients race for each key; one job, and 409 for another content."""
+    from dataclasses import replace
+
+    from stead.core.errors import UsageError
+
+    n = order.count(1_000, 100_000, 1_000_000) // 32
+    for number in range(n):
+        found: list[str] = []
+        refused: list[int] = []
+
+        def submit(at: int, number: int = number, found: list[str] = found, refused: list[int] = refused) -> None:  # fmt: skip
+            try:
+                job = replace(
+                    _job(), idempotency_key=f"k{number}", fingerprint="x" if at % 8 else "y"
+                )
+                found.append(stores.jobs.submit(job).id)
+            except UsageError as error:
+                refused.append(int(error.details["status"]))
+
+        _threads(32, submit)
+        result.failures += len(set(found)) != 1 or set(refused) != {409}
+    result.n += n * 32
+    result.failures += stores.jobs.list(limit=1).total != n
+
+
+def _job() -> Any:
+    from stead.store.job_states import Job
+
+    return Job(uuid.uuid4().hex, "count", "queued", "t", {}, "f", time.time(), folder="f")
+
+
+def _threads(count: int, work: Callable[[int], None]) -> None:
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def states(order: Order, stores: Any, result: Result) -> None:
+    """JB7: random requests and holders; no illegal change of state."""
+    from stead.core.errors import SteadError
+    from stead.store.job_states import TRANSITIONS, End, Ending
+
+    n, rng, queue = order.count(2_000, 200_000, 2_000_000), random.Random(order.seed), stores.jobs
+    ends = list(End.__args__)
+    jobs = [queue.submit(_job()) for _ in range(5)]
+    held: list[Any] = []
+    actions: list[Callable[[], Any]] = [
+        lambda: held.append(queue.claim("s", rng.choice((-1, 10)))),
+        lambda: held.extend(queue.take_over("t", rng.choice((-1, 10)))),
+        lambda: queue.ask(rng.choice(jobs).id, rng.choice(("cancel", "pause", "resume"))),
+        lambda: queue.write(rng.choice(held), progress=0.5),
+        lambda: queue.end(rng.choice(held), Ending(rng.choice(ends))),
+    ]
+    for _ in range(n):
+        at = rng.randrange(len(jobs))
+        was = queue.get(jobs[at].id).state
+        held[:] = [one for one in held if one is not None][-10:]
+        act = rng.choice(actions if held else actions[:3])
+        try:
+            act()
+        except SteadError as error:
+            result.failures += error.code not in ("lease-lost", "job-state")
+        now = queue.get(jobs[at].id).state
+        result.failures += now != was and now not in TRANSITIONS[was]
+        if queue.get(jobs[at].id).is_over:
+            jobs[at] = queue.submit(_job())
+    result.n += n
+
+
+def throughput(order: Order, stores: Any, result: Result) -> None:
+    """JB9: jobs queued and claimed with their end written, per second; two threads."""
+    from stead.store.job_states import Ending
+
+    n, queue = order.count(1_000, 10_000, 1_000_000), stores.jobs
+    claims: list[float] = []
+
+    def enqueue(_: int) -> None:
+        for _ in range(n // 2):
+            queue.submit(_job())
+
+    def work(_: int) -> None:
+        for _ in range(500):
+            begun = time.perf_counter()
+            job = queue.claim("s", 60)
+            claims.append(time.perf_counter() - begun)
+            queue.end(job, Ending("succeeded"))
+
+    begun = time.monotonic()
+    _threads(2, enqueue)
+    rate = n / (time.monotonic() - begun)
+    begun = time.monotonic()
+    _threads(2 if n >= 1_000 else 1, work)
+    done = len(claims) / (time.monotonic() - begun)
+    p99_ms = sorted(claims)[int(len(claims) * 0.99)] * 1000
+    wanted = (500, 250) if stores.database.is_sqlite else (1_000, 500)
+    slow = (rate < wanted[0]) + (done < wanted[1]) + (p99_ms > 20)
+    result.n += 3
+    result.failures += slow
+    result.facts |= {
+        f"enqueue_per_s_{_name(stores)}": round(rate), f"claim_and_end_per_s_{_name(stores)}": round(done),
+        f"claim_p99_ms_{_name(stores)}": round(p99_ms, 2),
+    }  # fmt: skip
+
+
+def backups(order: Order, stores: Any, result: Result) -> None:
+    """JB10: a backup under load holds every job that was acknowledged before it began."""
+    from stead.store import backup
+
+    n, stop, acknowledged = order.count(2, 10, 100), threading.Event(), []
+
+    def write() -> None:
+        while not stop.is_set():
+            acknowledged.append(stores.jobs.submit(_job()).id)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for i in range(n):
+            time.sleep(0.3)
+            before = set(acknowledged)
+            file = order.work / f"{_name(stores)}-{i}"
+            backup.back_up(stores.database, file, portable=bool(i % 2))
+            with _stores(f"sqlite:///{order.work / f'{_name(stores)}-{i}.db'}") as other:
+                if stores.database.is_sqlite or i % 2:
+                    backup.restore(other.database, file)
+                    names = {
+                        x["row"][0]
+                        for x in backup.lines(other.database)
+                        if x.get("table") == "jobs"
+                    }
+                    result.failures += not before <= names
+                    result.n += 1
+    finally:
+        stop.set()
+        writer.join()
+
+
+PROMISES: dict[str, Callable[[Order, Any, Result], None]] = {
+    "JB1": kills, "TR10": adoption, "JB5": zombies, "JB6": keys, "JB7": states, "JB9": throughput, "JB10": backups,
+}  # fmt: skip

@@ -1,0 +1,36 @@
+/** The lists that several pages choose from, each asked once and kept under one key. */
+import { useQuery } from "@tanstack/react-query";
+
+import { get } from "./http";
+import type { Dataset, Job, Kinds, List, Model } from "./types-data";
+
+const LONG_MS = 60_000;
+const SOON_MS = 1000;
+const ENDED = new Set(["succeeded", "failed", "cancelled"]);
+
+export function isEnded(job: Job): boolean {
+  return ENDED.has(job.state);
+}
+
+export function useModels() {
+  return useQuery({ queryKey: ["models"], queryFn: ({ signal }) => get<List<Model>>("/api/models?limit=1000", signal) });
+}
+
+export function useDatasets() {
+  return useQuery({ queryKey: ["datasets"], queryFn: ({ signal }) => get<List<Dataset>>("/api/datasets?limit=1000", signal) });
+}
+
+/** Readers, formats, scorers, … with what makes one unavailable. */
+export function useKinds() {
+  return useQuery({ queryKey: ["kinds"], queryFn: ({ signal }) => get<Kinds>("/api/kinds", signal), staleTime: LONG_MS });
+}
+
+/** A job, asked again every second until it has ended. */
+export function useJob(id: string | null) {
+  return useQuery({
+    queryKey: ["jobs", id],
+    queryFn: ({ signal }) => get<Job>(`/api/jobs/${encodeURIComponent(id ?? "")}`, signal),
+    enabled: id !== null,
+    refetchInterval: (query) => (query.state.data !== undefined && isEnded(query.state.data) ? false : SOON_MS),
+  });
+}

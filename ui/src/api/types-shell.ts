@@ -1,0 +1,69 @@
+/** Answers that only these pages read. */
+import type { Role } from "./types";
+
+export * from "./types";
+
+export interface CatalogModel {
+  name: string;
+  provider: string;
+  category: string;
+  parameters_b: number | null;
+  size_gb: number | null;
+  memory_gb: number | null;
+  context: number | null;
+  capabilities: string[];
+  price: { input: number; output: number } | null;
+  source: string | null;
+}
+
+export interface ModelCard {
+  text: string | null;
+}
+
+export interface LineageStep {
+  kind: string;
+  name: string;
+  detail: string;
+  created: string | null;
+}
+
+export interface Verified {
+  ok: boolean;
+  files: number;
+  problems: Record<string, unknown>[];
+}
+
+export interface Plugin {
+  kind: string;
+  name: string;
+  origin: string;
+  sha256: string;
+  state: "enabled" | "disabled" | "changed" | "missing";
+}
+
+export interface SettingChange {
+  version: number;
+  at: string;
+  actor: string;
+  key: string;
+  before: unknown;
+  after: unknown;
+}
+
+export interface User {
+  id: string;
+  name: string;
+  role: Role;
+  created: string;
+  disabled: string | null;
+}
+
+export interface Token {
+  id: string;
+  name: string;
+  user: string;
+  created: string;
+  expires: string | null;
+  revoked: string | null;
+  token: string | null;
+}

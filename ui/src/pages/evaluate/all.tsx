@@ -1,0 +1,41 @@
+/** What was measured, and the form that measures more. */
+import { Link } from "react-router";
+
+import type { Evaluation } from "../../api/types-data";
+import { Loaded } from "../../kit/loaded";
+import { Empty } from "../../kit/parts";
+import { Table, type Column } from "../../kit/table";
+import { ago } from "../../kit/words";
+import { Page } from "../../shell/page";
+import { useEvaluations } from "./queries";
+import { Start } from "./start";
+import { Verdicts } from "./verdict";
+
+function title(e: Evaluation): string {
+  return e.title === "" ? e.id : e.title;
+}
+
+const COLUMNS: Column<Evaluation>[] = [
+  { name: "Evaluation", show: (e) => <Link className="wrap" to={`/evaluate/${encodeURIComponent(e.id)}`}>{title(e)}</Link> },
+  { name: "Models", show: (e) => <span className="wrap">{e.models.join(", ")}</span> },
+  { name: "Data", show: (e) => <span className="wrap">{e.data}</span> },
+  { name: "Result", show: (e) => (e.summary === null ? <span className="soft">not yet</span> : <Verdicts metrics={e.summary.metrics} />) },
+  { name: "Made", show: (e) => ago(e.created) },
+];
+
+export function All() {
+  const evaluations = useEvaluations();
+  return (
+    <Page title="Evaluate" lead="Ask models the same rows and see, with error bars, whether one answers better.">
+      <Start />
+      <Loaded query={evaluations} label="asking for the evaluations">
+        {({ items }) => (
+          <Table
+            label="Evaluations" columns={COLUMNS} rows={items} id={(e) => e.id}
+            empty={<Empty title="Nothing was measured yet"><p>Choose a model, a data set and a metric above.</p></Empty>}
+          />
+        )}
+      </Loaded>
+    </Page>
+  );
+}

@@ -1,0 +1,49 @@
+/** One row: what was asked, what was hoped for, and what each model said. */
+import { useMemo, type ReactNode } from "react";
+
+import type { AnswerRow, EvaluationSummary, Scores } from "../../api/types-data";
+import { Tag } from "../../kit/parts";
+import { number } from "../../kit/words";
+import { differences, type Piece } from "./differences";
+
+function Marks({ scores }: { scores: Scores | undefined }) {
+  return <>{Object.entries(scores ?? {}).map(([name, score]) => <Tag key={name}>{name} {score === null ? "not finite" : number(score, 3)}</Tag>)}</>;
+}
+
+function Pieces({ pieces, as: Changed }: { pieces: Piece[]; as: "ins" | "del" }) {
+  return <>{pieces.map((p, i) => (p.own ? <Changed key={i}>{p.text}</Changed> : <span key={i}>{p.text}</span>))}</>;
+}
+
+function Said({ name, scores, children }: { name: string; scores: Scores | undefined; children: ReactNode }) {
+  return (
+    <section className="stack tight">
+      <div className="row"><h3 className="small wrap">{name}</h3><Marks scores={scores} /></div>
+      <div className="said">{children}</div>
+    </section>
+  );
+}
+
+function Pair({ row, base, marked, summary }: { row: AnswerRow; base: string; marked: boolean; summary: EvaluationSummary }) {
+  const [left, right] = useMemo(() => differences(base, row.answer), [base, row.answer]);
+  return (
+    <div className="sides">
+      <Said name={`base: ${summary.against ?? ""}`} scores={row.base_scores}>{marked ? <Pieces pieces={left} as="del" /> : base}</Said>
+      <Said name={`tuned: ${summary.model}`} scores={row.scores}>{marked ? <Pieces pieces={right} as="ins" /> : row.answer}</Said>
+    </div>
+  );
+}
+
+export function Answer({ row, marked, summary }: { row: AnswerRow; marked: boolean; summary: EvaluationSummary }) {
+  const base = row.base_answer;
+  const same = base === undefined ? null : <Tag tone={base === row.answer ? "plain" : "info"}>{base === row.answer ? "same answer" : "changed"}</Tag>;
+  return (
+    <li className="answer stack tight">
+      <div className="row spread small soft"><span className="mono wrap">{row.where}</span>{same}</div>
+      <div className="sides">
+        <Said name="asked" scores={undefined}>{row.prompt}</Said>
+        {row.reference === "" ? null : <Said name="wanted" scores={undefined}>{row.reference}</Said>}
+      </div>
+      {base === undefined ? <Said name={summary.model} scores={row.scores}>{row.answer}</Said> : <Pair row={row} base={base} marked={marked} summary={summary} />}
+    </li>
+  );
+}

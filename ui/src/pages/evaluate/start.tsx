@@ -1,0 +1,90 @@
+/** The form of a new evaluation: which models, on which sets, by which metrics. */
+import { useState } from "react";
+
+import { useDatasets, useKinds, useModels } from "../../api/nouns";
+import type { Dataset, KindEntry, Model } from "../../api/types-data";
+import { Checks, type Option } from "../../kit/checks";
+import { Loaded } from "../../kit/loaded";
+import { Button, Field, Panel } from "../../kit/parts";
+import { Fault } from "../../kit/problem";
+import { useTell } from "../../kit/toast";
+import { count } from "../../kit/words";
+import { useStart } from "./queries";
+import { Working } from "./working";
+
+const ALONE = "";
+
+function models(all: Model[]): Option[] {
+  return all.flatMap((m) => [{ value: m.name, name: m.name, about: m.family }, ...m.adapters.map((a) => ({ value: `${m.name}:${a}`, name: `${m.name}:${a}`, about: "adapter" }))]);
+}
+
+function sets(all: Dataset[]): Option[] {
+  return all.map((d) => ({ value: d.id, name: d.name, about: `${count(d.rows)} rows` }));
+}
+
+function scorers(all: KindEntry[]): Option[] {
+  return all.map((s) => ({ value: s.name, name: s.name, about: s.available ? s.summary : (s.reason ?? "not installed"), disabled: !s.available }));
+}
+
+interface Choices {
+  models: string[];
+  sets: string[];
+  metrics: string[];
+  against: string;
+  limit: string;
+}
+
+function missing(chosen: Choices): string | null {
+  const parts = [chosen.models.length === 0 ? "a model" : "", chosen.sets.length === 0 ? "a data set" : "", chosen.metrics.length === 0 ? "a metric" : ""].filter((p) => p !== "");
+  return parts.length === 0 ? null : `Choose ${parts.join(", ")} first.`;
+}
+
+function Against({ options, value, onChange }: { options: Option[]; value: string; onChange: (value: string) => void }) {
+  return (
+    <Field name="Compared with" help="The same rows are asked of both, so that the difference can be judged.">
+      {(ids) => (
+        <select {...ids} className="input" value={value} onChange={(e) => { onChange(e.target.value); }}>
+          <option value={ALONE}>nothing: one model with error bars</option>
+          <option value="base">the same model without its adapter</option>
+          {options.map((o) => <option key={o.value} value={o.value}>{o.name}</option>)}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+export function Start() {
+  const known = { models: useModels(), sets: useDatasets(), kinds: useKinds() };
+  const [chosen, setChosen] = useState<Choices>({ models: [], sets: [], metrics: [], against: ALONE, limit: "" });
+  const start = useStart();
+  const tell = useTell();
+  const change = (part: Partial<Choices>) => { setChosen((now) => ({ ...now, ...part })); };
+  const lacking = missing(chosen);
+  const submit = () => {
+    const { against, limit, ...rest } = chosen;
+    start.mutate({ ...rest, against: against === ALONE ? null : against, limit: limit === "" ? null : Number(limit) }, { onSuccess: (jobs) => { tell("good", jobs.length === 1 ? "The evaluation is queued" : `${count(jobs.length)} evaluations are queued`); } });
+  };
+  return (
+    <Panel title="New evaluation">
+      <form className="stack" onSubmit={(e) => { e.preventDefault(); submit(); }}>
+        <div className="grid">
+          <Loaded query={known.models}>{({ items }) => <Checks name="Models" options={models(items)} value={chosen.models} onChange={(now) => { change({ models: now }); }} empty="No model is installed yet." />}</Loaded>
+          <Loaded query={known.sets}>{({ items }) => <Checks name="Data sets" options={sets(items)} value={chosen.sets} onChange={(now) => { change({ sets: now }); }} empty="No data set was brought in yet." />}</Loaded>
+          <Loaded query={known.kinds}>{(kinds) => <Checks name="Metrics" options={scorers(kinds.scorer ?? [])} value={chosen.metrics} onChange={(now) => { change({ metrics: now }); }} empty="No metric is installed." />}</Loaded>
+        </div>
+        <div className="grid">
+          <Against options={models(known.models.data?.items ?? [])} value={chosen.against} onChange={(against) => { change({ against }); }} />
+          <Field name="Rows" help="empty: all of them">
+            {(ids) => <input {...ids} className="input" type="number" min={1} value={chosen.limit} onChange={(e) => { change({ limit: e.target.value }); }} />}
+          </Field>
+        </div>
+        {start.isError ? <Fault error={start.error} /> : null}
+        <div className="row">
+          <Button kind="primary" type="submit" disabled={lacking !== null} busy={start.isPending}>Evaluate</Button>
+          {lacking === null ? null : <span className="small soft">{lacking}</span>}
+        </div>
+      </form>
+      <Working started={start.data ?? []} />
+    </Panel>
+  );
+}

@@ -6,7 +6,8 @@ import { useNavigate, useParams } from "react-router";
 import { told } from "../../api/change";
 import { get } from "../../api/http";
 import type { Askable, Chat, ChatMessage, List } from "../../api/types";
-import { Button, Note, Panel, Spinner } from "../../kit/parts";
+import { Loaded } from "../../kit/loaded";
+import { Button, Note, Panel } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 import { useTell } from "../../kit/toast";
 import { Page } from "../../shell/page";
@@ -20,13 +21,13 @@ import { readTools } from "./params";
 import { setupOf, type Setup } from "./setup";
 import { Side } from "./side";
 import { chatKey, newChat, Talk } from "./talk";
+import { textOf } from "./words";
 import "./playground.css";
 
-function useChat(id: string | null) {
+function useChat(id: string) {
   return useQuery({
-    queryKey: chatKey(id ?? ""),
-    queryFn: ({ signal }) => get<Chat>(`/api/chats/${id ?? ""}`, signal),
-    enabled: id !== null,
+    queryKey: chatKey(id),
+    queryFn: ({ signal }) => get<Chat>(`/api/chats/${id}`, signal),
     staleTime: Infinity,
     refetchOnWindowFocus: false,
   });
@@ -39,25 +40,23 @@ function whyNot(models: Askable[] | undefined, setup: Setup): string | null {
   return fault === undefined ? null : "the tools are no JSON";
 }
 
-function Conversation({ id, models }: { id: string | null; models: Askable[] | undefined }) {
+function titleOf(content: ChatMessage["content"]): string {
+  return textOf(content) === "" ? "Pictures" : textOf(content);
+}
+
+/** What can be done in the chat that is open; faults are told in a toast. */
+function useTalk(id: string | null, setup: Setup) {
   const cache = useQueryClient();
   const go = useNavigate();
   const tell = useTell();
-  const query = useChat(id);
-  const chat = id === null ? undefined : query.data;
-  const [changed, setChanged] = useState<Partial<Setup>>({});
-  const [text, setText] = useState("");
-  const [exporting, setExporting] = useState(false);
-  const setup = { ...setupOf(chat?.settings, models?.find((m) => !m.reason)?.id), ...changed };
   const live = useLive(id, setup.models.length);
   const busy = live.some((one) => one !== null && one.state !== "failed");
-
   const does = (work: Promise<void>) => { work.catch((error: unknown) => { tell("bad", told(error)); }); };
   const talk = () => new Talk(cache, id ?? "", setup);
   const begin = async (content: ChatMessage["content"]) => {
     live.forEach((one, i) => { if (one !== null && id !== null) forget(id, i); });
     if (id !== null) { await talk().send(content); return; }
-    const made = await newChat(cache, setup, typeof content === "string" ? content : content.map((p) => (p.type === "text" ? p.text : "")).join(" "));
+    const made = await newChat(cache, setup, titleOf(content));
     void go(`/playground/${made}`, { replace: true });
     await new Talk(cache, made, setup).send(content);
   };
@@ -68,24 +67,35 @@ function Conversation({ id, models }: { id: string | null; models: Askable[] | u
     branch: (to) => { does(talk().branch(column, to)); },
     results: (parent, results) => { does(talk().results(column, parent, results)); },
   });
-  const bare = chat === undefined || chat.messages.length === 0;
-  if (id !== null && query.isError) return <Fault error={query.error} again={() => void query.refetch()} />;
+  return { live, busy, acts, send: (content: ChatMessage["content"]) => { does(begin(content)); } };
+}
+
+function Conversation({ id, chat, models }: { id: string | null; chat: Chat | undefined; models: Askable[] | undefined }) {
+  const go = useNavigate();
+  const [changed, setChanged] = useState<Partial<Setup>>({});
+  const [text, setText] = useState("");
+  const [exporting, setExporting] = useState(false);
+  const setup = { ...setupOf(chat?.settings, models?.[0]?.id), ...changed };
+  const { live, busy, acts, send } = useTalk(id, setup);
+  const said = chat !== undefined && chat.messages.length > 0;
   return (
     <div className="playground">
       <div className="talk">
-        {bare && !busy ? (
-          <div className="said-box">{id !== null && query.isPending ? <Spinner /> : <Hint onPick={setText} />}</div>
-        ) : <Columns chat={chat} models={setup.models} live={live} acts={acts} />}
-        <Composer text={text} onText={setText} busy={busy} why={whyNot(models, setup)} onStop={() => { if (id !== null) stop(id); }} onSend={(content) => { does(begin(content)); }} />
+        {said || busy ? <Columns chat={chat} models={setup.models} live={live} acts={acts} /> : <div className="said-box"><Hint onPick={setText} /></div>}
+        <Composer text={text} onText={setText} busy={busy} why={whyNot(models, setup)} onStop={() => { if (id !== null) stop(id); }} onSend={send} />
       </div>
       <div className="side">
         <Panel label="Settings of the chat"><Side setup={setup} models={models ?? []} change={(change) => { setChanged((old) => ({ ...old, ...change })); }} /></Panel>
         <Panel label="Chats"><Chats open={chat} onGone={() => void go("/playground")} /></Panel>
-        <div><Button disabled={chat === undefined || bare} onClick={() => { setExporting(true); }}>Export</Button></div>
+        <div><Button disabled={!said} onClick={() => { setExporting(true); }}>Export</Button></div>
       </div>
       {exporting && chat !== undefined ? <Export chat={chat} setup={setup} onClose={() => { setExporting(false); }} /> : null}
     </div>
   );
+}
+
+function Kept({ id, models }: { id: string; models: Askable[] | undefined }) {
+  return <Loaded query={useChat(id)}>{(chat) => <Conversation id={id} chat={chat} models={models} />}</Loaded>;
 }
 
 export default function Playground() {
@@ -98,7 +108,7 @@ export default function Playground() {
     <Page title="Playground" actions={<Button onClick={() => void go("/playground")}>New chat</Button>}>
       {models.isError ? <Fault error={models.error} again={() => void models.refetch()} /> : null}
       {items?.length === 0 ? <Note tone="warn">No model can be asked. Start the server with one: <code>stead serve --model NAME</code>, or use a strategy on the page Gateway.</Note> : null}
-      <Conversation key={id} id={id} models={items} />
+      {id === null ? <Conversation key="new" id={null} chat={undefined} models={items} /> : <Kept key={id} id={id} models={items} />}
     </Page>
   );
 }

@@ -52,29 +52,39 @@ export function Images({ parts }: { parts: Part[] }) {
 
 const NAMES: Record<ChatMessage["role"], string> = { user: "You", assistant: "Answer", tool: "Tools", system: "System" };
 
+function Tools({ message, all, last, acts, onEdit }: { message: ChatMessage; all: ChatMessage[]; last: boolean; acts: Acts; onEdit: () => void }) {
+  const { id, parent, role, content } = message;
+  const act = (name: string, on: () => void) => <Button small kind="plain" disabled={acts.busy} onClick={on}>{name}</Button>;
+  return (
+    <div className="row tools">
+      <Branches all={all} at={id} onPick={acts.branch} />
+      <Copy text={textOf(content)} />
+      {role === "tool" ? null : act("Edit", onEdit)}
+      {role === "assistant" ? act("Regenerate", () => { acts.again(parent); }) : null}
+      {last && role !== "assistant" ? act("Answer this", () => { acts.again(id); }) : null}
+    </div>
+  );
+}
+
+function Body({ message }: { message: ChatMessage }) {
+  return (
+    <>
+      <Images parts={partsOf(message.content)} />
+      {message.role === "user" ? <div className="plain-text">{textOf(message.content)}</div> : <Content content={message.content} />}
+    </>
+  );
+}
+
 export function MessageView({ message, all, last, acts }: { message: ChatMessage; all: ChatMessage[]; last: boolean; acts: Acts }) {
   const [editing, setEditing] = useState(false);
-  const { role, content } = message;
-  const calls = ofType(content, "tool_call");
-  const ours = role === "user";
+  const calls = last ? ofType(message.content, "tool_call") : [];
   const leave = () => { setEditing(false); };
   return (
-    <article className={`said ${role}`} aria-label={NAMES[role]}>
-      {editing ? <Editor message={message} onLeave={leave} onSave={(next) => { leave(); acts.edit(message, next); }} /> : (
-        <>
-          <Images parts={partsOf(content)} />
-          {ours ? <div className="plain-text">{textOf(content)}</div> : <Content content={content} />}
-        </>
-      )}
-      {role === "assistant" ? <Facts model={message.model} usage={message.usage} deviations={message.deviations} /> : null}
-      {last && calls.length > 0 ? <Results calls={calls} busy={acts.busy} onGive={(results) => { acts.results(message.id, results); }} /> : null}
-      <div className="row tools">
-        <Branches all={all} at={message.id} onPick={acts.branch} />
-        <Copy text={textOf(content)} />
-        {role === "tool" || editing ? null : <Button small kind="plain" disabled={acts.busy} onClick={() => { setEditing(true); }}>Edit</Button>}
-        {role === "assistant" ? <Button small kind="plain" disabled={acts.busy} onClick={() => { acts.again(message.parent); }}>Regenerate</Button> : null}
-        {last && role !== "assistant" ? <Button small kind="plain" disabled={acts.busy} onClick={() => { acts.again(message.id); }}>Answer this</Button> : null}
-      </div>
+    <article className={`said ${message.role}`} aria-label={NAMES[message.role]}>
+      {editing ? <Editor message={message} onLeave={leave} onSave={(next) => { leave(); acts.edit(message, next); }} /> : <Body message={message} />}
+      {message.role === "assistant" ? <Facts model={message.model} usage={message.usage} deviations={message.deviations} /> : null}
+      {calls.length > 0 ? <Results calls={calls} busy={acts.busy} onGive={(results) => { acts.results(message.id, results); }} /> : null}
+      {editing ? null : <Tools message={message} all={all} last={last} acts={acts} onEdit={() => { setEditing(true); }} />}
     </article>
   );
 }

@@ -10,12 +10,10 @@ export interface Setup {
 
 export const MOST_MODELS = 3;
 
+const BARE: Setup = { models: [], system: "", params: {}, tools: "" };
+
+/** What a chat keeps of it; one without models takes the first there is. */
 export function setupOf(settings: ChatSettings | undefined, first: string | undefined): Setup {
-  const models = settings?.models ?? [];
-  return {
-    models: models.length > 0 ? models : first === undefined ? [] : [first],
-    system: settings?.system ?? "",
-    params: settings?.params ?? {},
-    tools: settings?.tools ?? "",
-  };
+  const { models, system, params, tools } = { ...BARE, ...settings };
+  return { models: models.length > 0 || first === undefined ? models : [first], system, params, tools };
 }

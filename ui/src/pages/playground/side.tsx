@@ -19,7 +19,7 @@ function Models({ setup, change, models }: { setup: Setup; change: Change; model
             <div className="row nowrap">
               <select {...ids} className="input grow" value={model} onChange={(e) => { change({ models: chosen.map((old, j) => (j === i ? e.target.value : old)) }); }}>
                 {known(model) ? null : <option value={model}>{model}</option>}
-                {models.map((m) => <option key={m.id} value={m.id} disabled={typeof m.reason === "string" && m.reason !== ""}>{m.name ?? m.id}</option>)}
+                {models.map((m) => <option key={m.id} value={m.id}>{m.id}</option>)}
               </select>
               {chosen.length === 1 ? null : <Button small aria-label={`Take off model ${String(i + 1)}`} onClick={() => { change({ models: chosen.filter((_, j) => j !== i) }); }}>×</Button>}
             </div>
@@ -33,12 +33,16 @@ function Models({ setup, change, models }: { setup: Setup; change: Change; model
   );
 }
 
+function changed(params: Setup["params"], key: string, value: unknown): Setup["params"] {
+  const others = Object.entries(params).filter(([k]) => k !== key);
+  return Object.fromEntries(value === undefined ? others : [...others, [key, value]]);
+}
+
 function Number({ param, setup, change }: { param: Param; setup: Setup; change: Change }) {
   const { key, name, help, min, max, step } = param;
   const value = setup.params[key];
   const put = (text: string) => {
-    const { [key]: _, ...others } = setup.params;
-    change({ params: text === "" ? others : { ...others, [key]: globalThis.Number(text) } });
+    change({ params: changed(setup.params, key, text === "" ? undefined : globalThis.Number(text)) });
   };
   return (
     <Field name={name} help={help}>
@@ -51,9 +55,8 @@ function Stops({ setup, change }: { setup: Setup; change: Change }) {
   const [text, setText] = useState(((setup.params.stop as string[] | undefined) ?? []).join("\n"));
   const put = (next: string) => {
     setText(next);
-    const { stop: _, ...others } = setup.params;
     const stop = next.split("\n").filter((l) => l !== "");
-    change({ params: stop.length === 0 ? others : { ...others, stop } });
+    change({ params: changed(setup.params, "stop", stop.length === 0 ? undefined : stop) });
   };
   return (
     <Field name="Stop at" help="one text per line; the answer ends before it">

@@ -5,6 +5,8 @@ import json
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from tests.fakes.serving import served
+
 from stead.app.accounts import Accounts
 from stead.app.platform import Platform
 from stead.core.paths import Home
@@ -13,7 +15,6 @@ from stead.serving.asgi import App
 from stead.serving.settings import Settings
 from stead.web.app import Root
 from stead.web.session_access import SessionAccess
-from tests.fakes.serving import served
 
 
 class Answer:
@@ -65,7 +66,9 @@ class Client:
         """Return the first lines of an answer that goes on."""
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=20)
         try:
-            connection.request("GET", path, None, {"Cookie": f"stead_session={self.cookie}", **(headers or {})})
+            connection.request(
+                "GET", path, None, {"Cookie": f"stead_session={self.cookie}", **(headers or {})}
+            )
             answer = connection.getresponse()
             return [answer.readline().decode().rstrip("\n") for _ in range(lines)]
         finally:

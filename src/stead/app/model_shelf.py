@@ -130,7 +130,11 @@ class ModelShelf:
         return ""
 
     def lineage(self, name: str) -> list[Json]:
-        """Return what a model was made from: versions, their runs, the runs' models and data, and so on back."""
+        """Return what a model was made from: versions, their runs, the runs' models and data, and so on back.
+
+        Raises: NotFound("unknown-model").
+        """
+        self.get(name)
         steps: list[Json] = []
         todo, seen = [name], set[str]()
         while todo and len(steps) < _MOST:

@@ -4,11 +4,13 @@ Knows nothing about HTTP. Data sets are named by id or name and become paths her
 models and data sets of this platform and nothing else on this machine.
 """
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stead.app import runs
 from stead.app.identity import Who
 from stead.app.plans import make_plan
 from stead.app.platform import Platform
@@ -18,6 +20,7 @@ from stead.hub import refs
 from stead.planning.plan import Plan
 from stead.store.datasets import Dataset
 from stead.store.job_states import Job
+from stead.store.runs import Run
 
 Json = dict[str, Any]  # Any: JSON values
 _DATA = ("path", "eval_path")
@@ -65,11 +68,14 @@ class Orders:
         tags: list[str] | None = None,
         parent: str | None = None,
         key: str | None = None,
+        out: Path | None = None,
     ) -> Job:
-        """Queue a run; it lies in the platform's own folder. Raises: as `plan`; 409 for a key used otherwise."""
+        """Queue a run; it lies in the platform's own folder, `out` where that is made already. Raises: as `plan`; 409 for a key used otherwise."""
         found = {k: v for k, v in self.config(config, yaml).items() if k != "out"}
         if name is not None:
             found["name"] = name
+        if out is not None:
+            found["out"] = str(out)
         spec: Json = {"config": found, "tags": [] if tags is None else tags}
         if parent is not None:
             spec["parent"] = parent
@@ -78,6 +84,30 @@ class Orders:
             "run", spec, title=title if isinstance(title, str) else None, idempotency_key=key,
             owner=self.who.name,
         )  # fmt: skip
+
+    def fork(self, run: Run, config: Json, *, name: str, step: int | None) -> Job:
+        """Queue a new run by a changed recipe; with `step` it goes on from that checkpoint of the former one.
+
+        Raises: NotFound("no-checkpoint"); as `train`. What the recipe changes may not fit the checkpoint: the run then
+        says so.
+        """
+        out = None
+        if step is not None:
+            saved = Path(run.out) / "checkpoints" / f"step-{step:08d}"
+            if not saved.is_dir():
+                raise NotFound(
+                    "no-checkpoint",
+                    f"the run {run.id!r} has no checkpoint of step {step}",
+                    param="step",
+                )
+            out = self.here.home.runs / runs.new_id("fork")
+            shutil.copytree(saved, out / "checkpoints" / saved.name)
+        try:
+            return self.train(config, None, name=name, tags=list(run.tags), parent=run.id, out=out)
+        except BaseException:
+            if out is not None:
+                shutil.rmtree(out, ignore_errors=True)
+            raise
 
     def submit(
         self, kind: str, spec: Json, *, title: str | None = None, key: str | None = None

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from fastapi import APIRouter
+from tests.fakes.platform import Client, browser, platform_server
 
 from stead.core.errors import ConfigError
 from stead.store.events import Stored
@@ -14,10 +15,12 @@ from stead.store.users import User
 from stead.web import app as web_app
 from stead.web.guard import Guarded
 from stead.web.policies import POLICIES
-from tests.fakes.platform import Client, browser, platform_server
 
 ROWS = b"".join(
-    json.dumps({"instruction": f"What is {i} plus 1?", "input": "", "output": f"It is {i + 1}."}).encode() + b"\n"
+    json.dumps(
+        {"instruction": f"What is {i} plus 1?", "input": "", "output": f"It is {i + 1}."}
+    ).encode()
+    + b"\n"
     for i in range(12)
 )
 SET = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nsums\r\n--x\r\nContent-Disposition: form-data; name="file"; filename="../../a.jsonl"\r\n\r\n%b\r\n--x--\r\n'
@@ -62,7 +65,10 @@ def test_a_route_without_a_policy_does_not_start():
 
 
 def test_only_the_named_routes_are_public():
-    assert {k for k, v in POLICIES.items() if v.role == "public"} == {"GET /api/openapi.json", "POST /api/login"}
+    assert {k for k, v in POLICIES.items() if v.role == "public"} == {
+        "GET /api/openapi.json",
+        "POST /api/login",
+    }
 
 
 @pytest.mark.parametrize(("method", "path"), [(m, p) for m, p in table() if m != "WS"])
@@ -70,7 +76,9 @@ def test_nobody_gets_in_without_a_session(server, method, path):
     if POLICIES[f"{method} {path}"].role == "public":
         return
 
-    answer = Client(server[0]).ask(method, re.sub(r"{\w+(:path)?}", "x", path), {} if method != "GET" else None)
+    answer = Client(server[0]).ask(
+        method, re.sub(r"{\w+(:path)?}", "x", path), {} if method != "GET" else None
+    )
 
     assert (answer.status, answer.code) == (401, "not-signed-in")
 
@@ -80,7 +88,10 @@ def test_no_route_lets_in_a_lower_role(server, role):
     client, ranks = someone(server, role), {"public": 0, "viewer": 1, "member": 2, "admin": 3}
     higher = [(m, p) for m, p in table() if ranks[POLICIES[f"{m} {p}"].role] > ranks[role]]
 
-    answers = [client.ask(m, re.sub(r"{\w+(:path)?}", "x", p), {} if m != "GET" else None) for m, p in higher]
+    answers = [
+        client.ask(m, re.sub(r"{\w+(:path)?}", "x", p), {} if m != "GET" else None)
+        for m, p in higher
+    ]
 
     assert higher
     assert {(a.status, a.code) for a in answers} == {(403, "role-too-low")}
@@ -104,7 +115,9 @@ def test_each_list_answers_on_an_empty_home(owner, path):
     assert answer.headers["cache-control"] == "no-store"
 
 
-MISSING = [p for m, p in table() if m == "GET" and "{" in p and "compare" not in p and "schema" not in p]
+MISSING = [
+    p for m, p in table() if m == "GET" and "{" in p and "compare" not in p and "schema" not in p
+]
 
 
 @pytest.mark.parametrize("path", MISSING)
@@ -202,7 +215,7 @@ def test_hostile_bodies_are_refused_as_input(owner, raw):
 
 
 def test_login_is_limited(tmp_path):
-    with platform_server(tmp_path) as (url, platform):
+    with platform_server(tmp_path) as (url, _):
         answers = [Client(url).post("/api/login", {"token": "wrong"}) for _ in range(11)]
 
     assert [a.status for a in answers] == [401] * 10 + [429]
@@ -218,7 +231,10 @@ def test_a_token_has_the_role_of_its_user_and_a_gateway_key_none(server, owner):
     someone(server, "viewer")
     made = owner.post("/api/tokens", {"name": f"t{time.time()}", "user": "u-viewer"})
     key = owner.post("/api/keys", {"name": f"k{time.time()}", "rpm": 5, "daily_usd": 1.5})
-    viewer, gateway = Client(server[0], token=made.json["token"]), Client(server[0], token=key.json["key"])
+    viewer, gateway = (
+        Client(server[0], token=made.json["token"]),
+        Client(server[0], token=key.json["key"]),
+    )
 
     assert viewer.get("/api/runs").status == 200
     assert viewer.post("/api/chats", {}).code == "role-too-low"
@@ -263,9 +279,15 @@ def test_a_chat_is_its_owners(server, owner):
     chat = owner.post("/api/chats", {"title": "mine"}).json["id"]
     root = owner.post(f"/api/chats/{chat}/messages", {"role": "user", "content": "a"}).json["id"]
     for text in ("b", "c"):
-        owner.post(f"/api/chats/{chat}/messages", {"role": "assistant", "content": text, "parent": root})
+        owner.post(
+            f"/api/chats/{chat}/messages", {"role": "assistant", "content": text, "parent": root}
+        )
 
-    assert [m["parent"] for m in owner.get(f"/api/chats/{chat}").json["messages"]] == [None, root, root]
+    assert [m["parent"] for m in owner.get(f"/api/chats/{chat}").json["messages"]] == [
+        None,
+        root,
+        root,
+    ]
     other = someone(server, "member")
     assert other.get(f"/api/chats/{chat}").code == other.get("/api/chats/none").code == "no-chat"
     assert other.ask("DELETE", f"/api/chats/{chat}").status == 404
@@ -277,7 +299,10 @@ def test_a_data_set_comes_in_is_read_otherwise_and_split(server, owner):
     found, path = made.json, f"/api/datasets/{made.json['id']}"
 
     assert (found["name"], found["rows"], found["detected"]["reader"]) == ("sums", 12, "jsonl")
-    assert owner.get(f"{path}/rows?offset=10&limit=5").json["items"][0]["fields"]["output"] == "It is 11."
+    assert (
+        owner.get(f"{path}/rows?offset=10&limit=5").json["items"][0]["fields"]["output"]
+        == "It is 11."
+    )
     assert owner.get(f"{path}/duplicates").json["duplicates"] == 0
     parts = owner.post(f"{path}/split", {"shares": {"train": 0.75, "eval": 0.25}}).json["items"]
     assert sum(p["rows"] for p in parts) == 12
@@ -307,11 +332,15 @@ def test_a_setting_is_changed_recorded_and_taken_back(owner):
 
 
 def a_run(platform, name, state="running"):
-    run = Run(name, name, state, "sft", "lora", "m", "d", str(platform.home.runs / name), time.time())
+    run = Run(
+        name, name, state, "sft", "lora", "m", "d", str(platform.home.runs / name), time.time()
+    )
     platform.stores.runs.add(run)
     told = [Stored(i, {"seq": i, "event": "progress", "done": i}) for i in range(5)]
     platform.stores.database.transact(
-        lambda c: platform.stores.runs.record(c, name, told=told, points={"loss": [(i, 1.0 / (i + 1)) for i in range(5)]})
+        lambda c: platform.stores.runs.record(
+            c, name, told=told, points={"loss": [(i, 1.0 / (i + 1)) for i in range(5)]}
+        )
     )
     return run
 
@@ -341,18 +370,30 @@ def test_series_and_files_of_a_run(server, owner):
     (final / "link").symlink_to("/etc/passwd")
 
     assert owner.get("/api/runs/r-files/metrics?keys=loss").json["series"]["loss"][0] == 1.0
-    assert [a["name"] for a in owner.get("/api/runs/r-files/artifacts").json["items"]] == ["final/model.txt"]
+    assert [a["name"] for a in owner.get("/api/runs/r-files/artifacts").json["items"]] == [
+        "final/model.txt"
+    ]
     sent = owner.get("/api/runs/r-files/artifacts/final/model.txt")
     assert "attachment" in sent.headers["content-disposition"]
     assert sent.headers["content-security-policy"].startswith("sandbox")
-    for name in ("final/link", "../../stead.db", "..%2f..%2fstead.db", "job.json", "%2fetc%2fpasswd"):
+    for name in (
+        "final/link",
+        "../../stead.db",
+        "..%2f..%2fstead.db",
+        "job.json",
+        "%2fetc%2fpasswd",
+    ):
         assert owner.get(f"/api/runs/{run.id}/artifacts/{name}").status in (400, 404)
 
 
 def test_a_member_names_no_path_of_this_machine(server):
     member = someone(server, "member")
 
-    for config in ({"model": {"path": "/etc"}}, {"data": {"path": "../x"}}, {"method": {"rewards": ["./x.py:f"]}}):
+    for config in (
+        {"model": {"path": "/etc"}},
+        {"data": {"path": "../x"}},
+        {"method": {"rewards": ["./x.py:f"]}},
+    ):
         answer = member.post("/api/runs", {"config": config})
         assert (answer.status, answer.code) == (403, "outside")
 
@@ -378,3 +419,63 @@ def test_pages_are_sent_whatever_the_client_route(owner):
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert owner.get("/assets/none.js").status == 404
     assert owner.get("/../../etc/passwd").status in (200, 400, 404)
+
+
+def test_a_run_is_planned_and_queued_once(server, owner, tiny_model):
+    data = owner.post("/api/datasets", raw=SET % ROWS, kind=FORM).json["id"]
+    recipe = {
+        "model": {"path": str(tiny_model)}, "data": {"path": data}, "method": {"type": "sft"},
+        "adapter": {"type": "lora"}, "trainer": {"max_steps": 2},
+    }  # fmt: skip
+
+    plan = owner.post("/api/plan", {"config": recipe})
+    again = owner.post("/api/plan", {"yaml": plan.json["yaml"]})
+    assert plan.status == 200, plan.body
+    assert plan.json["plan"]["hash"] == again.json["plan"]["hash"]
+
+    first = owner.post("/api/runs", {"config": recipe, "name": "one", "idempotency_key": "k"})
+    second = owner.post(
+        "/api/start_training", {"config": recipe, "name": "one", "idempotency_key": "k"}
+    )
+    assert first.status == second.status == 202, first.body
+    assert second.json == {
+        "job_id": first.json["job"]["id"],
+        "run_id": first.json["run"]["id"],
+        "status": "queued",
+    }
+    other = owner.post("/api/runs", {"config": recipe, "name": "two", "idempotency_key": "k"})
+    assert (other.status, other.code) == (409, "idempotency-conflict")
+
+    path = f"/api/runs/{first.json['run']['id']}"
+    assert "type: lora" in owner.get(f"{path}/config").json["yaml"]
+    assert owner.ask("DELETE", path).code == "run-not-over"
+    fork = owner.post(f"{path}/fork", {"changes": {"trainer.lr": 1e-5}})
+    assert fork.json["run"]["parent"] == first.json["run"]["id"]
+    assert owner.post(f"{path}/fork", {"step": 7}).code == "no-checkpoint"
+    assert [owner.post(f"{path}/{do}").json["state"] for do in ("pause", "resume", "cancel")] == [
+        "paused", "queued", "cancelled",
+    ]  # fmt: skip
+    both = owner.get(f"/api/runs/compare?ids={first.json['run']['id']},{fork.json['run']['id']}")
+    assert len(both.json["runs"]) == 2
+
+    shown = owner.get(f"/api/datasets/{data}/mask?row=0&model={tiny_model}").json
+    assert "".join(t["text"] for t in shown["tokens"] if t["trained"]).startswith("It is 1.")
+    counted = owner.get(f"/api/datasets/{data}/statistics?model={tiny_model}").json
+    assert (counted["rows"], sum(bar["count"] for bar in counted["histogram"])) == (12, 12)
+
+
+def test_the_socket_tells_what_is_asked_for_and_lets_no_stranger_in(server, owner):
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    a_run(server[1], "r-live")
+    url = server[0].replace("http", "ws") + "/api/live"
+    cookie = {"Cookie": f"stead_session={owner.cookie}"}
+
+    with connect(url, additional_headers=cookie, origin=server[0], proxy=None) as socket:
+        socket.send(json.dumps({"subscribe": ["run/r-live"], "after": {"run/r-live": 2}}))
+        told = [json.loads(socket.recv(timeout=10)) for _ in range(2)]
+    assert [(m["topic"], m["id"]) for m in told] == [("run/r-live", 3), ("run/r-live", 4)]
+    for headers, origin in (({}, server[0]), (cookie, "https://evil.example")):
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(url, additional_headers=headers, origin=origin, proxy=None)

@@ -59,8 +59,9 @@ class RunChange(Body):
 
 
 class Fork(Body):
-    """A new run by a former one's recipe; `changes` are dotted keys."""
+    """A new run by a former one's recipe; `changes` are dotted keys, `step` a checkpoint to go on from."""
 
+    step: int | None = Field(default=None, ge=0, lt=10**8)
     changes: Json = Field(default={})
     name: str | None = Field(default=None, min_length=1, max_length=200)
 
@@ -199,13 +200,11 @@ def resume_run(here: Here, run_id: str) -> Run:
 
 @router.post("/api/runs/{run_id}/fork", status_code=202)
 def fork_run(here: Here, who: Asking, run_id: str, body: Fork) -> Started:
-    """Queue a new run by this one's recipe with some settings changed; it begins anew."""
+    """Queue a new run by this one's recipe with some settings changed, from a checkpoint or anew."""
     found = here.stores.runs.get(run_id)
-    recipe = run_control.changed(run_control.recipe(Path(found.out)), body.changes)
-    made = Orders(here, who).train(
-        recipe, None, name=body.name if body.name is not None else f"{found.name} (fork)",
-        tags=list(found.tags), parent=run_id,
-    )  # fmt: skip
+    recipe = run_control.changed(_recipe(here, found), body.changes)
+    name = body.name if body.name is not None else f"{found.name} (fork)"
+    made = Orders(here, who).fork(found, recipe, name=name, step=body.step)
     return Started(job=job(made), run=run(here.stores.runs.get(str(made.run))))
 
 
@@ -219,7 +218,16 @@ class RunConfig(BaseModel):
 def get_config(here: Here, run_id: str) -> RunConfig:
     """Return the recipe of a run as YAML."""
     found: StoredRun = here.stores.runs.get(run_id)
-    return RunConfig(yaml=dump_yaml(run_control.recipe(Path(found.out))))
+    return RunConfig(yaml=dump_yaml(_recipe(here, found)))
+
+
+def _recipe(here: Here, found: StoredRun) -> Json:
+    """Return a run's recipe: from its job while it waits, else from its folder."""
+    waiting = None if found.job is None else here.stores.jobs.find(found.job)
+    if waiting is not None and "plan" in waiting.spec:
+        config: Json = waiting.spec["plan"]["config"]
+        return {k: v for k, v in config.items() if k != "out"}
+    return run_control.recipe(Path(found.out))
 
 
 def _job_of(here: Here, run_id: str) -> str:

@@ -3,7 +3,8 @@ import { useState } from "react";
 
 import { useChange } from "../../api/change";
 import { send } from "../../api/http";
-import type { List, Outlook } from "../../api/types";
+import type { Outlook } from "../../api/chat_types";
+import type { List } from "../../api/types";
 import { Button, Field, Note, Tag } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 import { usd } from "../../kit/words";

@@ -2,7 +2,8 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { get } from "../../api/http";
-import type { List, Provider } from "../../api/types";
+import type { Provider } from "../../api/chat_types";
+import type { List } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty } from "../../kit/parts";
 import { StateTag } from "../../kit/state";

@@ -2,13 +2,13 @@
 import { useState } from "react";
 
 import { useEvents, type Link } from "../../api/events";
-import type { SeenRequest } from "../../api/types";
+import type { SeenRequest } from "../../api/chat_types";
 import { Button, Empty, Tag, type Tone } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
 import { count, seconds } from "../../kit/words";
 
 const MOST = 200;
-const LINKS: Record<Link, [Tone, string]> = { connecting: ["info", "connecting"], open: ["good", "live"], lost: ["bad", "connection lost; trying again"] };
+const LINKS: Record<Link, [Tone, string]> = { connecting: ["info", "connecting"], open: ["good", "live"], lost: ["bad", "connection lost; trying again"], ended: ["plain", "ended"] };
 
 function tone(status: number): Tone {
   if (status < 400) return "good";

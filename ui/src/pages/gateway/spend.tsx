@@ -3,7 +3,8 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { get } from "../../api/http";
-import type { List, SpendRow } from "../../api/types";
+import type { SpendRow } from "../../api/chat_types";
+import type { List } from "../../api/types";
 import { Chart } from "../../kit/chart";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Field, Meter, Panel } from "../../kit/parts";

@@ -1,0 +1,89 @@
+/** What was spent: by day as a line, by key and model as bars and numbers. */
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { get } from "../../api/http";
+import type { SpendRow } from "../../api/chat_types";
+import type { List } from "../../api/types";
+import { Chart } from "../../kit/chart";
+import { Loaded } from "../../kit/loaded";
+import { Empty, Field, Meter, Panel } from "../../kit/parts";
+import { Table, type Column } from "../../kit/table";
+import { count, short, usd } from "../../kit/words";
+
+const DAY_S = 86_400;
+const SPANS = [{ days: 7, name: "the last 7 days" }, { days: 30, name: "the last 30 days" }, { days: 365, name: "the last year" }];
+
+function sinceOf(days: number): number {
+  return (Math.floor(Date.now() / 1000 / DAY_S) - days + 1) * DAY_S;
+}
+
+function useSpend(by: string, days: number) {
+  return useQuery({
+    queryKey: ["spend", by, days],
+    queryFn: async ({ signal }) => (await get<List<SpendRow>>(`/api/spend?by=${by}&since=${String(sinceOf(days))}`, signal)).items,
+    refetchInterval: 30_000,
+  });
+}
+
+function columns(name: string): Column<SpendRow>[] {
+  return [
+    { name, show: (r) => <span className="wrap">{r.label === "" ? "without" : r.label}</span> },
+    { name: "Spent", number: true, show: (r) => usd(r.usd) },
+    { name: "Requests", number: true, show: (r) => count(r.requests) },
+    { name: "Failed", number: true, show: (r) => count(r.failed) },
+    { name: "Tokens", number: true, show: (r) => short(r.tokens) },
+    { name: "Without a price", number: true, show: (r) => count(r.unpriced) },
+  ];
+}
+
+function ByDay({ days }: { days: number }) {
+  const query = useSpend("day", days);
+  return (
+    <Panel title="By day">
+      <Loaded query={query}>
+        {(rows) => rows.length === 0 ? <Empty title="Nothing was asked in this time" /> : (
+          <div className="stack">
+            <Chart label="US dollars by day" x="days ago" steps={rows.map((r) => (new Date(`${r.label}T00:00:00Z`).getTime() / 1000 - sinceOf(1)) / DAY_S)} lines={[{ name: "US dollars", values: rows.map((r) => r.usd) }]} height={180} />
+            <Table label="Spend by day" columns={columns("Day (UTC)")} rows={[...rows].reverse()} id={(r) => r.label} />
+          </div>
+        )}
+      </Loaded>
+    </Panel>
+  );
+}
+
+function Shares({ by, name, days }: { by: "key" | "model" | "strategy"; name: string; days: number }) {
+  const query = useSpend(by, days);
+  return (
+    <Panel title={`By ${name.toLowerCase()}`}>
+      <Loaded query={query}>
+        {(rows) => {
+          const all = rows.reduce((sum, r) => sum + r.usd, 0);
+          if (rows.length === 0) return <p className="soft">Nothing in this time.</p>;
+          return (
+            <div className="stack">
+              {all === 0 ? null : rows.slice(0, 8).map((r) => <Meter key={r.label} tone="accent" label={r.label === "" ? "without" : r.label} share={r.usd / all} text={usd(r.usd)} />)}
+              <Table label={`Spend by ${by}`} columns={columns(name)} rows={rows} id={(r) => r.label} />
+            </div>
+          );
+        }}
+      </Loaded>
+    </Panel>
+  );
+}
+
+export function Spend() {
+  const [days, setDays] = useState(30);
+  return (
+    <div className="stack">
+      <Field name="Time">
+        {(ids) => <select {...ids} className="input" value={days} onChange={(e) => { setDays(Number(e.target.value)); }}>{SPANS.map((s) => <option key={s.days} value={s.days}>{s.name}</option>)}</select>}
+      </Field>
+      <ByDay days={days} />
+      <Shares by="key" name="Key" days={days} />
+      <Shares by="model" name="Model" days={days} />
+      <Shares by="strategy" name="Strategy" days={days} />
+    </div>
+  );
+}

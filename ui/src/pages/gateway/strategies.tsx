@@ -1,0 +1,68 @@
+/** The strategies that are installed: list; one as YAML with its parts and the routing test bench. */
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "react-router";
+
+import { useChange } from "../../api/change";
+import { get, send } from "../../api/http";
+import type { Strategy, StrategyHead } from "../../api/chat_types";
+import type { List } from "../../api/types";
+import { Loaded } from "../../kit/loaded";
+import { Button, Empty, Panel, Tag } from "../../kit/parts";
+import { Table, type Column } from "../../kit/table";
+import { Bench } from "./bench";
+import { Editor } from "./editor";
+
+function Use({ of }: { of: StrategyHead }) {
+  const use = useChange({ act: () => send("POST", `/api/strategies/${encodeURIComponent(of.name)}/use`), stale: ["strategies", "strategy", "playground"], done: () => `${of.name} is in use` });
+  if (of.in_use) return <Tag tone="good">in use</Tag>;
+  return <Button small aria-label={`Use ${of.name}`} busy={use.isPending} onClick={() => { use.mutate(); }}>Use</Button>;
+}
+
+const COLUMNS: Column<StrategyHead>[] = [
+  { name: "Name", show: (s) => <Link to={`/gateway/strategies/${encodeURIComponent(s.name)}`}>{s.name}</Link> },
+  { name: "What it does", show: (s) => s.description },
+  { name: "For", show: (s) => <span className="small soft">{s.use_cases.length === 0 ? "–" : s.use_cases.join(", ").replaceAll("_", " ")}</span> },
+  { name: "State", show: (s) => { const off = Object.keys(s.off); return off.length === 0 ? <Tag tone="good">ready</Tag> : <Tag tone="warn" title={Object.values(s.off).join("; ")}>{`off: ${off.join(", ")}`}</Tag>; } },
+  { name: "From", show: (s) => (s.own ? "yours" : "stead") },
+  { name: <span className="sr">Use</span>, show: (s) => <Use of={s} /> },
+];
+
+const PARTS: Column<Strategy["parts"][number]>[] = [
+  { name: "Part", show: (p) => p.name },
+  { name: "Kind", show: (p) => p.type },
+  { name: "Model", show: (p) => (p.model === "" ? "–" : p.model) },
+  { name: "State", show: (p) => (p.reason === "" ? <Tag tone="good">ready</Tag> : <span className="small wrap">{p.reason}</span>) },
+];
+
+function One({ name }: { name: string }) {
+  const query = useQuery({ queryKey: ["strategy", name], queryFn: ({ signal }) => get<Strategy>(`/api/strategies/${encodeURIComponent(name)}`, signal) });
+  return (
+    <div className="stack">
+      <div><Link to="/gateway/strategies">All strategies</Link></div>
+      <Loaded query={query}>
+        {(strategy) => (
+          <>
+            <Panel title={strategy.name} actions={<Use of={strategy} />}>
+              <div className="stack">
+                <p className="soft">{strategy.description}</p>
+                <Table label="Parts" columns={PARTS} rows={strategy.parts} id={(p) => p.name} empty={<p className="soft">It has no parts.</p>} />
+              </div>
+            </Panel>
+            <Panel title="Test bench"><Bench name={strategy.name} /></Panel>
+            <Panel title="As YAML"><Editor key={strategy.yaml} strategy={strategy} /></Panel>
+          </>
+        )}
+      </Loaded>
+    </div>
+  );
+}
+
+export function Strategies({ open }: { open: string }) {
+  const query = useQuery({ queryKey: ["strategies"], queryFn: ({ signal }) => get<List<StrategyHead>>("/api/strategies", signal), enabled: open === "" });
+  if (open !== "") return <One name={open} />;
+  return (
+    <Loaded query={query}>
+      {({ items }) => <Table label="Strategies" columns={COLUMNS} rows={items} id={(s) => s.name} empty={<Empty title="There is no strategy" />} />}
+    </Loaded>
+  );
+}

@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tests.ui.conftest import CHROMIUM, UI, Platform, lacking
 
 _NOT_PAGES = {"harness.mjs"}

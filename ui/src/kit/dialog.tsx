@@ -8,7 +8,8 @@ export function Dialog({ open, onClose, title, children }: { open: boolean; onCl
   return (
     <Base.Root open={open} onOpenChange={(now) => { if (!now) onClose(); }}>
       <Base.Portal>
-        <Base.Overlay className="veil" />
+        {/* Radix's own overlay writes a style element, which the Content-Security-Policy forbids; kit.css stops the scrolling. */}
+        <div className="veil" />
         <Base.Content className="dialog" aria-describedby={undefined}>
           <Base.Title asChild>
             <h2>{title}</h2>

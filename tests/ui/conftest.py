@@ -54,7 +54,9 @@ class Platform:
         jar = urllib.request.HTTPCookieProcessor(CookieJar())
         self._opener = urllib.request.build_opener(jar)
 
-    def ask(self, method: str, path: str, body: Any = None, *, kind: str = "application/json") -> Any:
+    def ask(
+        self, method: str, path: str, body: Any = None, *, kind: str = "application/json"
+    ) -> Any:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {"Content-Type": kind, "X-Stead-CSRF": self._csrf}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
@@ -63,7 +65,9 @@ class Platform:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with error:
-                raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from error
+                raise AssertionError(
+                    f"{method} {path}: {error.code} {error.read().decode()}"
+                ) from error
 
     def enter(self, code: str) -> None:
         """Open a session by the printed link, and make a token, which unlike a link's code is good for many scripts."""
@@ -125,7 +129,9 @@ def _form(name: str, data: bytes) -> tuple[bytes, str]:
     parts = [
         f'--{edge}\r\nContent-Disposition: form-data; name="name"\r\n\r\n{name}\r\n'.encode(),
         f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}.jsonl"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n".encode() + data + b"\r\n",
+        "Content-Type: application/octet-stream\r\n\r\n".encode()
+        + data
+        + b"\r\n",
         f"--{edge}--\r\n".encode(),
     ]
     return b"".join(parts), f"multipart/form-data; boundary={edge}"

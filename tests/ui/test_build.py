@@ -31,7 +31,9 @@ def test_built_pages_are_made_from_these_sources():
 
 
 def test_all_pages_together_are_at_most_300_kb_gzipped():
-    sizes = {p.name: len(gzip.compress(p.read_bytes())) for p in STATIC.rglob("*.*s") if p.is_file()}
+    sizes = {
+        p.name: len(gzip.compress(p.read_bytes())) for p in STATIC.rglob("*.*s") if p.is_file()
+    }
 
     assert sizes
     assert sum(sizes.values()) <= 300_000, sizes

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -59,8 +60,14 @@ class Platform:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {"Content-Type": kind, "X-Stead-CSRF": self._csrf}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
-        with self._opener.open(request, timeout=30) as answer:
-            return json.loads(answer.read())
+        try:
+            with self._opener.open(request, timeout=30) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                raise AssertionError(
+                    f"{method} {path}: {error.code} {error.read().decode()}"
+                ) from error
 
     def enter(self, code: str) -> None:
         """Open a session by the printed link, and make a token, which unlike a link's code is good for many scripts."""
@@ -113,6 +120,8 @@ def _serve(home: Path, log: Path) -> Iterator[Platform]:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
 
 
 def _form(name: str, data: bytes) -> tuple[bytes, str]:
@@ -140,7 +149,7 @@ def _furnish(platform: Platform, work: Path) -> None:
     data = platform.ask("POST", "/api/datasets", body, kind=kind)
     config = {
         "model": {"path": "nano"}, "data": {"path": data["name"]},
-        "train": {"epochs": 1, "lr": 0.01, "seed": 1},
+        "trainer": {"epochs": 1, "lr": 0.01, "seed": 1},
     }  # fmt: skip
     started = platform.ask("POST", "/api/runs", {"config": config, "name": "first"})
     run = platform.wait(f"/api/runs/{started['run']['id']}")

@@ -21,7 +21,7 @@ pytestmark = [
 
 def drive(script: str, platform: Platform, out: Path) -> None:
     """Run one script and show what it complains about."""
-    kept = os.environ.get("STEAD_UI_PICTURES")  # a folder to keep the pictures in
+    kept = os.environ.get("UI_PICTURES")  # a folder to keep the pictures in
     environment = os.environ | {
         "STEAD_URL": platform.url, "STEAD_TOKEN": platform.token, "CHROMIUM": CHROMIUM,
         "STEAD_FACTS": json.dumps(platform.facts), "OUT": str(out) if kept is None else kept,

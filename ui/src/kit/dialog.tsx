@@ -20,7 +20,6 @@ function Shown({ onClose, title, children }: { onClose: () => void; title: strin
     return () => { dialog?.close(); }; // while it still stands in the page: only then focus goes back
   }, []);
   return (
-<<<<<<< HEAD
     <dialog
       ref={place} className="dialog" aria-labelledby={id}
       onCancel={(e) => { e.preventDefault(); onClose(); }} onClick={(e) => { if (isOutside(e)) onClose(); }}
@@ -28,20 +27,6 @@ function Shown({ onClose, title, children }: { onClose: () => void; title: strin
       <h2 id={id}>{title}</h2>
       {children}
     </dialog>
-=======
-    <Base.Root open={open} onOpenChange={(now) => { if (!now) onClose(); }}>
-      <Base.Portal>
-        {/* Radix's own overlay writes a style element, which the Content-Security-Policy forbids; kit.css stops the scrolling. */}
-        <div className="veil" />
-        <Base.Content className="dialog" aria-describedby={undefined}>
-          <Base.Title asChild>
-            <h2>{title}</h2>
-          </Base.Title>
-          {children}
-        </Base.Content>
-      </Base.Portal>
-    </Base.Root>
->>>>>>> ui-shell
   );
 }
 

@@ -46,7 +46,7 @@ function Number({ param, setup, change }: { param: Param; setup: Setup; change: 
   };
   return (
     <Field name={name} help={help}>
-      {(ids) => <input {...ids} className="input" type="number" min={min} max={max} step={step} placeholder="the model's own" value={typeof value === "number" ? value : ""} onChange={(e) => { put(e.target.value); }} />}
+      {(ids) => <input {...ids} className="input" type="number" min={min} max={max} step={step} placeholder="default" value={typeof value === "number" ? value : ""} onChange={(e) => { put(e.target.value); }} />}
     </Field>
   );
 }

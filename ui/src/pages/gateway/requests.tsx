@@ -2,7 +2,7 @@
 import { useState } from "react";
 
 import { useEvents, type Link } from "../../api/events";
-import type { SeenRequest } from "../../api/chat_types";
+import type { SeenRequest } from "../../api/types-chat";
 import { Button, Empty, Tag, type Tone } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
 import { count, seconds } from "../../kit/words";

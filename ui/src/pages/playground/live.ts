@@ -54,14 +54,19 @@ function call(live: Live, delta: Delta["tools"][number]): Live["calls"] {
   return calls;
 }
 
+/** Without what no store keeps: a badly trained model may write NUL. */
+function storable(text: string): string {
+  return text.replaceAll("\0", "\uFFFD");
+}
+
 function taken(live: Live, delta: Delta): Live {
   const usage: AnswerUsage = { ...live.usage, ...delta.usage, finish: delta.finish ?? live.usage.finish ?? null };
   return {
     ...live,
     usage,
     state: "writing",
-    text: live.text + delta.text,
-    reasoning: live.reasoning + delta.reasoning,
+    text: live.text + storable(delta.text),
+    reasoning: live.reasoning + storable(delta.reasoning),
     calls: delta.tools.reduce((calls, one) => call({ ...live, calls }, one), live.calls),
     served: delta.model === "" ? live.served : delta.model,
   };
@@ -114,6 +119,13 @@ export async function answer(chat: string, column: number, parent: string | null
   }
   put({ ...own.shown, usage: { ...own.shown.usage, ...watch.times(own.shown.usage.completion_tokens) } });
   return own.shown;
+}
+
+/** An answer that came but could not be kept stays to be seen, with the reason. */
+export function unkept(chat: string, column: number, error: unknown): void {
+  const own = running.get(nameOf(chat, column));
+  if (own !== undefined) own.shown = { ...own.shown, state: "failed", error };
+  tell();
 }
 
 /** Take an answer off the list, once it is kept elsewhere or no longer wanted. */

@@ -1,7 +1,7 @@
 /** Beside the talk: models, system prompt, parameters, tools. */
 import { useState } from "react";
 
-import type { Askable } from "../../api/chat_types";
+import type { Askable } from "../../api/types-chat";
 import { Button, Field } from "../../kit/parts";
 import { PARAMS, readTools, type Param } from "./params";
 import { MOST_MODELS, type Setup } from "./setup";
@@ -46,7 +46,7 @@ function Number({ param, setup, change }: { param: Param; setup: Setup; change: 
   };
   return (
     <Field name={name} help={help}>
-      {(ids) => <input {...ids} className="input" type="number" min={min} max={max} step={step} placeholder="the model's own" value={typeof value === "number" ? value : ""} onChange={(e) => { put(e.target.value); }} />}
+      {(ids) => <input {...ids} className="input" type="number" min={min} max={max} step={step} placeholder="default" value={typeof value === "number" ? value : ""} onChange={(e) => { put(e.target.value); }} />}
     </Field>
   );
 }

@@ -2,8 +2,8 @@
 import type { QueryClient } from "@tanstack/react-query";
 
 import { send } from "../../api/http";
-import type { Chat, ChatHead, ChatMessage, ChatSettings, Part } from "../../api/chat_types";
-import { answer, contentOf, forget, type Live } from "./live";
+import type { Chat, ChatHead, ChatMessage, ChatSettings, Part } from "../../api/types-chat";
+import { answer, contentOf, forget, unkept, type Live } from "./live";
 import { bodyOf, readTools } from "./params";
 import type { Setup } from "./setup";
 import { distinct, endOf, leavesOf, pathTo, treeOf } from "./tree";
@@ -105,13 +105,19 @@ export class Talk {
     const path = pathTo(treeOf(this.chat().messages), leaf);
     const live = await answer(this.id, column, leaf, bodyOf(model, wireOf(path, this.setup.system), this.setup.params, readTools(this.setup.tools).tools));
     if (live.state === "failed") return; // stays to be seen, with its reason
-    if (hasSaid(live)) {
-      const { usage, deviations, served } = live;
-      const finish = live.state === "stopped" ? "stopped" : (usage.finish ?? null);
-      const made = await this.say({ parent: leaf, role: "assistant", content: contentOf(live), model: served === "" ? model : served, usage: { ...usage, finish }, deviations });
-      await this.put(column, made.id);
+    try {
+      if (hasSaid(live)) await this.keepAnswer(column, leaf, model, live);
+      forget(this.id, column);
+    } catch (error) {
+      unkept(this.id, column, error);
     }
-    forget(this.id, column);
+  }
+
+  private async keepAnswer(column: number, leaf: string | null, model: string, live: Live): Promise<void> {
+    const { usage, deviations, served } = live;
+    const finish = live.state === "stopped" ? "stopped" : (usage.finish ?? null);
+    const made = await this.say({ parent: leaf, role: "assistant", content: contentOf(live), model: served === "" ? model : served, usage: { ...usage, finish }, deviations });
+    await this.put(column, made.id);
   }
 }
 

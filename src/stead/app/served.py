@@ -135,10 +135,11 @@ def served(
         by_name = ByName({m.order.name: (m, m.order.name) for m in local}, adapted)
         here = _counted(by_name, books)
         parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
-    if everything is not None:
-        parts.append((everything[1], plugins.around(_counted(everything[0], books))))
+    rest: Backend | None = None
+    if everything is not None:  # by what is there when it is asked for, not when the server began
+        rest = plugins.around(_counted(everything[0], books))
         names += sorted(everything[1].difference(names))
-    backend = parts[0][1] if len(parts) == 1 else Several(parts)
+    backend = parts[0][1] if len(parts) == 1 and rest is None else Several(parts, rest)
     once = tuple(dict.fromkeys(circuits))
     engines = None if everything is None else everything[0]
     return Served(backend, tuple(names), tuple(local), tuple(notes), once, tuple(chosen), engines)

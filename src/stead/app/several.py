@@ -16,13 +16,19 @@ from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, Mod
 class Several(Backend):
     """Backends by the names each answers to; the first that knows a name has it."""
 
-    def __init__(self, parts: Sequence[tuple[frozenset[str], Backend]]) -> None:
+    def __init__(
+        self, parts: Sequence[tuple[frozenset[str], Backend]], rest: Backend | None = None
+    ) -> None:
         self._parts = tuple(parts)
+        self._rest = rest
+        self._all = (*(b for _, b in self._parts), *(() if rest is None else (rest,)))
 
     def _find(self, name: str) -> Backend:
         for names, backend in self._parts:
             if name in names or name.rpartition(":")[0] in names:  # or an adapter over it
                 return backend
+        if self._rest is not None:
+            return self._rest
         known = sorted(set(chain.from_iterable(names for names, _ in self._parts)))
         near = nearest(name, known)
         ask = f"; did you mean {near!r}?" if near else ""
@@ -50,10 +56,10 @@ class Several(Backend):
 
     async def models(self) -> list[ModelCard]:
         """List every name once."""
-        listed = await asyncio.gather(*(backend.models() for _, backend in self._parts))
+        listed = await asyncio.gather(*(backend.models() for backend in self._all))
         return list({card.id: card for card in reversed([*chain(*listed)])}.values())[::-1]
 
     async def close(self) -> None:
         """Close every Backend."""
-        for _, backend in self._parts:
+        for backend in self._all:
             await backend.close()

@@ -3,6 +3,7 @@
 Knows nothing about loading. A name from a client means a model of the shelf, never a path.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from stead.core.errors import NotFound
 from stead.core.suggest import nearest
 from stead.engines.engine import ENGINES
 from stead.hub.discover import Local
+from stead.store import run_index
+
+_FRESH_S = 2.0
 
 
 class Shelf(Protocol):
@@ -29,18 +33,31 @@ class Shelf(Protocol):
 
 @dataclass(slots=True)
 class Shelved:
-    """Given models first, then the found ones. `find` is called once, at the first need.
+    """Given models first, then those that `more` tells now, then the found ones.
 
-    `base:adapter` means an adapter over a base, when both are on the shelf.
+    `find` is called at the first need, and again when what it found is older than `fresh_s`: a server runs on
+    while models come and go. `base:adapter` means an adapter over a base, when both are on the shelf.
     """
 
     given: Mapping[str, Wanted] = field(default_factory=dict)
     find: Callable[[], Sequence[Local]] = field(default=lambda: ())
+    more: Callable[[], Mapping[str, Wanted]] = field(default=dict)
+    fresh_s: float = _FRESH_S
+    clock: Callable[[], float] = time.monotonic
     _found: dict[str, Local] | None = None
+    _found_at: float = 0.0
+    _told: Mapping[str, Wanted] | None = None
+    _told_at: float = 0.0
 
     def names(self) -> list[str]:
         """List the names, the given ones first."""
-        return [*self.given, *(name for name in self.found() if name not in self.given)]
+        return list(dict.fromkeys((*self.given, *self._more(), *self.found())))
+
+    def _more(self) -> Mapping[str, Wanted]:
+        now = self.clock()
+        if self._told is None or now - self._told_at > self.fresh_s:
+            self._told, self._told_at = self.more(), now
+        return self._told
 
     def answers(self) -> frozenset[str]:
         """Return every name that means something: those listed, and each adapter over each model."""
@@ -51,14 +68,15 @@ class Shelved:
 
     def found(self) -> dict[str, Local]:
         """Return the found models by name; of equal names the later one has its folder's before it."""
-        if self._found is None:
+        now = self.clock()
+        if self._found is None or now - self._found_at > self.fresh_s:
             found: dict[str, Local] = {}
             for local in self.find():
                 longer = f"{local.path.parent.name}/{local.name}"
                 name = next((n for n in (local.name, longer) if n not in found), None)
                 if name is not None:
                     found[name] = local
-            self._found = found
+            self._found, self._found_at = found, now
         return self._found
 
     def wanted(self, name: str) -> Wanted:
@@ -83,8 +101,11 @@ class Shelved:
         )
 
     def _single(self, name: str) -> Wanted | None:
-        if name in self.given:
-            return self.given[name]
+        known = self.given.get(name)
+        if known is None:
+            known = self._more().get(name)
+        if known is not None:
+            return known
         local = self.found().get(name)
         if local is None:
             return None
@@ -98,11 +119,15 @@ def standard(
     *,
     refresh: bool = False,
 ) -> Shelved:
-    """Return the shelf of this machine: given models, added ones, then what discovery finds."""
-    added = {entry.name: Wanted(entry.name, name=entry.name) for entry in models.entries()}
+    """Return the shelf of this machine: given models, added ones, finished runs, then what discovery finds."""
     folders = [Path(text).expanduser() for text in settings.models_dirs]
 
     def find() -> Sequence[Local]:
         return models.discover(folders, refresh=refresh) if settings.auto_discover else ()
 
-    return Shelved({**added, **(given if given is not None else {})}, find)
+    def more() -> dict[str, Wanted]:
+        ended = (f for f in run_index.folders(models.home) if (f / "final").is_dir())
+        runs = {f.name: Wanted(str(f), name=f.name) for f in ended}
+        return runs | {e.name: Wanted(e.name, name=e.name) for e in models.entries()}
+
+    return Shelved({} if given is None else given, find, more)

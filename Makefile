@@ -55,4 +55,10 @@ docs: setup ## generate the reference, run the guides' code blocks, check links
 	COLUMNS=100 $(BIN)/python tools/reference.py
 	$(BIN)/python -m pytest -q tests/docs
 
-.PHONY: help setup check test demo bench spec campaign openapi docs
+ui: ## build the pages into the package (needs Node 20 and npm)
+	cd ui && npm ci --no-fund --no-audit && npm run build
+
+client: openapi ## generate the pages' types from the API's description
+	cd ui && npm ci --no-fund --no-audit && npm run client
+
+.PHONY: help setup check test demo bench spec campaign openapi ui client docs

@@ -115,7 +115,9 @@ print(json.dumps([len(names), failed]))
     count, failed = json.loads(python(code))
 
     # The platform's surface is made of the extra [serve]; `stead serve --no-platform` does without.
-    surface = [n for n, why in failed.items() if n.startswith("stead.web.") and "blocked: fastapi" in why]
+    surface = [
+        n for n, why in failed.items() if n.startswith("stead.web.") and "blocked: fastapi" in why
+    ]
     assert {n: why for n, why in failed.items() if n not in surface} == {}
     assert count > 100
 

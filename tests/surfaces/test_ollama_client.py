@@ -89,7 +89,7 @@ def test_chat_whole_and_streamed_give_the_same_text_and_counts(client):
     assert whole.model == "tiny"
     assert (whole.done, whole.done_reason) == (True, "stop")
     assert (whole.prompt_eval_count, whole.eval_count) == (2, 6)
-    assert [p.done for p in parts] == [False] * 6 + [True]
+    assert [p.done for p in parts] == [False] * (len(parts) - 1) + [True]
     assert (parts[-1].prompt_eval_count, parts[-1].eval_count) == (2, 6)
     assert 0 < whole.total_duration < 60 * 10**9
 
@@ -179,7 +179,7 @@ def test_a_stream_that_breaks_ends_with_the_clients_error(client, served):
 
     with pytest.raises(ollama.ResponseError):
         read()
-    assert texts == ["red0 ", "green1 "]
+    assert "".join(texts) == "red0 green1 "  # pieces that arrive together may come as one
 
 
 def test_the_async_client(served):

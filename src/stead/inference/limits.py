@@ -80,12 +80,15 @@ class Limits(Wrapper):
         held = self._held(request)
         if held is None:
             return await self.inner.generate(request, deadline)
+        is_capped = held.is_priced and request.sampling.max_tokens is None
         request = self._bounded(request, held)
         opened = await self._open(request, held)
         try:
             reply = await self.inner.generate(request, deadline)
             opened.seen.reply(reply)
             opened.done = True
+            if is_capped and any(c.finish_reason == "length" for c in reply.choices):
+                _note_cap(request)
             return reply
         finally:
             self._close(opened)
@@ -96,7 +99,9 @@ class Limits(Wrapper):
         """Answer piece by piece."""
         opened: _Opened | None = None
         held = self._held(request)
+        is_capped = False
         if held is not None:
+            is_capped = held.is_priced and request.sampling.max_tokens is None
             request = self._bounded(request, held)
             opened = await self._open(request, held)
         chunks = self.inner.stream(request, deadline)
@@ -108,6 +113,8 @@ class Limits(Wrapper):
             note = opened.seen.chunk
             async for chunk in chunks:
                 note(chunk)
+                if is_capped and chunk.finish_reason == "length":
+                    _note_cap(request)
                 yield chunk
             opened.done = True
         finally:
@@ -158,9 +165,6 @@ class Limits(Wrapper):
         call = Call(id=new_id()) if request.call is None else request.call
         if request.sampling.max_tokens is None and held.is_priced:
             tokens = self._rules.answer_tokens
-            call.deviations.append(
-                Deviation("max_tokens_set", f"max_tokens={tokens}, because a limit in money holds")
-            )
             return replace(
                 request, call=call, sampling=replace(request.sampling, max_tokens=tokens)
             )
@@ -257,6 +261,13 @@ class _Opened:
             return attempts
         outcome: Literal["ok", "cut"] = "ok" if self.done else "cut"
         return [Attempt(candidate="", model=self.seen.model, outcome=outcome)]
+
+
+def _note_cap(request: GenerateRequest) -> None:
+    """Tell that the answer was cut where a budget, not the client, set its length."""
+    tokens = request.sampling.max_tokens
+    told = Deviation("max_tokens_set", f"max_tokens={tokens}, because a limit in money holds")
+    _call(request).deviations.append(told)
 
 
 def _call(request: Request) -> Call:

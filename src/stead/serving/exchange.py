@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Protocol
 
-from stead.core.errors import BackendError, BackendTimeout, SteadError
+from stead.core.errors import BackendError, BackendTimeout, BudgetExceeded, SteadError
 from stead.core.ids import new_id
 from stead.messages import Call, Usage
 from stead.serving import guard
@@ -126,7 +126,8 @@ def _error_headers(error: SteadError, status: int) -> list[Header]:
     wait_s = error.details.get("retry_after_s")
     if wait_s is not None:
         headers.append((b"retry-after", str(math.ceil(float(wait_s))).encode()))
-    elif isinstance(error, BackendError) and status >= 500:
+    is_spent = isinstance(error, BudgetExceeded)  # waiting for tomorrow is no retry
+    if is_spent or (wait_s is None and isinstance(error, BackendError) and status >= 500):
         headers.append((b"x-should-retry", b"false"))  # clients retry by themselves otherwise
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

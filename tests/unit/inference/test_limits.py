@@ -216,3 +216,15 @@ def test_the_bound_of_a_prompt_is_never_below_its_bytes(text):
     from stead.inference.account import most_tokens
 
     assert most_tokens(ask(text)) >= len(text.encode())
+
+
+def test_an_answer_that_ends_by_itself_has_no_deviation_under_a_budget():
+    async def go():
+        backend, _ = limited(Counted(), Limit("daily", "money", 10**15, calendar="day"))
+        whole, streamed = (ask(max_tokens=None, call=Call(id=name)) for name in "ab")
+        await backend.generate(whole)
+        async for _chunk in backend.stream(streamed):
+            pass
+        return whole.call.deviations, streamed.call.deviations
+
+    assert asyncio.run(go()) == ([], [])

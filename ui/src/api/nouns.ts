@@ -2,15 +2,11 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { get } from "./http";
+import { isDone } from "./jobs";
 import type { Dataset, Job, Kinds, List, Model } from "./types-data";
 
 const LONG_MS = 60_000;
 const SOON_MS = 1000;
-const ENDED = new Set(["succeeded", "failed", "cancelled"]);
-
-export function isEnded(job: Job): boolean {
-  return ENDED.has(job.state);
-}
 
 export function useModels() {
   return useQuery({ queryKey: ["models"], queryFn: ({ signal }) => get<List<Model>>("/api/models?limit=1000", signal) });
@@ -31,6 +27,6 @@ export function useJob(id: string | null) {
     queryKey: ["jobs", id],
     queryFn: ({ signal }) => get<Job>(`/api/jobs/${encodeURIComponent(id ?? "")}`, signal),
     enabled: id !== null,
-    refetchInterval: (query) => (query.state.data !== undefined && isEnded(query.state.data) ? false : SOON_MS),
+    refetchInterval: (query) => (query.state.data !== undefined && isDone(query.state.data) ? false : SOON_MS),
   });
 }

@@ -17,14 +17,17 @@ export interface CatalogModel {
 }
 
 export interface ModelCard {
-  text: string | null;
+  text: string;
 }
 
 export interface LineageStep {
-  kind: string;
-  name: string;
-  detail: string;
-  created: string | null;
+  model: string;
+  version: number;
+  hash: string;
+  source: string;
+  run: string | null;
+  base: string | null;
+  data: string | null;
 }
 
 export interface Verified {
@@ -46,8 +49,8 @@ export interface SettingChange {
   at: string;
   actor: string;
   key: string;
-  before: unknown;
-  after: unknown;
+  before: { value?: unknown } | null;
+  after: { value?: unknown } | null;
 }
 
 export interface User {

@@ -117,6 +117,7 @@ export interface Model {
   bytes: number;
   dtype: string;
   context: number;
+  reason: string;
   versions: ModelVersion[];
   aliases: Record<string, number>;
   adapters: string[];
@@ -142,6 +143,7 @@ export interface Setting {
   origin: string;
   description: string;
   secret: boolean;
+  choices: string[];
 }
 
 export interface Check {

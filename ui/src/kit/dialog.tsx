@@ -1,23 +1,37 @@
-/** A dialog with focus kept inside, closed by Escape; and the question before something is lost. */
-import { Dialog as Base } from "radix-ui";
-import { useState, type ReactNode } from "react";
+/**
+ * A dialog with focus kept inside, closed by Escape; and the question before something is lost. It is the browser's own
+ * element: a library that puts style sheets into the page would be stopped by the content security policy.
+ */
+import { useId, useLayoutEffect, useRef, useState, type MouseEvent, type ReactNode } from "react";
 
 import { Button } from "./parts";
 
-export function Dialog({ open, onClose, title, children }: { open: boolean; onClose: () => void; title: string; children: ReactNode }) {
+function isOutside(e: MouseEvent<HTMLDialogElement>): boolean {
+  const box = e.currentTarget.getBoundingClientRect();
+  return e.target === e.currentTarget && (e.clientX < box.left || e.clientX > box.right || e.clientY < box.top || e.clientY > box.bottom);
+}
+
+function Shown({ onClose, title, children }: { onClose: () => void; title: string; children: ReactNode }) {
+  const place = useRef<HTMLDialogElement>(null);
+  const id = useId();
+  useLayoutEffect(() => {
+    const dialog = place.current;
+    dialog?.showModal();
+    return () => { dialog?.close(); }; // while it still stands in the page: only then focus goes back
+  }, []);
   return (
-    <Base.Root open={open} onOpenChange={(now) => { if (!now) onClose(); }}>
-      <Base.Portal>
-        <Base.Overlay className="veil" />
-        <Base.Content className="dialog" aria-describedby={undefined}>
-          <Base.Title asChild>
-            <h2>{title}</h2>
-          </Base.Title>
-          {children}
-        </Base.Content>
-      </Base.Portal>
-    </Base.Root>
+    <dialog
+      ref={place} className="dialog" aria-labelledby={id}
+      onCancel={(e) => { e.preventDefault(); onClose(); }} onClick={(e) => { if (isOutside(e)) onClose(); }}
+    >
+      <h2 id={id}>{title}</h2>
+      {children}
+    </dialog>
   );
+}
+
+export function Dialog({ open, ...rest }: { open: boolean; onClose: () => void; title: string; children: ReactNode }) {
+  return open ? <Shown {...rest} /> : null;
 }
 
 /** A button that asks before it acts. */

@@ -6,7 +6,7 @@ export function Pager({ label, offset, size, total, onChange }: { label: string;
   if (total === 0) return null;
   const last = Math.min(offset + size, total);
   return (
-    <nav className="row spread" aria-label={`Parts of ${label}`}>
+    <div className="row spread" role="group" aria-label={`Parts of ${label}`}>
       <span className="small soft" aria-live="polite">
         {label} {count(offset + 1)} to {count(last)} of {count(total)}
       </span>
@@ -14,6 +14,6 @@ export function Pager({ label, offset, size, total, onChange }: { label: string;
         <Button small disabled={offset === 0} onClick={() => { onChange(Math.max(0, offset - size)); }}>Previous</Button>
         <Button small disabled={last >= total} onClick={() => { onChange(offset + size); }}>Next</Button>
       </span>
-    </nav>
+    </div>
   );
 }

@@ -54,7 +54,7 @@ export function Shell() {
     <div className="shell">
       <a className="skip" href="#page">Skip to the page</a>
       <nav className="nav" aria-label="Pages">
-        <NavLink to="/" className="brand"><img src="/icon.svg" alt="" /><span>stead</span></NavLink>
+        <NavLink to="/" className="brand" aria-label="stead"><img src="/icon.svg" alt="" /><span>stead</span></NavLink>
         <ul>
           {pages.map((p) => (
             <li key={p.path}><NavLink to={p.path} end={p.path === "/"}>{p.name}</NavLink></li>

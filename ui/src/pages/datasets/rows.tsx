@@ -45,7 +45,7 @@ function Cell({ value }: { value: unknown }) {
 function Fields({ fields }: { fields: Record<string, unknown> }) {
   return Object.entries(fields).filter(([, value]) => !isNothing(value)).map(([name, value]) => (
     <section key={name} className="stack tight">
-      <h3 className="small">{name}</h3>
+      <div className="small strong">{name}</div>
       <Cell value={value} />
     </section>
   ));

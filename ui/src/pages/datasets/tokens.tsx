@@ -30,10 +30,14 @@ function Token({ token, ids }: { token: MaskToken; ids: boolean }) {
   return token.trained ? <mark className="token" title={title}>{shown}</mark> : <span className="token" title={title}>{shown}</span>;
 }
 
+function tokensOf(n: number): string {
+  return n === 1 ? "1 token" : `${count(n)} tokens`;
+}
+
 function told({ tokens }: Stretch): string {
   const trained = tokens.filter((t) => t.trained).length;
-  if (trained === 0) return `${count(tokens.length)} tokens, not trained`;
-  return trained === tokens.length ? `${count(trained)} tokens, trained` : `${count(trained)} of ${count(tokens.length)} tokens trained`;
+  if (trained === 0) return `${tokensOf(tokens.length)}, not trained`;
+  return trained === tokens.length ? `${tokensOf(trained)}, trained` : `${count(trained)} of ${count(tokens.length)} tokens trained`;
 }
 
 export function Tokens({ tokens, ids }: { tokens: MaskToken[]; ids: boolean }) {

@@ -1,24 +1,31 @@
 /** What was measured, and the form that measures more. */
 import { Link } from "react-router";
 
+import { useDatasets } from "../../api/nouns";
 import type { Evaluation } from "../../api/types-data";
 import { Loaded } from "../../kit/loaded";
 import { Empty } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
 import { ago } from "../../kit/words";
 import { Page } from "../../shell/page";
+import { dataName, modelName } from "./names";
 import { useEvaluations } from "./queries";
 import { Start } from "./start";
 import { Verdicts } from "./verdict";
+import { Working } from "./working";
 
 function title(e: Evaluation): string {
   return e.title === "" ? e.id : e.title;
 }
 
+function Data({ place }: { place: string }) {
+  return <span className="wrap">{dataName(place, useDatasets().data?.items)}</span>;
+}
+
 const COLUMNS: Column<Evaluation>[] = [
   { name: "Evaluation", show: (e) => <Link className="wrap" to={`/evaluate/${encodeURIComponent(e.id)}`}>{title(e)}</Link> },
-  { name: "Models", show: (e) => <span className="wrap">{e.models.join(", ")}</span> },
-  { name: "Data", show: (e) => <span className="wrap">{e.data}</span> },
+  { name: "Models", show: (e) => <span className="wrap">{e.models.map(modelName).join(", ")}</span> },
+  { name: "Data", show: (e) => <Data place={e.data} /> },
   { name: "Result", show: (e) => (e.summary === null ? <span className="soft">not yet</span> : <Verdicts metrics={e.summary.metrics} />) },
   { name: "Made", show: (e) => ago(e.created) },
 ];
@@ -28,6 +35,7 @@ export function All() {
   return (
     <Page title="Evaluate" lead="Ask models the same rows and see, with error bars, whether one answers better.">
       <Start />
+      <Working />
       <Loaded query={evaluations} label="asking for the evaluations">
         {({ items }) => (
           <Table

@@ -10,6 +10,10 @@ function Marks({ scores }: { scores: Scores | undefined }) {
   return <>{Object.entries(scores ?? {}).map(([name, score]) => <Tag key={name}>{name} {score === null ? "not finite" : number(score, 3)}</Tag>)}</>;
 }
 
+function Plain({ text }: { text: string }) {
+  return text.trim() === "" ? <em className="soft">{text === "" ? "nothing" : "only white space"}</em> : text;
+}
+
 function Pieces({ pieces, as: Changed }: { pieces: Piece[]; as: "ins" | "del" }) {
   return <>{pieces.map((p, i) => (p.own ? <Changed key={i}>{p.text}</Changed> : <span key={i}>{p.text}</span>))}</>;
 }
@@ -23,12 +27,16 @@ function Said({ name, scores, children }: { name: string; scores: Scores | undef
   );
 }
 
+function isMarked(marked: boolean, text: string): boolean {
+  return marked && text.trim() !== "";
+}
+
 function Pair({ row, base, marked, summary }: { row: AnswerRow; base: string; marked: boolean; summary: EvaluationSummary }) {
   const [left, right] = useMemo(() => differences(base, row.answer), [base, row.answer]);
   return (
     <div className="sides">
-      <Said name={`base: ${summary.against ?? ""}`} scores={row.base_scores}>{marked ? <Pieces pieces={left} as="del" /> : base}</Said>
-      <Said name={`tuned: ${summary.model}`} scores={row.scores}>{marked ? <Pieces pieces={right} as="ins" /> : row.answer}</Said>
+      <Said name={`base: ${summary.against ?? ""}`} scores={row.base_scores}>{isMarked(marked, base) ? <Pieces pieces={left} as="del" /> : <Plain text={base} />}</Said>
+      <Said name={`tuned: ${summary.model}`} scores={row.scores}>{isMarked(marked, row.answer) ? <Pieces pieces={right} as="ins" /> : <Plain text={row.answer} />}</Said>
     </div>
   );
 }
@@ -43,7 +51,7 @@ export function Answer({ row, marked, summary }: { row: AnswerRow; marked: boole
         <Said name="asked" scores={undefined}>{row.prompt}</Said>
         {row.reference === "" ? null : <Said name="wanted" scores={undefined}>{row.reference}</Said>}
       </div>
-      {base === undefined ? <Said name={summary.model} scores={row.scores}>{row.answer}</Said> : <Pair row={row} base={base} marked={marked} summary={summary} />}
+      {base === undefined ? <Said name={summary.model} scores={row.scores}><Plain text={row.answer} /></Said> : <Pair row={row} base={base} marked={marked} summary={summary} />}
     </li>
   );
 }

@@ -1,17 +1,19 @@
 /** One evaluation: the result in a sentence, every metric with its interval, and the answers side by side. */
 import { useParams } from "react-router";
 
-import { useJob } from "../../api/nouns";
+import { useDatasets, useJob } from "../../api/nouns";
 import type { Evaluation, EvaluationSummary } from "../../api/types-data";
 import { Loaded } from "../../kit/loaded";
-import { Empty, Note, Panel } from "../../kit/parts";
+import { Empty, Panel } from "../../kit/parts";
 import { Progress } from "../../kit/state";
 import { ago, count, seconds } from "../../kit/words";
 import { Page } from "../../shell/page";
 import { Answers } from "./answers";
+import { dataName } from "./names";
 import { path, useEvaluation } from "./queries";
 import { ScoreTable } from "./scores";
 import { Verdict } from "./verdict";
+import { Failed } from "./working";
 
 const FORMATS = [["html", "HTML"], ["json", "JSON"], ["md", "Markdown"]] as const;
 
@@ -41,7 +43,7 @@ function Waiting({ evaluation }: { evaluation: Evaluation }) {
   const job = useJob(evaluation.job);
   if (evaluation.job === null) return <Empty title="There is no result"><p>The evaluation ended without a report.</p></Empty>;
   const error = job.data?.error ?? null;
-  if (error !== null) return <Note tone="bad">{error.message}{error.hint === null ? null : <div className="small">hint: <code>{error.hint}</code></div>}</Note>;
+  if (error !== null) return <Failed error={error} />;
   return <Panel title="At work"><Progress label="Rows answered" share={job.data?.progress ?? null} /></Panel>;
 }
 
@@ -61,9 +63,10 @@ function Result({ evaluation, summary }: { evaluation: Evaluation; summary: Eval
 
 function Shown({ evaluation }: { evaluation: Evaluation }) {
   const { summary } = evaluation;
+  const data = dataName(evaluation.data, useDatasets().data?.items);
   const took = summary === null ? "" : ` · took ${seconds(summary.seconds)}`;
   return (
-    <Page title={evaluation.title === "" ? evaluation.id : evaluation.title} lead={`${evaluation.data} · ${ago(evaluation.created)}${took}`} actions={summary === null ? null : <Downloads id={evaluation.id} />}>
+    <Page title={evaluation.title === "" ? evaluation.id : evaluation.title} lead={`on ${data} · ${ago(evaluation.created)}${took}`} actions={summary === null ? null : <Downloads id={evaluation.id} />}>
       {summary === null ? <Waiting evaluation={evaluation} /> : <Result evaluation={evaluation} summary={summary} />}
     </Page>
   );

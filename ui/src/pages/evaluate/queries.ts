@@ -2,15 +2,14 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
 import { get, send } from "../../api/http";
-import type { AnswerRow, Evaluation, Job, List } from "../../api/types-data";
+import type { AnswerRow, Evaluation, Job, List, Run } from "../../api/types-data";
 
-const PART = 500;
+const PART = 200; // as many as the server gives at once
 const SOON_MS = 3000;
 
 export interface Order {
   models: string[];
   against: string | null;
-  data: string;
   metrics: string[];
   limit: number | null;
 }
@@ -35,16 +34,20 @@ export function useEvaluation(id: string) {
   });
 }
 
+export function useFinished() {
+  return useQuery({ queryKey: ["runs", "succeeded"], queryFn: ({ signal }) => get<List<Run>>("/api/runs?state=succeeded&limit=100", signal) });
+}
+
 /** One evaluation per data set, in their order. */
 export function useStart() {
   const cache = useQueryClient();
   return useMutation({
-    mutationFn: async ({ sets, ...order }: Omit<Order, "data"> & { sets: string[] }) => {
+    mutationFn: async ({ sets, ...order }: Order & { sets: { data: string; title: string }[] }) => {
       const jobs: Job[] = [];
-      for (const data of sets) jobs.push((await send<{ job: Job }>("POST", "/api/evaluations", { ...order, data })).job);
+      for (const set of sets) jobs.push(...(await send<{ jobs: Job[] }>("POST", "/api/evaluations", { ...order, ...set })).jobs);
       return jobs;
     },
-    onSettled: () => cache.invalidateQueries({ queryKey: ["evaluations"] }),
+    onSettled: () => cache.invalidateQueries({ predicate: ({ queryKey }) => queryKey[0] === "evaluations" || queryKey[0] === "jobs" }),
   });
 }
 

@@ -2,20 +2,24 @@
 import { useState } from "react";
 
 import { useDatasets, useKinds, useModels } from "../../api/nouns";
-import type { Dataset, KindEntry, Model } from "../../api/types-data";
+import type { Dataset, KindEntry, Model, Run } from "../../api/types-data";
 import { Checks, type Option } from "../../kit/checks";
 import { Loaded } from "../../kit/loaded";
 import { Button, Field, Panel } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 import { useTell } from "../../kit/toast";
-import { count } from "../../kit/words";
-import { useStart } from "./queries";
-import { Working } from "./working";
+import { ago, count } from "../../kit/words";
+import { modelName } from "./names";
+import { useFinished, useStart } from "./queries";
 
 const ALONE = "";
 
-function models(all: Model[]): Option[] {
-  return all.flatMap((m) => [{ value: m.name, name: m.name, about: m.family }, ...m.adapters.map((a) => ({ value: `${m.name}:${a}`, name: `${m.name}:${a}`, about: "adapter" }))]);
+/** Installed models, and what finished runs made. */
+function models(all: Model[], runs: Run[]): Option[] {
+  return [
+    ...all.map((m) => ({ value: m.name, name: m.name, about: m.family })),
+    ...runs.map((r) => ({ value: r.id, name: r.name === "" ? r.id : r.name, about: `run on ${modelName(r.model)}, ${ago(r.finished)}` })),
+  ];
 }
 
 function sets(all: Dataset[]): Option[] {
@@ -39,12 +43,12 @@ function missing(chosen: Choices): string | null {
   return parts.length === 0 ? null : `Choose ${parts.join(", ")} first.`;
 }
 
-function Against({ options, value, onChange }: { options: Option[]; value: string; onChange: (value: string) => void }) {
+function Against({ options, several, value, onChange }: { options: Option[]; several: boolean; value: string; onChange: (value: string) => void }) {
   return (
     <Field name="Compared with" help="The same rows are asked of both, so that the difference can be judged.">
       {(ids) => (
         <select {...ids} className="input" value={value} onChange={(e) => { onChange(e.target.value); }}>
-          <option value={ALONE}>nothing: one model with error bars</option>
+          <option value={ALONE}>{several ? "the first of the chosen models" : "nothing: one model with error bars"}</option>
           <option value="base">the same model without its adapter</option>
           {options.map((o) => <option key={o.value} value={o.value}>{o.name}</option>)}
         </select>
@@ -53,27 +57,39 @@ function Against({ options, value, onChange }: { options: Option[]; value: strin
   );
 }
 
-export function Start() {
-  const known = { models: useModels(), sets: useDatasets(), kinds: useKinds() };
+function useChoices() {
   const [chosen, setChosen] = useState<Choices>({ models: [], sets: [], metrics: [], against: ALONE, limit: "" });
   const start = useStart();
   const tell = useTell();
-  const change = (part: Partial<Choices>) => { setChosen((now) => ({ ...now, ...part })); };
-  const lacking = missing(chosen);
-  const submit = () => {
-    const { against, limit, ...rest } = chosen;
-    start.mutate({ ...rest, against: against === ALONE ? null : against, limit: limit === "" ? null : Number(limit) }, { onSuccess: (jobs) => { tell("good", jobs.length === 1 ? "The evaluation is queued" : `${count(jobs.length)} evaluations are queued`); } });
+  const submit = (all: { models: Option[]; sets: Option[] }) => {
+    const { against, limit, sets: wanted, ...rest } = chosen;
+    const called = (options: Option[], value: string) => options.find((o) => o.value === value)?.name ?? value;
+    const models = rest.models.map((m) => called(all.models, m)).join(", ");
+    const order = {
+      ...rest, against: against === ALONE ? null : against, limit: limit === "" ? null : Number(limit),
+      sets: wanted.map((data) => ({ data, title: `${models} on ${called(all.sets, data)}`.slice(0, 200) })),
+    };
+    start.mutate(order, { onSuccess: (jobs) => { tell("good", jobs.length === 1 ? "The evaluation is queued" : `${count(jobs.length)} evaluations are queued`); } });
   };
+  const change = (part: Partial<Choices>) => { setChosen((now) => ({ ...now, ...part })); };
+  return { chosen, change, start, submit };
+}
+
+export function Start() {
+  const known = { models: useModels(), runs: useFinished(), sets: useDatasets(), kinds: useKinds() };
+  const { chosen, change, start, submit } = useChoices();
+  const lacking = missing(chosen);
+  const all = { models: models(known.models.data?.items ?? [], known.runs.data?.items ?? []), sets: sets(known.sets.data?.items ?? []) };
   return (
     <Panel title="New evaluation">
-      <form className="stack" onSubmit={(e) => { e.preventDefault(); submit(); }}>
+      <form className="stack" onSubmit={(e) => { e.preventDefault(); submit(all); }}>
         <div className="grid">
-          <Loaded query={known.models}>{({ items }) => <Checks name="Models" options={models(items)} value={chosen.models} onChange={(now) => { change({ models: now }); }} empty="No model is installed yet." />}</Loaded>
-          <Loaded query={known.sets}>{({ items }) => <Checks name="Data sets" options={sets(items)} value={chosen.sets} onChange={(now) => { change({ sets: now }); }} empty="No data set was brought in yet." />}</Loaded>
+          <Loaded query={known.models}>{() => <Checks name="Models" options={all.models} value={chosen.models} onChange={(now) => { change({ models: now }); }} empty="No model is installed yet." />}</Loaded>
+          <Loaded query={known.sets}>{() => <Checks name="Data sets" options={all.sets} value={chosen.sets} onChange={(now) => { change({ sets: now }); }} empty="No data set was brought in yet." />}</Loaded>
           <Loaded query={known.kinds}>{(kinds) => <Checks name="Metrics" options={scorers(kinds.scorer ?? [])} value={chosen.metrics} onChange={(now) => { change({ metrics: now }); }} empty="No metric is installed." />}</Loaded>
         </div>
         <div className="grid">
-          <Against options={models(known.models.data?.items ?? [])} value={chosen.against} onChange={(against) => { change({ against }); }} />
+          <Against options={all.models} several={chosen.models.length > 1} value={chosen.against} onChange={(against) => { change({ against }); }} />
           <Field name="Rows" help="empty: all of them">
             {(ids) => <input {...ids} className="input" type="number" min={1} value={chosen.limit} onChange={(e) => { change({ limit: e.target.value }); }} />}
           </Field>
@@ -84,7 +100,6 @@ export function Start() {
           {lacking === null ? null : <span className="small soft">{lacking}</span>}
         </div>
       </form>
-      <Working started={start.data ?? []} />
     </Panel>
   );
 }

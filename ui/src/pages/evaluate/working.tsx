@@ -1,42 +1,46 @@
-/** Evaluations that were just started: how far each is, and the way to its result. */
-import { useQueryClient } from "@tanstack/react-query";
-import { useEffect } from "react";
+/** Evaluations at work or failed: how far each is, why one failed, and the way to its page. */
 import { Link } from "react-router";
 
-import { isEnded, useJob } from "../../api/nouns";
-import type { Job } from "../../api/types-data";
-import { Note } from "../../kit/parts";
+import { isDone, useJobs } from "../../api/jobs";
+import type { Job, Told } from "../../api/types-data";
+import { Note, Panel } from "../../kit/parts";
 import { Progress, StateTag } from "../../kit/state";
 
-function resultOf(job: Job): string | null {
-  const id = job.result?.evaluation;
-  return typeof id === "string" ? id : null;
+const FAILED_SHOWN_MS = 3_600_000;
+
+export function Failed({ error }: { error: Told }) {
+  return (
+    <Note tone="bad">
+      {error.message}
+      {error.hint === null ? null : <div className="small">hint: <code>{error.hint}</code></div>}
+    </Note>
+  );
 }
 
-function One({ started }: { started: Job }) {
-  const cache = useQueryClient();
-  const job = useJob(started.id).data ?? started;
-  const over = isEnded(job);
-  const made = resultOf(job);
-  useEffect(() => { if (over) void cache.invalidateQueries({ queryKey: ["evaluations"] }); }, [over, cache]);
+function One({ job }: { job: Job }) {
   return (
     <li className="stack tight">
       <div className="row spread">
-        <span className="wrap">{made === null ? job.title : <Link to={`/evaluate/${encodeURIComponent(made)}`}>{job.title}</Link>}</span>
+        <Link className="wrap" to={`/evaluate/${encodeURIComponent(job.id)}`}>{job.title}</Link>
         <StateTag state={job.state} />
       </div>
-      {over ? null : <Progress label="Rows answered" share={job.progress} {...(job.state === "queued" ? { text: "waits for its turn" } : {})} />}
-      {job.error === null ? null : (
-        <Note tone="bad">
-          {job.error.message}
-          {job.error.hint === null ? null : <div className="small">hint: <code>{job.error.hint}</code></div>}
-        </Note>
-      )}
+      {isDone(job) ? null : <Progress label="Rows answered" share={job.progress} {...(job.state === "queued" ? { text: "waits for its turn" } : {})} />}
+      {job.error === null ? null : <Failed error={job.error} />}
     </li>
   );
 }
 
-export function Working({ started }: { started: Job[] }) {
-  if (started.length === 0) return null;
-  return <ul className="plain-list stack working" aria-label="Started here">{started.map((job) => <One key={job.id} started={job} />)}</ul>;
+function isTold(job: Job): boolean {
+  const lately = Date.now() - new Date(job.finished ?? job.created).getTime() < FAILED_SHOWN_MS;
+  return !isDone(job) || (job.state === "failed" && lately);
+}
+
+export function Working() {
+  const jobs = useJobs("evaluation", "evaluations").data?.filter(isTold) ?? [];
+  if (jobs.length === 0) return null;
+  return (
+    <Panel title="At work">
+      <ul className="plain-list stack">{jobs.map((job) => <One key={job.id} job={job} />)}</ul>
+    </Panel>
+  );
 }

@@ -34,7 +34,7 @@ function View({ view }: { view: HomeView }) {
       {untouched ? <FirstSteps /> : <Running runs={view.running} queue={view.queue} />}
       {view.hints.length === 0 || untouched ? null : <Hints hints={view.hints} />}
       <div className="two">
-        {untouched ? <Running runs={view.running} queue={view.queue} /> : <Recent runs={view.recent} />}
+        {untouched ? <Running runs={view.running} queue={view.queue} /> : <Recent runs={view.recent.filter((run) => run.state !== "running")} />}
         <div className="stack">
           <Machine machine={view.hardware} />
           <Spend today={view.spend.today_usd} month={view.spend.month_usd} />

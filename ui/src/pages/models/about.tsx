@@ -1,11 +1,11 @@
 /** What the model says of itself, and what it came from. */
 import { useQuery } from "@tanstack/react-query";
+import { Link } from "react-router";
 
 import { get } from "../../api/http";
 import type { LineageStep, ModelCard } from "../../api/types-shell";
 import { Loaded } from "../../kit/loaded";
 import { Panel, Tag } from "../../kit/parts";
-import { ago } from "../../kit/words";
 import { pathOf } from "./one";
 
 export function Card({ name }: { name: string }) {
@@ -13,7 +13,7 @@ export function Card({ name }: { name: string }) {
   return (
     <Panel title="Card">
       <Loaded query={card}>
-        {({ text }) => (text === null || text.trim() === "" ? <p className="small soft">The model came without a card.</p> : <pre className="code card-text" tabIndex={0}>{text}</pre>)}
+        {({ text }) => (text.trim() === "" ? <p className="small soft">The model came without a card.</p> : <pre className="code card-text" tabIndex={0}>{text}</pre>)}
       </Loaded>
     </Panel>
   );
@@ -28,8 +28,10 @@ export function Lineage({ name }: { name: string }) {
           <ol className="stack tight">
             {items.map((step, i) => (
               <li key={i}>
-                <span className="row"><Tag>{step.kind}</Tag><span className="wrap">{step.name}</span></span>
-                <span className="small soft block">{[step.detail, step.created === null ? "" : ago(step.created)].filter((t) => t !== "").join(" · ")}</span>
+                <span className="row"><span className="wrap">{step.model}</span><Tag>version {step.version}</Tag></span>
+                <span className="small soft block wrap">
+                  {step.run === null ? step.source : <>made by run <Link to={`/runs/${encodeURIComponent(step.run)}`}>{step.run}</Link> from {step.base ?? "–"} with {step.data ?? "–"}</>}
+                </span>
               </li>
             ))}
           </ol>

@@ -57,6 +57,7 @@ function Actions({ model }: { model: Model }) {
 function Overview({ model }: { model: Model }) {
   return (
     <Panel title="Facts">
+      {model.reason === "" ? null : <Note tone="warn">{model.reason}</Note>}
       <Facts
         items={[
           ["Kind", model.kind], ["Family", model.family], ["Parameters", `${short(model.parameters)} (${count(model.parameters)})`],

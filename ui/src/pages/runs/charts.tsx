@@ -7,7 +7,7 @@ import { Button, Field, Note, Panel, Spinner } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 import { Series } from "../../kit/series";
 import { useMetrics, useSmoothing } from "./asking";
-import type { Feed } from "./feed";
+import { weightOf, type Feed } from "./feed";
 
 export interface Shown {
   id: string;
@@ -94,7 +94,7 @@ function seriesOf({ steps, series }: Metrics, weight: number): Map<string, Serie
   const found = new Map<string, Series>();
   for (const [key, values] of Object.entries(series)) {
     const made = new Series();
-    made.smoothing(weight);
+    made.smoothing(weightOf(key, weight));
     values.forEach((value, i) => { if (value !== null) made.append(steps[i] ?? i, value); });
     if (made.length > 0) found.set(key, made);
   }

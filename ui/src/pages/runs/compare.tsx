@@ -43,7 +43,7 @@ function Differences({ found }: { found: Comparison }) {
   ];
   const states: Row = { field: "state", values: found.runs.map((run) => run.state) };
   const rows = found.runs.some((run) => run.state !== found.runs[0]?.state) ? [states, ...found.differences] : found.differences;
-  return <Table label="Differences" columns={columns} rows={rows} id={(row) => row.field} empty={<Empty title="All settings and results are equal" />} />;
+  return <Table label="Settings and results that differ" columns={columns} rows={rows} id={(row) => row.field} empty={<Empty title="All settings and results are equal" />} />;
 }
 
 function Overlaid({ runs }: { runs: Run[] }) {

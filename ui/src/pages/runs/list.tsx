@@ -40,7 +40,7 @@ function How({ run }: { run: Run }) {
 function columns(chosen: string[], choose: (id: string) => void): Column<Run>[] {
   return [
     { name: <span className="sr">Compare</span>, show: (run) => <input type="checkbox" aria-label={`compare ${run.name}`} checked={chosen.includes(run.id)} disabled={!chosen.includes(run.id) && chosen.length >= MOST} onChange={() => { choose(run.id); }} /> },
-    { name: "Run", show: (run) => <><Link to={`/runs/${encodeURIComponent(run.id)}`} className="wrap">{run.name === "" ? run.id : run.name}</Link>{run.tags.length === 0 ? null : <div className="small soft">{run.tags.join(" · ")}</div>}</> },
+    { name: "Run", show: (run) => <div className="run-name"><Link to={`/runs/${encodeURIComponent(run.id)}`} className="wrap">{run.name === "" ? run.id : run.name}</Link>{run.tags.length === 0 ? null : <div className="small soft">{run.tags.join(" · ")}</div>}</div> },
     { name: "State", show: (run) => <StateTag state={run.state} /> },
     { name: "Steps", show: (run) => <How run={run} /> },
     { name: "Loss", number: true, show: (run) => number(run.loss) },

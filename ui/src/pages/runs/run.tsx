@@ -82,7 +82,7 @@ function Loadable({ run }: { run: Run }) {
   const curves = () => (
     <div className="stack">
       <OverlayChoice run={run} chosen={over} onChange={setOver} />
-      <ChartsOf runs={shown} waiting={kept.isPending || others.waiting} error={kept.error ?? others.error} />
+      <ChartsOf runs={shown} waiting={kept.isPending} error={kept.error ?? others.error} />
     </div>
   );
   const tabs = [

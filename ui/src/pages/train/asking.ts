@@ -53,7 +53,7 @@ export function usePlan(text: string, isReady: boolean) {
       const options = { method: "POST", signal, headers: { "Content-Type": "application/json" }, body: JSON.stringify({ yaml: settled }) };
       return (await (await ask("/api/plan", options)).json()) as Planned;
     },
-    enabled: isReady && settled !== "",
+    enabled: isReady && settled === text,
     placeholderData: keepPreviousData,
     staleTime: 20_000,
     retry: false,

@@ -5,7 +5,7 @@ import { Link } from "react-router";
 import type { Kind } from "../../api/types-train";
 import { Button, Field, Note, Tag } from "../../kit/parts";
 import { count } from "../../kit/words";
-import { useDatasets, useModels } from "./asking";
+import { useDatasets, useModels, type DatasetName } from "./asking";
 
 const OTHER = " other"; // no name begins with a blank
 
@@ -59,13 +59,12 @@ export function ModelChoice({ value, fault, onChange }: { value: string; fault?:
 export function DataChoice({ value, fault, onChange }: { value: string; fault?: string | undefined; onChange: (value: string | undefined) => void }) {
   const sets = useDatasets();
   const items = sets.data?.items ?? [];
-  const options = items.map((d) => {
-    const isTwice = items.some((o) => o.name === d.name && o.id !== d.id);
-    return { value: isTwice ? d.id : d.name, name: d.rows === null ? d.name : `${d.name} · ${count(d.rows)} rows` };
-  });
+  const called = ({ id, name }: DatasetName) => (items.some((o) => o.name === name && o.id !== id) ? id : name);
+  const options = items.map((d) => ({ value: called(d), name: d.rows === null ? d.name : `${d.name} · ${count(d.rows)} rows` }));
+  const byId = items.find((d) => d.id === value);
   return (
     <div className="stack tight">
-      <Named name="Data set" help="the rows that are learnt from" options={options} value={value} fault={fault} onChange={onChange} />
+      <Named name="Data set" help="the rows that are learnt from" options={options} value={byId === undefined ? value : called(byId)} fault={fault} onChange={onChange} />
       {sets.data?.items.length === 0 ? <Note>No data set is here yet. <Link to="/datasets">Add one</Link>.</Note> : null}
     </div>
   );

@@ -30,9 +30,11 @@ function numberOf(text: string): unknown {
   return Number.isFinite(value) ? value : text.trim(); // a word, or a mistake that the plan names
 }
 
-function listOf(text: string, numbers: boolean): unknown {
+function listOf(text: string, kind: Kind): unknown {
+  const { numbers, single } = kind.is === "list" ? kind : { numbers: false, single: false };
   const parts = text.split(",").map((p) => p.trim()).filter((p) => p !== "");
   if (parts.length === 0) return undefined;
+  if (single && parts.length === 1) return parts[0];
   return numbers ? parts.map(numberOf) : parts;
 }
 
@@ -48,7 +50,7 @@ function nestedOf(text: string): unknown {
 const READ: Partial<Record<Kind["is"], (text: string, kind: Kind) => unknown>> = {
   number: numberOf,
   text: (text) => (text === "" ? undefined : text),
-  list: (text, kind) => listOf(text, kind.is === "list" && kind.numbers),
+  list: listOf,
   nested: nestedOf,
 };
 

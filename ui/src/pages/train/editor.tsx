@@ -21,14 +21,18 @@ const SENSIBLE: [string, string][] = [
 ];
 const USUAL = { method: ["sft", "dpo", "pretrain", "grpo"], adapter: ["lora", "qlora", "full"] };
 
-/** What the server refused, by the field that its words name. */
+/** The key that the words name: an unknown one in quotes, or a field of the schema. */
+function keyIn(message: string, fields: FieldInfo[]): string | null {
+  const unknown = /there is no key '([^']+)'/.exec(message)?.[1];
+  if (unknown !== undefined) return unknown;
+  const named = fields.filter((f) => new RegExp(`(^|[^\\w.])${f.path.replaceAll(".", "\\.")}([^\\w.]|$)`).test(message));
+  return named.toSorted((a, b) => b.path.length - a.path.length)[0]?.path ?? null;
+}
+
+/** What the server refused, by the key that its words name. */
 function refusals(error: unknown, fields: FieldInfo[]): { path: string | null; message: string }[] {
   if (!(error instanceof Problem) || error.status >= 500 || error.status === 0) return [];
-  return error.message.split("\n").map((message) => {
-    const named = fields.filter((f) => new RegExp(`(^|[^\\w.])${f.path.replaceAll(".", "\\.")}([^\\w.]|$)`).test(message));
-    const longest = named.toSorted((a, b) => b.path.length - a.path.length)[0];
-    return { path: longest?.path ?? null, message: message.replace(/^request: /, "") };
-  });
+  return error.message.split("\n").map((message) => ({ path: keyIn(message, fields), message: message.replace(/^request: /, "") }));
 }
 
 function missingOf(recipe: Recipe): string | null {

@@ -22,7 +22,7 @@ export type Kind =
   | { is: "switch" }
   | { is: "number"; whole: boolean; words: string[] } // words stand instead of a number: "auto"
   | { is: "text" }
-  | { is: "list"; numbers: boolean }
+  | { is: "list"; numbers: boolean; single: boolean } // single: one alone is written without a list
   | { is: "nested" }; // written as YAML
 export interface FieldInfo {
   path: string;
@@ -49,8 +49,8 @@ function listKind(root: Schema, part: Schema): Kind {
   const items = resolved(root, part.items ?? {});
   const choices = words(items);
   if (choices.length > 0) return { is: "several", choices };
-  if (items.type === "string") return { is: "list", numbers: false };
-  return items.type === "integer" || items.type === "number" ? { is: "list", numbers: true } : { is: "nested" };
+  if (items.type === "string") return { is: "list", numbers: false, single: false };
+  return items.type === "integer" || items.type === "number" ? { is: "list", numbers: true, single: false } : { is: "nested" };
 }
 
 function plainKind(part: Schema): Kind {
@@ -70,7 +70,9 @@ function kindOf(root: Schema, schema: Schema): Kind {
     const kind = plainKind(first);
     return kind.is === "number" ? { ...kind, words: said } : kind;
   }
-  return others.some((p) => p.type === "string") ? { is: "text" } : { is: "nested" };
+  const isText = others.some((p) => p.type === "string");
+  const isNames = others.some((p) => p.type === "array" && p.items?.type === "string");
+  return isText ? (isNames ? { is: "list", numbers: false, single: true } : { is: "text" }) : { is: "nested" };
 }
 
 function rangeOf(schema: Schema): string {

@@ -85,7 +85,7 @@ export function PlanPanel({ plan, isOld, missing, hardware, onFix }: Props) {
   const shown = plan.data !== undefined && !plan.isError ? <div className={isOld ? "old" : undefined}><Found plan={plan.data.plan} hardware={hardware} onFix={onFix} /></div> : null;
   return (
     <Panel title="Plan" actions={busy}>
-      {missing !== null ? <p className="soft">{missing}</p> : plan.isError ? <Fault error={plan.error} /> : shown ?? <Spinner label="planning" />}
+      {missing !== null ? <p className="soft">{missing}</p> : plan.isError ? <div className="told"><Fault error={plan.error} /></div> : shown ?? <Spinner label="planning" />}
     </Panel>
   );
 }

@@ -35,11 +35,11 @@ export function YamlPanel({ text, marks, onChange }: { text: string; marks: Mark
           )}
         </Field>
         {marks.length === 0 ? null : (
-          <ul className="marks" role="alert">
+          <div role="alert"><ul className="marks">
             {marks.map(({ line, message }, i) => (
               <li key={i}>{line === null ? null : <Button small onClick={() => { show(line); }}>line {line}</Button>}<span className="wrap">{message}</span></li>
             ))}
-          </ul>
+          </ul></div>
         )}
       </div>
     </Panel>

@@ -1,1 +1,0 @@
-import{t as e}from"./page-BmTZW2GJ.js";import{t}from"./jsx-runtime-DyZJNswf.js";var n=t();function r(){return(0,n.jsx)(e,{title:`Gateway`,children:null})}export{r as default};

@@ -22,7 +22,7 @@ function Shown({ onClose, title, children }: { onClose: () => void; title: strin
   return (
     <dialog
       ref={place} className="dialog" aria-labelledby={id}
-      onCancel={(e) => { e.preventDefault(); onClose(); }} onClick={(e) => { if (isOutside(e)) onClose(); }}
+      onCancel={(e) => { e.preventDefault(); onClose(); }} onMouseDown={(e) => { if (isOutside(e)) onClose(); }}
     >
       <h2 id={id}>{title}</h2>
       {children}

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from fastapi import APIRouter
-from tests.fakes.platform import Client, browser, platform_server
+from tests.fakes.platform_server import Client, browser, platform_server
 
 from stead.core.errors import ConfigError
 from stead.store.events import Stored

@@ -1,7 +1,7 @@
 """Each defence of the platform's door is the one that refuses: switched off, its case gets through."""
 
 import pytest
-from tests.fakes.platform import browser, platform_server
+from tests.fakes.platform_server import browser, platform_server
 
 from stead.serving import guard as gateway_guard
 from stead.store.users import User

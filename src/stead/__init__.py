@@ -1,7 +1,7 @@
 """stead: acquire, fine-tune, evaluate, convert and serve language models.
 
 The public names import their room on first use, so `import stead` stays light:
-`plan`, `train`, `sweep`, `evaluate`, `export`, `parity`, `Gateway`.
+`plan`, `train`, `sweep`, `evaluate`, `export`, `parity`, `upload`, `Gateway`.
 """
 
 import importlib
@@ -15,11 +15,22 @@ _PUBLIC = {
     "sweep": "stead.api:sweep",
     "evaluate": "stead.api:evaluate",
     "export": "stead.api:export",
+    "upload": "stead.api:upload",
     "parity": "stead.api:parity",
     "Gateway": "stead.app.gateway:Gateway",
 }
 
-__all__ = ["Gateway", "__version__", "evaluate", "export", "parity", "plan", "sweep", "train"]
+__all__ = [
+    "Gateway",
+    "__version__",
+    "evaluate",
+    "export",
+    "parity",
+    "plan",
+    "sweep",
+    "train",
+    "upload",
+]
 
 
 def __getattr__(name: str) -> Any:  # Any: functions and classes of several rooms

@@ -14,6 +14,7 @@ from typing import Any
 
 from stead.app import runs
 from stead.app.plans import make_plan
+from stead.app.publishing import Publishing, Wanted
 from stead.app.sweeps import SweepRequest, run_sweep
 from stead.config.options import keys_of
 from stead.config.run import RunConfig
@@ -129,6 +130,23 @@ def parity(
     path = gguf.path if isinstance(gguf, Artifact) else gguf
     rows = None if data is None else str(data)
     return run_parity(_name(model), str(path), data=rows, limit=limit, emit=emit)
+
+
+def upload(
+    model: Model,
+    repository: str,
+    *,
+    token: str | None = None,
+    private: bool = False,
+    message: str | None = None,
+    merge: bool = False,
+    base_model: str | None = None,
+    emit: Emit = ignore,
+) -> dict[str, Any]:
+    """Publish a model on a Hugging Face hub; what arrived is compared with what was sent."""
+    wanted = Wanted(_name(model), repository, private, message, merge, base_model)
+    here = Publishing(Home.find(), export=lambda m, o, **how: run_export(m, str(o), **how))
+    return here.upload(wanted, token=token, emit=emit)
 
 
 def _name(model: Model) -> str:

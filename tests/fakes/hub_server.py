@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+from tests.fakes.hub_uploads import Uploads
+
 
 def commit_of(files):
     """Return the commit of a revision: 40 digits that follow from the content."""
@@ -27,6 +29,9 @@ class Hub:
         self.token = None  # when set, only requests with it are answered
         self.lies = {}  # file name -> the SHA-256 the listing claims
         self.url = ""
+        self.large = {}  # sha256 -> bytes that came by LFS
+        self.private = {}
+        self.messages = []  # of commits
 
     def add(self, name, files, revision="main"):
         """Put a repository's revision on the hub and return its commit."""
@@ -47,7 +52,7 @@ class Hub:
         return revisions.get(revision, by_commit.get(revision))
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Uploads, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_):
@@ -141,9 +146,9 @@ class Handler(BaseHTTPRequestHandler):
         )
         self.close_connection = fault.startswith("cut:")
 
-    def json(self, value):
+    def json(self, value, status=200):
         data = json.dumps(value).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -107,7 +107,18 @@ def test_serve_announces_itself_answers_the_other_commands_and_leaves_nothing(ti
         text=True,
     )
     ready = json.loads(server.stdout.readline())
-    asked = stead("generate", "hi", "--url", ready["url"], "--max-tokens", 3, "--json", home=home)
+    asked = stead(
+        "generate",
+        "hi",
+        "--url",
+        ready["url"],
+        "--max-tokens",
+        3,
+        "--temperature",
+        0,
+        "--json",
+        home=home,
+    )
     server.send_signal(signal.SIGINT)
     _, err = server.communicate(timeout=30)
 

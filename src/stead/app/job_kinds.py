@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from stead.app import evaluate, runs
 from stead.app.plans import make_plan
+from stead.app.publishing import Wanted
 from stead.core import process
 from stead.core.errors import ConfigError
 from stead.core.paths import Home, safe_name
+from stead.hub.publish import repository_of
 from stead.launch.launcher import LIGHT, WORKER, LaunchSettings
 from stead.planning.plan import Plan
 from stead.store.artefacts import Artefact
@@ -230,9 +232,26 @@ class DownloadKind(JobKind):
         )  # fmt: skip
 
 
+class UploadKind(JobKind):
+    """A model published on a hub: the fields of `publishing.Wanted`; the token is this machine's own."""
+
+    verb, program = "upload", LIGHT
+
+    def prepare(self, given: Json, stores: Stores, home: Home, job: str, at: float) -> Prepared:
+        """Check the names."""
+        _known(given, {f.name for f in fields(Wanted)})
+        for name in ("model", "repository"):
+            if not isinstance(given.get(name), str):
+                raise ConfigError(
+                    "missing-key", f"an upload needs {name!r}", hint="stead upload run owner/name"
+                )
+        repository = repository_of(str(given["repository"]))
+        return Prepared(dict(given), home.runs / runs.new_id(self.verb), repository)
+
+
 KINDS: Mapping[str, JobKind] = {
     "run": RunKind(), "evaluation": EvaluationKind(), "export": ExportKind(), "merge": MergeKind(),
-    "download": DownloadKind(),
+    "download": DownloadKind(), "upload": UploadKind(),
 }  # fmt: skip
 
 

@@ -54,6 +54,7 @@ POLICIES: dict[str, Policy] = {
     "GET /api/catalog": VIEWER,
     "GET /api/hub/search": VIEWER,
     "POST /api/hub/download": MEMBER,
+    "POST /api/hub/upload": ADMIN,  # it leaves this machine, with this machine's token
     "GET /api/hub/token": VIEWER,
     "GET /api/datasets": VIEWER,
     "POST /api/datasets": _UPLOAD,

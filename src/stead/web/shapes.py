@@ -10,7 +10,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 T = TypeVar("T")
-JobKind = Literal["run", "evaluation", "export", "download", "merge"]
+JobKind = Literal["run", "evaluation", "export", "download", "merge", "upload"]
 JobState = Literal["queued", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
 _LARGEST = 2**63
 _DEEPEST = 64

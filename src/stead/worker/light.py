@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stead.app.models import Models
+from stead.app.publishing import Publishing, Wanted
 from stead.config.settings import read_settings
 from stead.core.events import Emit
 from stead.core.paths import Home
@@ -24,5 +25,12 @@ def download(
     return entry.to_dict() | {"hash": info.hash, "kind": info.kind, "family": info.family}
 
 
+def upload(emit: Emit, **wanted: Any) -> dict[str, Any]:  # Any: JSON values
+    """Publish a model with this machine's own token; return what the hub says it has."""
+    home = Home.find().ensure()
+    publishing = Publishing(home, offline=read_settings(home).value.offline)
+    return publishing.upload(Wanted(**wanted), emit=emit)
+
+
 if __name__ == "__main__":
-    raise SystemExit(work(Path(sys.argv[1]), {"download": download}))
+    raise SystemExit(work(Path(sys.argv[1]), {"download": download, "upload": upload}))

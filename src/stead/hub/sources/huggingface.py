@@ -1,16 +1,13 @@
 """Models from a Hugging Face hub, through `huggingface_hub`: its cache, its resumable transfer.
 
 Knows nothing about the protocol. The files stay in that library's cache; ours checks their hashes
-against the hub's listing on arrival. Environment: HF_ENDPOINT, HF_HUB_CACHE, HF_HOME, HF_HUB_OFFLINE,
-and a token from HF_TOKEN, HUGGINGFACE_TOKEN or HUGGING_FACE_HUB_TOKEN, in this order.
+against the hub's listing on arrival. What the environment says of the hub is `hub/door.py`'s.
 """
 
 import fnmatch
 import glob
-import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +16,23 @@ from stead.core.errors import (
     BackendError,
     ModelError,
     NotFound,
-    RateLimited,
     ResourceError,
-    UnsafeError,
 )
 from stead.core.events import Emit
 from stead.core.lazy import lazy
 from stead.core.paths import Home, inside
 from stead.hub import fingerprint, untrusted
 from stead.hub.bars import bars
+from stead.hub.door import Door
+from stead.hub.git_hash import git_sha1
 from stead.hub.hub_cache import cache_folder
 from stead.hub.refs import Ref
 from stead.hub.source import Fetched, Found, Listing, RemoteFile, Source
 
 hub = lazy("huggingface_hub", extra="all")
-hub_errors = lazy("huggingface_hub.errors", extra="all")
 
-TOKENS = ("HF_TOKEN", "HUGGINGFACE_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 _NOT_WANTED = ("consolidated*", "training_args*", "trainer_state*", "*.onnx.json")
-_TRUE = ("1", "true", "yes", "on")
 _MAIN = "main"
 
 
@@ -57,18 +51,15 @@ class HuggingFace(Source):
         patterns: tuple[str, ...] = (),
     ) -> None:
         env = dict(os.environ) if environment is None else dict(environment)
-        asked = env.get("HF_HUB_OFFLINE", "") or env.get("TRANSFORMERS_OFFLINE", "")
-        self._offline = offline or asked.lower() in _TRUE
-        self._endpoint = env.get("HF_ENDPOINT", "").rstrip("/")
-        self._token = next((env[name] for name in TOKENS if env.get(name)), None)
+        self._door = Door.of(env, offline=offline)
         self.cache = cache_folder(env)
         self._patterns = patterns
 
     def search(self, query: str, *, limit: int = 20) -> list[Found]:
         """Ask the hub's search, most downloaded first."""
-        self._online(query)
-        with self._translated(query, _MAIN):
-            found = self._api().list_models(search=query, limit=limit, sort="downloads")
+        self._door.online(query)
+        with self._door.translated(query, _MAIN):
+            found = self._door.api().list_models(search=query, limit=limit, sort="downloads")
             return [
                 Found(
                     m.id,
@@ -82,26 +73,26 @@ class HuggingFace(Source):
 
     def listing(self, ref: Ref) -> Listing:
         """Resolve the revision to a commit and choose the files that a loader needs."""
-        if self._offline:
+        if self._door.offline:
             return self._cached(ref)
         revision = _revision(ref)
-        with self._translated(ref.name, revision):
-            commit = str(self._api().repo_info(ref.name, revision=revision).sha)
-            tree = list(self._api().list_repo_tree(ref.name, recursive=True, revision=commit))
+        with self._door.translated(ref.name, revision):
+            commit = str(self._door.api().repo_info(ref.name, revision=revision).sha)
+            tree = list(self._door.api().list_repo_tree(ref.name, recursive=True, revision=commit))
         offered = [_remote(entry) for entry in tree if hasattr(entry, "blob_id")]
         return self._chosen(ref, commit, offered)
 
     def open(self, ref: Ref, name: str, *, limit_bytes: int = 16 << 20) -> bytes:
         """Return one file of the repository, through the cache."""
-        with self._translated(ref.name, _revision(ref), name):
+        with self._door.translated(ref.name, _revision(ref), name):
             path = hub.hf_hub_download(
                 ref.name,
                 name,
                 revision=_revision(ref),
                 cache_dir=self.cache,
-                endpoint=self._endpoint if self._endpoint else None,
-                token=self._token,
-                local_files_only=self._offline,
+                endpoint=self._door.endpoint,
+                token=self._door.token,
+                local_files_only=self._door.offline,
             )
         size = Path(path).stat().st_size
         if size > limit_bytes:
@@ -112,7 +103,7 @@ class HuggingFace(Source):
         """Bring the files into the library's cache and check them against the hub's hashes."""
         folder = self._snapshot(ref.name, listing.revision)
         missing = [f for f in listing.files if not (folder / f.name).exists()]
-        if missing and not self._offline:
+        if missing and not self._door.offline:
             size = sum(f.size_bytes for f in missing)
             room.require(self.cache, size, what=ref.text)
             self._download(ref, listing, emit)
@@ -130,18 +121,15 @@ class HuggingFace(Source):
         plan.execute()
         return freed
 
-    def _api(self) -> Any:  # Any: huggingface_hub.HfApi
-        return hub.HfApi(endpoint=self._endpoint if self._endpoint else None, token=self._token)
-
     def _download(self, ref: Ref, listing: Listing, emit: Emit) -> None:
         total = sum(f.size_bytes for f in listing.files)
-        with self._translated(ref.name, _revision(ref)):
+        with self._door.translated(ref.name, _revision(ref)):
             folder = hub.snapshot_download(
                 ref.name,
                 revision=_revision(ref),
                 cache_dir=self.cache,
-                endpoint=self._endpoint if self._endpoint else None,
-                token=self._token,
+                endpoint=self._door.endpoint,
+                token=self._door.token,
                 allow_patterns=[glob.escape(f.name) for f in listing.files],
                 max_workers=4,
                 tqdm_class=bars(emit, total, ref.text),
@@ -155,10 +143,6 @@ class HuggingFace(Source):
     def _snapshot(self, name: str, revision: str) -> Path:
         repository = "models--" + name.replace("/", "--")  # the cache's documented layout
         return self.cache / repository / "snapshots" / revision
-
-    def _online(self, what: str) -> None:
-        if self._offline:
-            raise NotFound("offline", f"{what!r} cannot be asked for while offline is set")
 
     def _chosen(self, ref: Ref, commit: str, offered: list[RemoteFile]) -> Listing:
         """Keep what loaders need. Raises: UnsafeError("pickle-refused"); NotFound("no-weights")."""
@@ -199,43 +183,6 @@ class HuggingFace(Source):
             )
         return self._chosen(ref, commit, offered)
 
-    @contextmanager
-    def _translated(self, name: str, revision: str, file: str = "") -> Iterator[None]:
-        """Turn the library's errors into ours, at its one door."""
-        what = f"{name}@{revision}" + (f" {file}" if file else "")
-        try:
-            yield
-        except hub_errors.HFValidationError as error:
-            raise UnsafeError("invalid-name", f"{what!r}: {error}") from error
-        except hub_errors.LocalEntryNotFoundError as error:
-            raise self._unreachable(what, error) from error
-        except (hub_errors.HTTPError, OSError) as error:
-            raise self._failed(what, error) from error
-
-    def _unreachable(self, what: str, error: Exception) -> NotFound | BackendError:
-        if self._offline:
-            return NotFound("offline-missing", f"{what!r} is not on this machine: offline is set")
-        return BackendError("hub-unreachable", f"{what!r} cannot be fetched: {_first(error)}")
-
-    def _failed(self, what: str, error: Exception) -> Exception:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        where = self._endpoint if self._endpoint else "the hub"
-        if isinstance(error, hub_errors.GatedRepoError) or status in (401, 403):
-            return BackendError(
-                "hub-denied",
-                f"{where} does not show {what!r} ({status}): it is private, gated or not there",
-                hint="HF_TOKEN=… stead model add " + what.split("@", maxsplit=1)[0],
-            )
-        if status == 404:
-            return NotFound("no-repository", f"{where} has no {what!r} ({_first(error)})")
-        if status == 429:
-            return RateLimited("hub-busy", f"{where} asks to wait ({_first(error)})")
-        if status is not None:
-            return BackendError("hub-failed", f"{where} answers {status} for {what!r}")
-        return BackendError(
-            "hub-unreachable", f"{what!r} cannot be fetched from {where}: {_first(error)}"
-        )
-
 
 def inside_snapshot(folder: Path, name: str) -> Path:
     """Return where the cache really keeps a file: its blob, through the snapshot's link."""
@@ -244,11 +191,6 @@ def inside_snapshot(folder: Path, name: str) -> Path:
 
 def _revision(ref: Ref) -> str:
     return _MAIN if ref.revision is None else ref.revision
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
@@ -289,7 +231,7 @@ def _check(path: Path, file: RemoteFile, home: Home, emit: Emit) -> None:
     if file.sha256 is not None:
         got, wanted = fingerprint.of(real, home, emit), file.sha256
     elif file.git_sha1 is not None:
-        got, wanted = _git_sha1(real), file.git_sha1
+        got, wanted = git_sha1(real), file.git_sha1
     else:
         return
     if got != wanted:
@@ -299,9 +241,3 @@ def _check(path: Path, file: RemoteFile, home: Home, emit: Emit) -> None:
             "hash-mismatch",
             f"{file.name!r} has the hash {got}, the hub says {wanted}; it is removed",
         )
-
-
-def _git_sha1(path: Path) -> str:
-    """Return git's name of a file: SHA-1 over `blob <size>\\0` and the content (git-hash-object)."""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

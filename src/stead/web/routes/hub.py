@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from stead.app.models import Models
 from stead.app.orders import Orders
 from stead.config.settings import read_settings
 from stead.core.errors import NotFound
+from stead.hub.door import TOKENS
 from stead.web.deps import Asking, Here
 from stead.web.guard import Guarded
 from stead.web.job_shape import Key, ordered
-from stead.web.shapes import NewModel, Ordered, Page
+from stead.web.shapes import Body, NewModel, Ordered, Page
 
 router = APIRouter(route_class=Guarded, tags=["models"])
 
@@ -32,6 +33,18 @@ class HubModel(BaseModel):
     bytes: int | None = None
     tags: list[str]
     updated: str
+
+
+class NewUpload(Body):
+    """What to publish, and where: `repository` is owner/name on the hub."""
+
+    model: str = Field(min_length=1, max_length=500)
+    repository: str = Field(min_length=3, max_length=200)
+    private: bool = True
+    message: str | None = Field(default=None, max_length=500)
+    merge: bool = False
+    base_model: str | None = Field(default=None, max_length=200)
+    license: str | None = Field(default=None, max_length=100)
 
 
 class HubToken(BaseModel):
@@ -69,10 +82,18 @@ def download(here: Here, who: Asking, body: NewModel, key: Key = None) -> Ordere
     return ordered(orders.submit("download", spec, title=body.ref, key=key))
 
 
+@router.post("/api/hub/upload", status_code=202)
+def upload(here: Here, who: Asking, body: NewUpload, key: Key = None) -> Ordered:
+    """Publish a model with this machine's own token, as a job."""
+    orders = Orders(here, who)
+    spec = body.model_dump() | {"model": orders.model(body.model)}
+    return ordered(orders.submit("upload", spec, title=body.repository, key=key))
+
+
 @router.get("/api/hub/token")
 def get_token() -> HubToken:
     """Say whether there is a token, and where it is from."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+    for name in TOKENS:
         if os.environ.get(name, "").strip():
             return HubToken(present=True, source=f"environment {name}")
     home = os.environ.get("HF_HOME", "")

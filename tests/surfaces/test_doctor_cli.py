@@ -26,3 +26,17 @@ def test_a_broken_setting_is_named_with_its_place_and_ends_in_status_1(stead, ho
     line = next(x for x in out.splitlines() if x.startswith("FAIL"))
     assert "settings" in line
     assert "databse_url" in line
+
+
+@pytest.mark.parametrize(
+    "command", [("model", "show"), ("plan", "--data", "rows.jsonl", "--method", "sft", "--model")]
+)
+def test_whatever_makes_the_data_directory_first_shuts_it_from_others(
+    stead, home, tiny_model, tmp_path, monkeypatch, command
+):
+    monkeypatch.chdir(tmp_path)
+    row = json.dumps({"instruction": "What is one?", "output": "one"}) + "\n"
+    (tmp_path / "rows.jsonl").write_text(row * 12)
+    status, _, error = stead(*command, tiny_model)
+    assert status == 0, error
+    assert home.stat().st_mode & 0o777 == 0o700

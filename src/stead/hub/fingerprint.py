@@ -28,6 +28,7 @@ def of(path: Path, home: Home, emit: Emit = ignore) -> str:
             return str(known["sha256"])
     digest = fresh(path, emit)
     with suppress(OSError, ResourceError):  # a read-only data directory only costs the memory
+        home.ensure()
         files.write_json(note, {"path": str(path), "seen": seen, "sha256": digest})
     return digest
 

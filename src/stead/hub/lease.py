@@ -28,7 +28,7 @@ def hold(path: Path, who: str, home: Home | None = None) -> Iterator[None]:
 
     Raises: NotFound("no-file") when the model went away before the lease was written.
     """
-    folder = _folder(path, Home.find() if home is None else home)
+    folder = _folder(path, (Home.find() if home is None else home).ensure())
     note = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
     files.write_json(
         note, {"pid": os.getpid(), "started": psutil.Process().create_time(), "who": who}

@@ -56,7 +56,7 @@ def record(plan: Plan, measured: Mapping[str, Any], home: Home) -> None:
         "load": measured["load"],
         "plan": plan.hash,
     }
-    target = path(home)
+    target = path(home.ensure())
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "ab") as file:  # one write call: lines of two writers do not mix
         file.write(json.dumps(line, allow_nan=False).encode() + b"\n")

@@ -78,7 +78,7 @@ def read(home: Home | None) -> dict[str, Any]:  # Any: JSON values
 
 def keep(home: Home, name: str, values: dict[str, Any]) -> None:  # Any: JSON values
     """Add or replace one measurement."""
-    files.write_json(path(home), read(home) | {name: values})
+    files.write_json(path(home.ensure()), read(home) | {name: values})
 
 
 def device_name(config: RunConfig, hardware: Hardware) -> str:

@@ -23,7 +23,7 @@ def register(home: Home, folder: Path) -> None:
     if folder.parent == home.runs.absolute():
         return
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:24]
-    files.write_json(_notes(home) / f"{name}.json", {"path": str(folder)})
+    files.write_json(_notes(home.ensure()) / f"{name}.json", {"path": str(folder)})
 
 
 def folders(home: Home) -> list[Path]:

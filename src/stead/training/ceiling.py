@@ -27,7 +27,7 @@ def full_speed(loaded: LoadedModel, steps: int, home: Home) -> float | None:
 
     None when nothing was measured here yet and the run is too short to do it.
     """
-    place = home.cache / "system" / "ceiling.json"
+    place = home.ensure().cache / "system" / "ceiling.json"
     key = f"{_machine(loaded.device)} {loaded.dtype} {torch.get_num_threads()} threads"
     try:
         known: dict[str, float] = files.read_json(place)

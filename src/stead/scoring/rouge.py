@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from stead.scoring.scorer import Sample, Score, failed
 from stead.scoring.text import rouge_tokens
 
+_SHORT = "exact_match,rouge1,rougeL"  # these can judge a reference of one word
 SIGNATURE = "f-measure|tok:a-z0-9|case:lc|stem:no"
 
 
@@ -21,7 +22,9 @@ def ngram_score(metric: str, sample: Sample, n: int) -> Score:
     """
     reference, answer = _grams(sample.reference, n), _grams(sample.answer, n)
     if not reference:
-        raise failed(metric, sample, f"the reference has fewer than {n} words of a-z or 0-9")
+        raise failed(
+            metric, sample, f"the reference has fewer than {n} words of a-z or 0-9", instead=_SHORT
+        )
     common = (reference & answer).total()
     return Score(_f_measure(common, answer.total(), reference.total()))
 

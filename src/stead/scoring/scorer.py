@@ -80,12 +80,15 @@ class Scorer(ABC):
         return ""
 
 
-def failed(metric: str, sample: Sample, why: str) -> EvaluationError:
-    """Return the error of a metric that cannot judge `sample`."""
+def failed(
+    metric: str, sample: Sample, why: str, *, instead: str = "exact_match"
+) -> EvaluationError:
+    """Return the error of a metric that cannot judge `sample`; `instead` names metrics that can."""
     where = str(sample.meta.get("where", "?"))
     return EvaluationError(
-        "metric-failed", f"{metric} cannot be computed for {where}: {why}", metric=metric, row=where
-    )
+        "metric-failed", f"{metric} cannot be computed for {where}: {why}",
+        hint=f"stead evaluate --metrics {instead}", metric=metric, row=where,
+    )  # fmt: skip
 
 
 _ALIASES = {"rouge": ("rouge1", "rouge2", "rougeL")}

@@ -13,6 +13,7 @@ from typing import IO, Any
 from stead.core.errors import ModelError
 from stead.hub import untrusted
 from stead.hub.gguf_types import ARRAY, BOOL, SCALARS, STRING, TENSORS
+from stead.hub.tensor_entry import Tensor
 
 MAGIC = b"GGUF"
 _WINDOW = 1 << 20
@@ -33,21 +34,6 @@ class LongArray:
 
     type: int
     length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One tensor: type by name, shape as the file has it (fastest axis first), bytes in the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
-
-    @property
-    def elements(self) -> int:
-        """Number of elements."""
-        return prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from stead.core.errors import ModelError
 from stead.core.paths import Home
 from stead.hub import config_fields, fingerprint, shards, untrusted
 from stead.hub.info import DTYPES, ModelInfo
-from stead.hub.safetensors_header import Tensor
+from stead.hub.tensor_entry import Tensor
 
 CONFIG = "config.json"
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")

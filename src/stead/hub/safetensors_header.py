@@ -12,6 +12,7 @@ from typing import Any
 
 from stead.core.errors import ModelError
 from stead.hub import untrusted
+from stead.hub.tensor_entry import Tensor
 
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
@@ -20,21 +21,6 @@ BITS = {
 }  # fmt: skip  # source: safetensors/src/tensor.rs, enum Dtype
 _HEADER_BYTES = 16 << 20  # 100 MB in the library; ours keeps reading below a second
 _DIMS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One tensor of a header: element type, shape, and its bytes [begin, end) in the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
-
-    @property
-    def elements(self) -> int:
-        """Number of elements; 1 for a scalar."""
-        return prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)

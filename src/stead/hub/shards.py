@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stead.core.errors import ModelError, UnsafeError
 from stead.hub import safetensors_header, untrusted
-from stead.hub.safetensors_header import Tensor
+from stead.hub.tensor_entry import Tensor
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

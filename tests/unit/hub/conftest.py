@@ -1,18 +1,1 @@
-import huggingface_hub.constants
-import pytest
-
-from stead.core.paths import Home
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """A data directory of its own for each test, as a value."""
-    monkeypatch.setenv("STEAD_HOME", str(tmp_path / "home"))
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture(autouse=True)
-def online(monkeypatch):
-    """Let the hub's library speak, to the loopback hub: the suite's switch is off for all others."""
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+from tests.fakes.places import home, online  # noqa: F401 - fixtures of this folder

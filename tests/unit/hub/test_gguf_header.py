@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 from tests.fakes.models import gguf_file
+from tests.fakes.mutate import mutated
 
 from stead.core.errors import ModelError, SteadError, UnsafeError
 from stead.hub import gguf_header, gguf_types
@@ -221,25 +222,13 @@ def test_a_cut_at_every_byte_is_a_typed_error(tmp_path):
             gguf_header.read(path)
 
 
-def mutated(random):
-    """Return the file with one to four pieces replaced by noise or by its own bytes."""
-    raw = bytearray(WHOLE)
-    for _ in range(random.randint(1, 4)):
-        at = random.randrange(len(raw))
-        start = random.randrange(len(raw))
-        noise = random.randbytes(random.randint(0, 8))
-        piece = random.choice([noise, raw[start : start + 8], b"\xff" * 8, b"\0" * 8])
-        raw[at : at + random.randint(0, 8)] = piece
-    return bytes(raw) or b"\0"
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_500_mutated_files_give_typed_errors_or_true_tables(tmp_path, seed):
     random = Random(seed)
     path = tmp_path / "fuzz.gguf"
     start = time.process_time()
     for _ in range(500):
-        raw = mutated(random)
+        raw = mutated(WHOLE, random)
         path.write_bytes(raw)
         with suppress(SteadError):
             check_true(gguf_header.read(path), raw)

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 from tests.fakes.models import raw_safetensors, safetensors_bytes
+from tests.fakes.mutate import mutated
 
 from stead.core.errors import ModelError, NotFound, SteadError, UnsafeError
 from stead.hub import safetensors_header
@@ -200,25 +201,13 @@ WHOLE = safetensors_bytes(
 )
 
 
-def mutated(random):
-    """Return the file with one to four pieces replaced by noise or by its own bytes."""
-    raw = bytearray(WHOLE)
-    for _ in range(random.randint(1, 4)):
-        at = random.randrange(len(raw))
-        start = random.randrange(len(raw))
-        noise = random.randbytes(random.randint(0, 8))
-        piece = random.choice([noise, raw[start : start + 8], b"\xff" * 8, b"\0" * 8])
-        raw[at : at + random.randint(0, 8)] = piece
-    return bytes(raw) or b"\0"
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_500_mutated_files_give_typed_errors_or_true_tables(tmp_path, seed):
     random = Random(seed)
     path = tmp_path / "fuzz.safetensors"
     start = time.process_time()
     for _ in range(500):
-        raw = mutated(random)
+        raw = mutated(WHOLE, random)
         path.write_bytes(raw)
         with suppress(SteadError):
             check_true(safetensors_header.read(path), raw)

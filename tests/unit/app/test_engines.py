@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from tests.fakes.adapters import train
 
 from stead.app.choosing import Choice, Wanted, check_gpu, expected_bytes, plan
 from stead.app.engines import Engines, Keeping
@@ -17,7 +18,6 @@ from stead.hub.inspect import inspect
 from stead.inference.backend import Backend
 from stead.inference.backends.echo import Echo
 from stead.messages import GenerateRequest, Message, Sampling
-from tests.fakes.adapters import train
 
 GB = 10**9
 

@@ -108,7 +108,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         books = Books(Metrics(), accounts.shared, accounts.ledger)
         folders = () if adapters is None else tuple(str(Path(a).resolve()) for a in adapters)
         wanted = [
-            Wanted(m, adapter, engine, name, ctx, parallel, threads, folders, exact) for m in models
+            Wanted(m, adapter, engine, name, ctx, parallel, threads, adapters=folders, exact=exact)
+            for m in models
         ]
         here = every(home) if all_models or (alone and with_platform) else None
         found = served(

@@ -98,6 +98,7 @@ class Usage(msgspec.Struct, gc=False, frozen=True):
     cached_tokens: int = 0  # of the prompt: read from the vendor's cache
     reasoning_tokens: int = 0
     cache_write_tokens: int = 0  # of the prompt: written to the vendor's cache
+    long_write_tokens: int = 0  # of those written: to be kept for an hour, where that is dearer
 
     @property
     def total_tokens(self) -> int:

@@ -34,6 +34,7 @@ class Answer:
     tool: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     usage: bool = True
+    written: tuple[int, int] = (0, 0)  # to the prompt cache, for five minutes and for an hour
 
     @property
     def text(self):
@@ -224,9 +225,13 @@ class Anthropic:
     @classmethod
     def _message(cls, said, answer, **more):
         usage = {
-            "input_tokens": answer.prompt_tokens - answer.cached_tokens,
+            "input_tokens": answer.prompt_tokens - answer.cached_tokens - sum(answer.written),
             "cache_read_input_tokens": answer.cached_tokens,
-            "cache_creation_input_tokens": 0,
+            "cache_creation_input_tokens": sum(answer.written),
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": answer.written[0],
+                "ephemeral_1h_input_tokens": answer.written[1],
+            },
         }
         found = {"id": "msg_1", "type": "message", "role": "assistant", "model": said.model}
         found |= {"content": [], "stop_reason": None, "stop_sequence": None}

@@ -65,11 +65,22 @@ class MockVendor:
 
     `invoice` has one line per request received, in order of arrival. `script` gives faults to the
     next requests; `always` to all that find no script. `key` is demanded if given. `cached` is how
-    many prompt tokens (at most) are billed as cached.
+    many prompt tokens (at most) are billed as cached; `written` are billed as put into the cache, for five
+    minutes and for an hour (Anthropic's protocol).
     """
 
-    def __init__(self, *, key=None, length=6, cached=0, models=("mock-1", "mock-2"), always=None):
+    def __init__(
+        self,
+        *,
+        key=None,
+        length=6,
+        cached=0,
+        models=("mock-1", "mock-2"),
+        always=None,
+        written=(0, 0),
+    ):
         self.key, self.length, self.cached, self.models = key, length, cached, models
+        self.written = written
         self.always = Fault() if always is None else always
         self.invoice: list[Billed] = []
         self.faults: deque[Fault] = deque()
@@ -109,7 +120,10 @@ class MockVendor:
             )
         length = self._length(said.limit)
         finish = "stop" if length == self.length else "length"
-        return Answer(words_of(said.last, length), finish, tokens, cached, usage=not fault.silent)
+        return Answer(
+            words_of(said.last, length), finish, tokens, cached,
+            usage=not fault.silent, written=self.written,
+        )  # fmt: skip
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         protocol = protocol_of(request.path)

@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
+from tests.fakes import strategies
 from tests.fakes.ledger_cases import CUTS, PRICES, N, campaign, one, stack
 from tests.fakes.vendors import Fault, mock_vendor
 
+from stead.config.model_catalog import catalog
 from stead.core.errors import BackendError, BudgetExceeded
 from stead.core.shared import Limit, MemoryShared
 from stead.inference.limits import Rules
@@ -39,6 +41,37 @@ def test_a_ceiling_is_never_passed(seed):
     refused = [r for r in results if isinstance(r, BudgetExceeded)]
     assert refused
     assert all(isinstance(r, str | BackendError) for r in results)
+
+
+def test_what_a_vendors_prompt_cache_costs_is_what_the_ledger_says():
+    """Claude Sonnet 4.5, per million: $3, read $0.30, written $3.75, for an hour $6, answer $15."""
+    words = " ".join(f"w{i}" for i in range(100))
+
+    async def go():
+        ledger = MemoryLedger()
+        async with mock_vendor(length=10, cached=40, written=(20, 15)) as vendor:
+            found = strategies.one(
+                f"""
+                components:
+                  cloud_api:
+                    type: anthropic
+                    config: {{api_key: k-12345678, base_url: '{vendor.url}', default_model: claude-sonnet-4-5}}
+                """
+            )
+            backend = strategies.made(found, ledger=ledger, models=catalog()).backend
+            marked = {"extra": {"cache_control": {"type": "ephemeral"}}}
+            await backend.generate(strategies.ask(words, **marked))
+            [chunk async for chunk in backend.stream(strategies.ask(words, **marked))]
+            await backend.close()
+        return ledger.entries
+
+    entries = asyncio.run(go())
+
+    micro = 25 * 3 + 40 * 0.3 + 20 * 3.75 + 15 * 6 + 10 * 15
+    assert [e.cost for e in entries] == [round(micro * 10**6)] * 2
+    assert [(e.usage.cache_write_tokens, e.usage.long_write_tokens) for e in entries] == [
+        (35, 15)
+    ] * 2
 
 
 def test_a_stream_cut_by_the_vendor_is_charged_for_what_came():

@@ -1,18 +1,11 @@
-"""Budgets that outlive a process: a strategy with one counts in the data directory, like a server does.
+"""Accounts that are closed with the Backend that they keep the books of.
 
-Knows nothing about strategies but whether they have a budget.
+Knows nothing about strategies or what is counted.
 """
 
 from stead.app.accounts import Accounts
-from stead.config.strategy import Strategy
 from stead.inference.backend import Backend
 from stead.inference.wrapper import Wrapper
-
-
-def has_budget(strategy: Strategy) -> bool:
-    """Say whether a strategy limits what is spent over many requests."""
-    limits = strategy.constraints
-    return limits.daily_budget is not None or limits.monthly_budget is not None
 
 
 class Accounted(Wrapper):

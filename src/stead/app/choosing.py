@@ -3,13 +3,16 @@
 Knows nothing about running engines. A model is a path, a name, or a ref of an engine's own store.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import structs
 
 from stead.core.errors import ConfigError, MissingDependency, ModelError, ResourceError
 from stead.core.hardware import Hardware, probe
 from stead.core.paths import Home
 from stead.engines.engine import ENGINES, Order
+from stead.hub.adapter_folders import adapter_name, is_switchable
 from stead.hub.inspect import ModelInfo, inspect, locate
 
 _PROCESS_PART = 0.1  # working memory of an engine beside the weights, as a share of them
@@ -28,6 +31,7 @@ class Wanted:
     parallel: int = 4
     threads: int | None = None
     adapters: tuple[str, ...] = ()  # folders; a request's model `name:adapter` chooses
+    beside: tuple[str, ...] = ()  # as `adapters`, where the engine can; no reason to take another
     exact: bool = False  # an answer alone and in company are computed with the same bits
     requires_gpu: bool = False
     min_gpu_memory_bytes: int | None = None
@@ -35,11 +39,20 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An engine, its order, and the bytes that the model is expected to take."""
+    """An engine, its order, and the bytes that the model is expected to take.
+
+    `switched`: the adapter of `order.adapters` that was meant; the same copy answers for the others.
+    """
 
     engine: str
     order: Order
     bytes: int
+    switched: str | None = None
+
+    @property
+    def copy(self) -> tuple[str, Order]:
+        """What two choices have in common that one copy in memory can serve."""
+        return self.engine, structs.replace(self.order, name="")
 
 
 def choose(wanted: Wanted, home: Home) -> tuple[str, Order]:
@@ -79,7 +92,25 @@ def plan(wanted: Wanted, home: Home) -> Choice:
         parallel=wanted.parallel,
         threads=wanted.threads,
     )
-    return Choice(engine, order, expected_bytes(info, order, ENGINES.get(engine).process_bytes))
+    needed = expected_bytes(info, order, ENGINES.get(engine).process_bytes)
+    choice = Choice(engine, order, needed)
+    return _switching(choice, wanted, home) if "adapters" in ENGINES.get(engine).loads else choice
+
+
+def _switching(choice: Choice, wanted: Wanted, home: Home) -> Choice:
+    """Take the adapter as one of many beside the base, where it is among them and of the right kind."""
+    order = choice.order
+    places = tuple(dict.fromkeys((*order.adapters, *wanted.beside)))
+    name = None
+    if order.adapter is not None:
+        folder = Path(order.adapter)
+        name = adapter_name(folder, [Path(place) for place in places])
+        if name is None or not is_switchable(inspect(folder, home=home)):
+            return choice  # a copy of its own, with the adapter put on for good
+        base, colon, _ = order.name.rpartition(":")
+        order = structs.replace(order, name=base if colon else Path(order.model).name)
+    order = structs.replace(order, adapter=None, adapters=places)
+    return replace(choice, order=order, switched=name)
 
 
 def expected_bytes(info: ModelInfo, order: Order, process_bytes: int) -> int:

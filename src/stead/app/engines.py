@@ -15,7 +15,9 @@ from stead.app.local_model import LocalModel
 from stead.app.shelf import Shelf
 from stead.core.errors import BackendTimeout, ProcessError, SteadError
 from stead.core.paths import Home
+from stead.engines.engine import Order
 from stead.inference.backend import Backend, close_stream
+from stead.inference.route import ByName
 from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
 
 __all__ = ["Choice", "Engines", "Keeping", "LocalModel", "State", "Wanted", "choose", "plan"]
@@ -32,7 +34,8 @@ def _make(choice: Choice, home: Home) -> LocalModel:
 class Engines(Backend):
     """All local models behind one Backend, by name. Use it from one event loop.
 
-    A model is loaded once however many ask for it at the same time. Room is made by unloading the
+    A model is loaded once however many ask for it at the same time, by whatever names, its adapters
+    included where the engine can put them on per request. Room is made by unloading the
     model that was unused the longest; one with a request at work is never touched, and who finds no
     room waits, at most `keeping.wait_s` and the deadline. Bytes count until they are really free.
     `make`, `planned` and `clock` are what it is made of; a test passes its own.
@@ -54,7 +57,8 @@ class Engines(Backend):
         self._make = make
         self._planned = planned
         self._clock = clock
-        self._loaded: dict[str, Loaded] = {}
+        self._loaded: dict[tuple[str, Order], Loaded] = {}
+        self._known: dict[str, Choice] = {}  # what a name meant when it was last asked for
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
@@ -117,12 +121,14 @@ class Engines(Backend):
     async def unload(self, name: str, deadline: float | None = None) -> bool:
         """Unload a model once its requests are done; False when it was not loaded.
 
-        Raises: BackendTimeout("deadline").
+        `base:adapter` means the copy in memory, which is that of the base and of its other adapters.
+        Raises: BackendTimeout("deadline"); NotFound("model-not-found").
         """
-        entry = self._loaded.get(name)
+        copy = (await self._meant(name)).copy
+        entry = self._loaded.get(copy)
         if entry is None:
             return False
-        while self._loaded.get(name) is entry:
+        while self._loaded.get(copy) is entry:
             if entry.is_idle:
                 self._stop(entry)
             await self._before(deadline, self._news.wait())
@@ -154,32 +160,39 @@ class Engines(Backend):
 
     @asynccontextmanager
     async def _use(self, name: str, deadline: float | None) -> AsyncIterator[Backend]:
-        entry = await self._acquire(name, deadline)
+        entry, choice = await self._acquire(name, deadline)
+        inner = entry.asked_for(choice)
         try:
-            yield entry.local
+            yield entry.local if inner == name else ByName({name: (entry.local, inner)})
         finally:
             entry.users -= 1
             entry.last_used = self._clock()
             self._tell()
 
-    async def _acquire(self, name: str, deadline: float | None) -> Loaded:
-        """Return a loaded model with one user more."""
+    async def _acquire(self, name: str, deadline: float | None) -> tuple[Loaded, Choice]:
+        """Return a loaded model with one user more, and what its name means."""
         until = self._clock() + self._keeping.wait_s
-        choice: Choice | None = None
+        choice = await self._meant(name)
         while True:
-            entry = self._loaded.get(name)
-            if entry is None and choice is None:
-                choice = await asyncio.to_thread(self._choice, name)
-            elif entry is None and choice is not None and self._make_room(choice.bytes):
-                self._begin(name, choice)
+            entry = self._loaded.get(choice.copy)
+            if entry is None and self._make_room(choice.bytes):
+                self._begin(choice)
             elif entry is not None and entry.state == "ready":
                 entry.users += 1
                 entry.requests += 1
-                return entry
+                self._known[name] = choice
+                return entry, choice
             elif entry is not None and entry.state == "loading":
                 await self._before(deadline, asyncio.shield(entry.ready))
             else:
                 await self._room(name, deadline, until)
+
+    async def _meant(self, name: str) -> Choice:
+        """Return what a name means: what it meant before, as long as that is in memory."""
+        known = self._known.get(name)
+        if known is not None and known.copy in self._loaded:
+            return known
+        return await asyncio.to_thread(self._choice, name)
 
     def _choice(self, name: str) -> Choice:
         choice = self._planned(self._shelf.wanted(name), self._home)
@@ -202,13 +215,14 @@ class Engines(Backend):
                 self._stop(entry)
         return False
 
-    def _begin(self, name: str, choice: Choice) -> None:
-        """Begin to load a model."""
+    def _begin(self, choice: Choice) -> None:
+        """Begin to load a model. What names mean is asked anew: there may be a better copy for some."""
+        self._known.clear()
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ready.add_done_callback(lambda f: f.exception())  # nobody may be waiting any more
         local = self._make(choice, self._home)
-        entry = Loaded(name, local, choice, ready, self._clock(), bytes=choice.bytes)
-        self._loaded[name] = entry
+        entry = Loaded(choice, local, ready, self._clock(), bytes=choice.bytes)
+        self._loaded[choice.copy] = entry
         self._later(self._start(entry))
         if self._sweeper is None and self._keeping.idle_s is not None:
             self._sweeper = asyncio.create_task(self._sweep_often(self._keeping.idle_s))
@@ -227,7 +241,7 @@ class Engines(Backend):
             error = raised
         finally:
             if entry.state == "loading":
-                del self._loaded[entry.name]
+                del self._loaded[entry.choice.copy]
                 entry.ready.set_exception(error)
             self._tell()
 
@@ -240,8 +254,8 @@ class Engines(Backend):
         try:
             await entry.local.close()
         finally:
-            if self._loaded.get(entry.name) is entry:
-                del self._loaded[entry.name]
+            if self._loaded.get(entry.choice.copy) is entry:
+                del self._loaded[entry.choice.copy]
             self._tell()
 
     async def _sweep_often(self, idle_s: float) -> None:

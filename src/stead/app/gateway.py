@@ -116,32 +116,32 @@ class Gateway:
         and their results told, until it answers. With `output`, a pydantic model, its instance is
         returned. Raises: BackendError("too-many-rounds", "bad-output") and what the Backend raises.
         """
-        functions = tools.functions_in(options.get("tools", ()))
-        if functions:
-            options = {k: v for k, v in options.items() if k != "tools"}
+        functions, options = _functions(options)
         backend, asked = await self._ask(prompt, system, raw, options)
-        deadline = self._deadline()
-
-        async def once(request: GenerateRequest) -> Reply:
-            return await backend.generate(request, deadline)
-
-        async def with_tools(request: GenerateRequest) -> Reply:
-            return await tools.loop(once, request, functions, max_rounds)
-
-        ask = with_tools if functions else once
+        ask = _asker(backend, self._deadline(), functions, max_rounds)
         return await (ask(asked) if output is None else structured.ask_for(ask, asked, output))
 
     async def stream(
-        self, prompt: Prompt, *, system: str | None = None, raw: bool = False, **options: Any
+        self,
+        prompt: Prompt,
+        *,
+        system: str | None = None,
+        raw: bool = False,
+        max_rounds: int = tools.ROUNDS,
+        **options: Any,  # Any: as for `generate`
     ) -> AsyncIterator[Chunk]:
         """Answer piece by piece: `async for chunk in g.stream("…")`; the texts joined are the answer.
 
-        Raises: ConfigError("streamed-functions"): only `generate` calls functions.
+        Python functions in `tools` are called as in `generate`; the pieces tell the calls too.
         """
-        if tools.functions_in(options.get("tools", ())):
-            raise ConfigError("streamed-functions", "functions are called by generate, not stream")
+        functions, options = _functions(options)
         backend, asked = await self._ask(prompt, system, raw, options)
-        chunks = backend.stream(asked, self._deadline())
+        deadline = self._deadline()
+        chunks = (
+            tools.stream_loop(lambda r: backend.stream(r, deadline), asked, functions, max_rounds)
+            if functions
+            else backend.stream(asked, deadline)
+        )
         try:
             async for chunk in chunks:
                 yield chunk
@@ -158,24 +158,28 @@ class Gateway:
         parallel: int = 8,
         **options: Any,
     ) -> list[Any]:
-        """Answer many prompts, in order.
+        """Answer many prompts, in order. Python functions in `tools` are called as in `generate`.
 
         With `errors="return"` a failed prompt's place holds its SteadError and the others are answered,
         at most `parallel` at once; otherwise the first failure is raised.
         """
+        functions, options = _functions(options)
         asked = [await self._ask(p, system, raw, options) for p in prompts]
         if not asked:
             return []
         backend, deadline = asked[0][0], self._deadline()
-        if errors == "raise":
+        if errors == "raise" and not functions:
             return list(await backend.batch([request for _, request in asked], deadline))
+        ask = _asker(backend, deadline, functions)
         gate = asyncio.Semaphore(parallel)
 
         async def one(request: GenerateRequest) -> Reply | SteadError:
             async with gate:
                 try:
-                    return await backend.generate(request, deadline)
+                    return await ask(request)
                 except SteadError as error:
+                    if errors == "raise":
+                        raise
                     return error
 
         return list(await asyncio.gather(*(one(request) for _, request in asked)))
@@ -255,13 +259,36 @@ class Gateway:
         for note in plugins.load():
             _LOG.warning(note)
         if self._strategy is not None:
-            variables = environment_of(self._home)
-            made, found = strategies.open(
-                self._strategy, self._home, environment=variables, hooks=plugins.around
-            )
+            around = strategies.Around(environment_of(self._home), hooks=plugins.around)
+            made, found = strategies.open(self._strategy, self._home, around)
             if self._model is None:
                 self._model = found.name
             return made
         engine, order = choose(self._wanted, self._home)
         self._local = LocalModel(engine, order, self._home)
         return plugins.around(self._local)
+
+
+def _functions(
+    options: dict[str, Any],  # Any: as `generate` takes them
+) -> tuple[dict[str, tools.Tool], dict[str, Any]]:
+    """Return the Python functions among the tools, and the options without them."""
+    functions = tools.functions_in(options.get("tools", ()))
+    return functions, {k: v for k, v in options.items() if not functions or k != "tools"}
+
+
+def _asker(
+    backend: Backend,
+    deadline: float,
+    functions: dict[str, tools.Tool],
+    max_rounds: int = tools.ROUNDS,
+) -> tools.Ask:
+    """Return what answers a request whole, calling functions on the way."""
+
+    async def once(request: GenerateRequest) -> Reply:
+        return await backend.generate(request, deadline)
+
+    async def with_tools(request: GenerateRequest) -> Reply:
+        return await tools.loop(once, request, functions, max_rounds)
+
+    return with_tools if functions else once

@@ -5,7 +5,7 @@ Knows nothing about loading; `engines` does.
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from stead.app.choosing import Choice
@@ -57,16 +57,23 @@ class State:
 class Loaded:
     """A model that takes memory: being loaded, ready, or being stopped. Owned by `Engines`."""
 
-    name: str
-    local: LocalModel
     choice: Choice
+    local: LocalModel
     ready: "asyncio.Future[None]"
     last_used: float
     bytes: int = 0
     state: Literal["loading", "ready", "stopping"] = "loading"
     users: int = 0
     requests: int = 0
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def name(self) -> str:
+        """What the engine calls the model."""
+        return self.choice.order.name
+
+    def asked_for(self, choice: Choice) -> str:
+        """Return the name by which this copy answers as `choice` means."""
+        return self.name if choice.switched is None else f"{self.name}:{choice.switched}"
 
     @property
     def is_idle(self) -> bool:

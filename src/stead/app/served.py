@@ -103,21 +103,15 @@ def served(
     names = [m.order.name for m in local]
     variables = environment_of(home)
     circuits: list[Breaker] = []
-    breakers = Breakers()  # one circuit per endpoint, whatever strategies ask it
+    around = strategies.Around(
+        variables, books.shared, books.ledger, books.metrics, plugins.around,
+        breakers=Breakers(),  # one circuit per endpoint, whatever strategies ask it
+    )  # fmt: skip
     chosen: list[Strategy] = []
     parts: list[tuple[frozenset[str], Backend]] = []
     for name in wanted_strategies:
         found = find(name, home, variables)
-        made = strategies.composed(
-            found,
-            home,
-            environment=variables,
-            shared=books.shared,
-            ledger=books.ledger,
-            metrics=books.metrics,
-            hooks=plugins.around,
-            breakers=breakers,
-        )
+        made = strategies.composed(found, home, around)
         parts.append((made.names, made.backend))
         circuits += [b for c in made.candidates if (b := _breaker_of(c.backend)) is not None]
         names.append(found.strategy.name)

@@ -5,7 +5,7 @@ Knows nothing about loading. A name from a client means a model of the shelf, ne
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from stead.config.settings import EngineSettings
 from stead.core.errors import NotFound
 from stead.core.suggest import nearest
 from stead.engines.engine import ENGINES
+from stead.hub.adapter_folders import place_of
 from stead.hub.discover import Local
 from stead.store import run_index
 
@@ -44,6 +45,7 @@ class Shelved:
     more: Callable[[], Mapping[str, Wanted]] = field(default=dict)
     fresh_s: float = _FRESH_S
     clock: Callable[[], float] = time.monotonic
+    runs: Path | None = None  # where training leaves its adapters
     _found: dict[str, Local] | None = None
     _found_at: float = 0.0
     _told: Mapping[str, Wanted] | None = None
@@ -80,14 +82,17 @@ class Shelved:
         return self._found
 
     def wanted(self, name: str) -> Wanted:
-        """Return what a name means. Raises: NotFound("model-not-found") with the nearest name."""
+        """Return what a name means, with the adapters that one copy of it may serve beside it.
+
+        Raises: NotFound("model-not-found") with the nearest name.
+        """
         single = self._single(name)
         if single is not None:
-            return single
+            return replace(single, beside=self.places())
         base, colon, adapter = name.rpartition(":")
         below, over = self._single(base), self.found().get(adapter)
         if colon and below is not None and over is not None and over.kind == "adapter":
-            return Wanted(below.model, adapter=str(over.path), engine=below.engine, name=name)
+            return replace(below, adapter=str(over.path), name=name, beside=self.places())
         prefix, colon, ref = name.partition(":")
         if colon and ref and any(ENGINES.get(e).prefix == prefix for e in ENGINES.names()):
             return Wanted(name, name=name)
@@ -99,6 +104,12 @@ class Shelved:
             hint="stead models",
             param="model",
         )
+
+    def places(self) -> tuple[str, ...]:
+        """Return the folders whose adapters the models of this shelf may put on per request."""
+        adapters = (one.path for one in self.found().values() if one.kind == "adapter")
+        own = [] if self.runs is None else [self.runs]
+        return tuple(sorted({str(place) for place in (*own, *map(place_of, adapters))}))
 
     def _single(self, name: str) -> Wanted | None:
         known = self.given.get(name)
@@ -130,4 +141,4 @@ def standard(
         runs = {f.name: Wanted(str(f), name=f.name) for f in ended}
         return runs | {e.name: Wanted(e.name, name=e.name) for e in models.entries()}
 
-    return Shelved({} if given is None else given, find, more)
+    return Shelved({} if given is None else given, find, more, runs=models.home.runs)

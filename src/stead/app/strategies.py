@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stead.app.accounts import Accounts
-from stead.app.budgets import Accounted, has_budget
+from stead.app.budgets import Accounted
 from stead.app.monitoring import MetricsPort, WithPort
 from stead.app.programs import program
 from stead.app.strategy_library import Found, Library, environment_of, find
@@ -28,18 +28,28 @@ from stead.inference.compose import Composed, Parts, compose
 from stead.inference.meter import Ledger
 
 
-def composed(
-    found: Found,
-    home: Home,
-    *,
-    environment: Mapping[str, str] | None = None,
-    shared: Shared | None = None,
-    ledger: Ledger | None = None,
-    metrics: Metrics | None = None,
-    hooks: Callable[[Backend], Backend] | None = None,
-    breakers: Breakers | None = None,
-) -> Composed:
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a strategy works with beside itself; None: this process's own, or none.
+
+    `shared` counts limits, `ledger` writes requests down, `metrics` counts them, `hooks` stands around all
+    but the watch; `breakers` are those of every strategy that asks the same endpoints.
+    """
+
+    environment: Mapping[str, str] | None = None
+    shared: Shared | None = None
+    ledger: Ledger | None = None
+    metrics: Metrics | None = None
+    hooks: Callable[[Backend], Backend] | None = None
+    breakers: Breakers | None = None
+
+
+_ALONE = Around()
+
+
+def composed(found: Found, home: Home, around: Around = _ALONE) -> Composed:
     """Build a strategy that was found; starts and asks nothing. Raises: ConfigError."""
+    environment, metrics = around.environment, around.metrics
     library = Library.of(home, environment)
 
     def other(name: str) -> Strategy | None:
@@ -54,13 +64,13 @@ def composed(
         find=other,
         off=off,
         gpu_gb=[gpu.memory_bytes / 1e9 for gpu in nvidia()] if _needs_gpu(found.strategy) else (),
-        shared=shared,
-        ledger=ledger,
+        shared=around.shared,
+        ledger=around.ledger,
         metrics=counts,
         environment=environment_of(home) if environment is None else environment,
-        hooks=hooks,
+        hooks=around.hooks,
         models=catalog(),
-        breakers=breakers,
+        breakers=around.breakers,
     )
     made = compose(found.strategy, parts)
     if port is None or not told.metrics_enabled:
@@ -74,58 +84,31 @@ def _needs_gpu(strategy: Strategy) -> bool:
 
 
 def open(
-    name_or_file: str | Path | None,
-    home: Home,
-    *,
-    environment: Mapping[str, str] | None = None,
-    shared: Shared | None = None,
-    ledger: Ledger | None = None,
-    metrics: Metrics | None = None,
-    hooks: Callable[[Backend], Backend] | None = None,
+    name_or_file: str | Path | None, home: Home, around: Around = _ALONE
 ) -> tuple[Backend, Strategy]:
     """Return a strategy as one Backend, and the strategy; starts and asks nothing.
 
-    `shared` counts limits and `ledger` writes requests down (without both, a budget is kept in the data directory), `metrics` counts them, `hooks` stands
-    around all but the watch. Raises: NotFound("unknown-strategy"), ConfigError.
+    Raises: NotFound("unknown-strategy"), ConfigError.
     """
-    found = find(name_or_file, home, environment)
-    made = accounted(
-        found,
-        home,
-        environment=environment,
-        shared=shared,
-        ledger=ledger,
-        metrics=metrics,
-        hooks=hooks,
-    )
-    return made.backend, found.strategy
+    found = find(name_or_file, home, around.environment)
+    return accounted(found, home, around).backend, found.strategy
 
 
-def accounted(
-    found: Found,
-    home: Home,
-    *,
-    environment: Mapping[str, str] | None = None,
-    shared: Shared | None = None,
-    ledger: Ledger | None = None,
-    metrics: Metrics | None = None,
-    hooks: Callable[[Backend], Backend] | None = None,
-) -> Composed:
-    """Build a strategy as `composed` does; one with a budget counts in the data directory unless told where."""
-    accounts = None
-    if shared is None and ledger is None and has_budget(found.strategy):
-        accounts = Accounts.open(home, actor="strategy")
-        shared, ledger = accounts.shared, accounts.ledger
-    made = composed(
-        found,
-        home,
-        environment=environment,
-        shared=shared,
-        ledger=ledger,
-        metrics=metrics,
-        hooks=hooks,
-    )
-    return made if accounts is None else replace(made, backend=Accounted(made.backend, accounts))
+def accounted(found: Found, home: Home, around: Around = _ALONE) -> Composed:
+    """Build a strategy as `composed` does; its requests are written down and its budgets counted.
+
+    That happens in the data directory, like a server's, unless `around` says where.
+    """
+    if around.shared is not None or around.ledger is not None:
+        return composed(found, home, around)
+    accounts = Accounts.open(home, actor="strategy")
+    try:
+        kept = replace(around, shared=accounts.shared, ledger=accounts.ledger)
+        made = composed(found, home, kept)
+    except BaseException:
+        accounts.database.close()
+        raise
+    return replace(made, backend=Accounted(made.backend, accounts))
 
 
 def exported(found: Found) -> dict[str, Any]:  # Any: JSON values

@@ -7,7 +7,7 @@ are checked before a function is called, and whatever goes wrong is told to the 
 import asyncio
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, get_type_hints
 
 from msgspec.structs import replace
@@ -15,11 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import to_json
 
 from stead.core.errors import BackendError, ConfigError
+from stead.inference.backend import close_stream
 from stead.inference.fan import merge_usage
-from stead.messages import GenerateRequest, Message, Reply, ToolCall
+from stead.inference.gather import Gathered
+from stead.messages import Chunk, GenerateRequest, Message, Reply, ToolCall, Usage
 
 Function = Callable[..., Any]  # Any: a tool returns what it likes
 Ask = Callable[[GenerateRequest], Awaitable[Reply]]
+Stream = Callable[[GenerateRequest], AsyncIterator[Chunk]]
 ROUNDS = 8
 _RESULT_LETTERS = 100_000  # of one result; a model's context is no larger
 _PARAM = re.compile(r"^\s*(?::param )?\*{0,2}(\w+)(?: \([^)]*\))?:\s+(\S.*)$")
@@ -90,7 +93,7 @@ async def loop(
     Calls of one round run side by side, their results in the order of the calls. The usage is that
     of all rounds. Raises: BackendError("too-many-rounds") when the model never comes to an end.
     """
-    request = replace(request, tools=tuple(tool.schema() for tool in tools.values()))
+    request = _with(request, tools)
     usages = []
     for _ in range(rounds):
         reply = await ask(request)
@@ -98,14 +101,79 @@ async def loop(
         message = reply.choices[0].message
         if not message.tool_calls:
             return replace(reply, usage=merge_usage(usages, same_prompt=False))
-        results = await asyncio.gather(*(_result(tools, call) for call in message.tool_calls))
-        asked = request.messages if request.messages is not None else ()
-        request = replace(
-            request,
-            messages=(*asked, message, *results),
-            tool_choice=None if request.tool_choice != "none" else "none",
-        )
-    raise BackendError(
+        request = await _next_round(request, message, tools)
+    raise _endless(rounds)
+
+
+async def stream_loop(
+    stream: Stream, request: GenerateRequest, tools: dict[str, Tool], rounds: int = ROUNDS
+) -> AsyncIterator[Chunk]:
+    """Do as `loop` does, and tell every piece as it comes: texts, and the calls of each round.
+
+    Calls are numbered on from round to round. The end and the usage, that of all rounds, come once.
+    A stream that stops short of its end calls nothing. Raises: as `loop`.
+    """
+    request = _with(request, tools)
+    usages: list[Usage] = []
+    called = 0
+    for _ in range(rounds):
+        gathered, ends = Gathered(), list[Chunk]()
+        chunks = stream(request)
+        try:
+            async for chunk in chunks:
+                gathered.add(chunk)
+                if chunk.finish_reason is not None or chunk.usage is not None:
+                    ends.append(chunk)
+                else:
+                    yield _numbered(chunk, called)
+        finally:
+            await close_stream(chunks)
+        reply = gathered.reply()
+        usages += [chunk.usage for chunk in ends if chunk.usage is not None]
+        calls = () if reply is None else reply.choices[0].message.tool_calls
+        if reply is None or not calls:
+            for chunk in ends:
+                yield (
+                    chunk
+                    if chunk.usage is None
+                    else replace(chunk, usage=merge_usage(usages, same_prompt=False), raw=None)
+                )
+            return
+        for chunk in ends:  # of this round only: its calls and words, not its end
+            if chunk.tool_calls or chunk.text:
+                yield _numbered(replace(chunk, finish_reason=None, usage=None, raw=None), called)
+        called += len(calls)
+        request = await _next_round(request, reply.choices[0].message, tools)
+    raise _endless(rounds)
+
+
+def _with(request: GenerateRequest, tools: dict[str, Tool]) -> GenerateRequest:
+    return replace(request, tools=tuple(tool.schema() for tool in tools.values()))
+
+
+def _numbered(chunk: Chunk, before: int) -> Chunk:
+    """Return a piece whose calls come after those of earlier rounds."""
+    if not chunk.tool_calls or not before:
+        return chunk
+    moved = tuple(replace(delta, index=delta.index + before) for delta in chunk.tool_calls)
+    return replace(chunk, tool_calls=moved, raw=None)
+
+
+async def _next_round(
+    request: GenerateRequest, message: Message, tools: dict[str, Tool]
+) -> GenerateRequest:
+    """Run what a message calls, side by side; return the request that tells the results."""
+    results = await asyncio.gather(*(_result(tools, call) for call in message.tool_calls))
+    asked = request.messages if request.messages is not None else ()
+    return replace(
+        request,
+        messages=(*asked, message, *results),
+        tool_choice=None if request.tool_choice != "none" else "none",
+    )
+
+
+def _endless(rounds: int) -> BackendError:
+    return BackendError(
         "too-many-rounds", f"the model still calls tools after {rounds} rounds", rounds=rounds
     )
 

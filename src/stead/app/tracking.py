@@ -150,7 +150,7 @@ class Tracked(Wrapper):
     ) -> Iterator["_Work"]:
         call = new_call() if request.call is None else request.call
         begun = self._clock()
-        work = _Work(Active(call.id, request.model, kind, begun), [call])
+        work = _Work(Active(call.id, request.model, kind, begun), [call], len(call.attempts))
         with self._lock:
             self._active[id(work)] = work.active
         failed = True
@@ -170,6 +170,7 @@ class _Work:
 
     active: Active
     calls: list[Call | None]
+    before: int = 0  # attempts that earlier requests of the same call made
     usage: Usage | None = None
     first_s: float | None = None
     requests: int = 1
@@ -193,4 +194,6 @@ class _Work:
             stats.completion_tokens += self.usage.completion_tokens
         for call in self.calls:
             if call is not None:
-                stats.cost += sum(a.cost for a in call.attempts if a.cost is not None)
+                stats.cost += sum(
+                    a.cost for a in call.attempts[self.before :] if a.cost is not None
+                )

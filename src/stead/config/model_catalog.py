@@ -35,6 +35,12 @@ class PriceFacts(Section):
     cached: Dollars | None = Field(
         default=None, description="tokens of the prompt that the vendor had in its cache"
     )
+    write: Dollars | None = Field(
+        default=None, description="tokens of the prompt that are written to that cache"
+    )
+    long_write: Dollars | None = Field(
+        default=None, description="tokens of the prompt that are written there for an hour"
+    )
     output: Dollars = Field(description="tokens of the answer, reasoning included")
 
 

@@ -145,7 +145,7 @@ class Total:
 
 def total(attempts: Sequence[Attempt], seen: Seen, price_of: PriceOf | None = None) -> Total:
     """Complete the attempts and add them up; the last one is the one whose answer was seen."""
-    prompt = answer = cached = reasoning = written = cost = unpriced = 0
+    prompt = answer = cached = reasoning = written = kept = cost = unpriced = 0
     estimated = False
     for attempt in attempts:
         _complete(attempt, seen if attempt is attempts[-1] else None, price_of)
@@ -157,12 +157,13 @@ def total(attempts: Sequence[Attempt], seen: Seen, price_of: PriceOf | None = No
         cached += usage.cached_tokens
         reasoning += usage.reasoning_tokens
         written += usage.cache_write_tokens
+        kept += usage.long_write_tokens
         estimated = estimated or attempt.estimated
         if attempt.cost is None:
             unpriced += 1
         else:
             cost += attempt.cost
-    return Total(Usage(prompt, answer, cached, reasoning, written), cost, unpriced, estimated)
+    return Total(Usage(prompt, answer, cached, reasoning, written, kept), cost, unpriced, estimated)
 
 
 def _complete(attempt: Attempt, seen: Seen | None, price_of: PriceOf | None) -> None:

@@ -193,5 +193,7 @@ def _prices(facts: ModelFacts | None) -> Prices | None:
     if facts is None or facts.price is None:
         return None
     price = facts.price
-    cached = None if price.cached is None else str(price.cached)
-    return Prices.of(str(price.input), str(price.output), cached)
+    caches = (price.cached, price.write, price.long_write)
+    return Prices.of(
+        str(price.input), str(price.output), *(None if p is None else str(p) for p in caches)
+    )

@@ -21,6 +21,7 @@ def merge_usage(usages: Sequence[Usage], *, same_prompt: bool) -> Usage:
         usages[0].cached_tokens if same_prompt else sum(u.cached_tokens for u in usages),
         sum(u.reasoning_tokens for u in usages),
         usages[0].cache_write_tokens if same_prompt else sum(u.cache_write_tokens for u in usages),
+        usages[0].long_write_tokens if same_prompt else sum(u.long_write_tokens for u in usages),
     )
 
 

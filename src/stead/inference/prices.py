@@ -20,13 +20,15 @@ _MOST = 2**62
 class Prices:
     """Picodollars per token of the prompt, of its part found in the vendor's cache, and of the answer.
 
-    `write` is of the part written to that cache, where the vendor charges more for it; None: as any other.
+    `write` is of the part written to that cache, where the vendor charges more for it, `long_write` of what
+    is to be kept there for an hour; None: as any other token, as any other that is written.
     """
 
     input: int
     cached: int
     output: int
     write: int | None = None
+    long_write: int | None = None
 
     @classmethod
     def of(
@@ -35,6 +37,7 @@ class Prices:
         output: str | Decimal,
         cached: str | Decimal | None = None,
         write: str | Decimal | None = None,
+        long_write: str | Decimal | None = None,
     ) -> "Prices":
         """Read prices in US dollars per million tokens; without one of its own, a cached token costs as any.
 
@@ -42,7 +45,8 @@ class Prices:
         """
         prompt = _per_token(input)
         read = prompt if cached is None else _per_token(cached)
-        return cls(prompt, read, _per_token(output), None if write is None else _per_token(write))
+        writes = (None if p is None else _per_token(p) for p in (write, long_write))
+        return cls(prompt, read, _per_token(output), *writes)
 
     def cost(self, usage: Usage) -> int:
         """Return what a usage costs, in picodollars."""
@@ -52,18 +56,25 @@ class Prices:
         prompt, answer = max(0, prompt), max(0, answer)
         cached = min(prompt, max(0, usage.cached_tokens))
         written = min(prompt - cached, max(0, usage.cache_write_tokens))
+        long = min(written, max(0, usage.long_write_tokens))
         fresh = prompt - cached - written
-        kept = cached * self.cached + written * self._write
+        kept = cached * self.cached + (written - long) * self._write + long * self._long_write
         return fresh * self.input + kept + answer * self.output
 
-    def most(self, prompt_tokens: int, answer_tokens: int) -> int:
-        """Return the most that so many tokens can cost, in picodollars."""
-        dearest = max(self.input, self.cached, self._write)
+    def most(self, prompt_tokens: int, answer_tokens: int, *, writes: bool = True) -> int:
+        """Return the most that so many tokens can cost, in picodollars; not `writes`: none is for the cache."""
+        dearest = max(self.input, self.cached)
+        if writes:
+            dearest = max(dearest, self._write, self._long_write)
         return prompt_tokens * dearest + answer_tokens * self.output
 
     @property
     def _write(self) -> int:
         return self.input if self.write is None else self.write
+
+    @property
+    def _long_write(self) -> int:
+        return self._write if self.long_write is None else self.long_write
 
 
 FREE = Prices(0, 0, 0)

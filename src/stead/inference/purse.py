@@ -26,6 +26,9 @@ from stead.messages import (
 
 ANSWER_TOKENS = 4096
 """The length an answer is given when a limit in money holds and the request names none."""
+CACHE_MARK = (
+    "cache_control"  # in a request's extra: Anthropic's; without it nothing is written to a cache
+)
 _UNBILLED = frozenset({"connection-refused", "connect-timeout", "bad-url", "model-not-found", "not-supported"})  # fmt: skip
 
 
@@ -112,7 +115,7 @@ def most_cost(
         return prices.most(prompt, 0)
     asked = request.sampling.max_tokens
     answer = (answer_tokens if asked is None else asked) * request.sampling.n
-    return prices.most(prompt, answer)
+    return prices.most(prompt, answer, writes=CACHE_MARK in request.extra)
 
 
 class Purses:
@@ -166,7 +169,9 @@ class _Paid:
             return self._prices.cost(self.usage)
         if self.answer_bytes:
             prompt = self._purse.prompt_of(self._request)
-            most = self._prices.most(prompt, self.answer_bytes)
+            request = self._request
+            writes = isinstance(request, GenerateRequest) and CACHE_MARK in request.extra
+            most = self._prices.most(prompt, self.answer_bytes, writes=writes)
             return min(self._most, most)
         return 0 if error is not None and is_unbilled(error) else self._most
 

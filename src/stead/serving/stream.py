@@ -13,7 +13,6 @@ from stead.core.errors import BackendError, SteadError
 from stead.inference.backend import close_stream
 from stead.messages import Chunk, Deviation
 from stead.serving import report
-from stead.wire import sse
 from stead.wire.dialect import StreamWriter
 from stead.wire.framing import Frames
 
@@ -107,7 +106,7 @@ class Relay:
 
     async def fail(self, error: SteadError) -> None:
         """End a begun stream with an error event."""
-        await self._body(self._report() + self._writer.error(error), more=False)
+        await self._body(self._reported(self._writer.error(error)), more=False)
 
     async def _first(self, first_event_s: float) -> Chunk | None:
         first = asyncio.ensure_future(_next(self._chunks))
@@ -140,16 +139,15 @@ class Relay:
             raise BackendError(
                 "stream-cut", f"{len(finished)} of {self._choices} choices came to their end"
             )
-        await self._body(self._report() + self._writer.end(), more=False)
+        await self._body(self._reported(self._writer.end()), more=False)
 
-    def _report(self) -> bytes:
-        """Return what was done differently and what it cost as a comment, where the framing has any."""
+    def _reported(self, last: bytes) -> bytes:
+        """Return the last bytes with what was done differently and what it cost, where there is something."""
         call = self._exchange.call
         found = report.all_deviations(call, self._deviations)
-        if not self._form.idle or (not found and report.cost_of(call) is None):
-            return b""  # a framing without comments has no place for it
-        told = json.dumps(report.fields(call, self._model, found))
-        return sse.comment("stead " + told)
+        if not found and report.cost_of(call) is None:
+            return last
+        return self._form.told(last, json.dumps(report.fields(call, self._model, found)).encode())
 
     async def _begin(self, first: Chunk | None = None) -> None:
         if self.begun:

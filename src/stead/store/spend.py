@@ -273,7 +273,7 @@ def _name(by: By, value: object) -> str:
 
 def _entry(row: Row[Any]) -> Entry:  # Any: column values
     found = dict(row._mapping)
-    usage = Usage(*(int(found.pop(name)) for name in Usage.__struct_fields__))
+    usage = Usage(**{name: int(found.pop(name)) for name in _USAGE & found.keys()})
     attempts: Sequence[Attempt] = msgspec.convert(found.pop("attempts"), tuple[Attempt, ...])
     tags, deviations = tuple(found.pop("tags")), tuple(found.pop("deviations"))
     return Entry(usage=usage, attempts=tuple(attempts), tags=tags, deviations=deviations, **found)

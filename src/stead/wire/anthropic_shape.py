@@ -44,6 +44,13 @@ class OutputDetails(Struct):
     thinking_tokens: int = 0
 
 
+class CacheCreation(Struct):
+    """What was written to the cache, by how long it is kept."""
+
+    ephemeral_5m_input_tokens: int = 0
+    ephemeral_1h_input_tokens: int = 0
+
+
 class UsageShape(Struct, omit_defaults=True):
     """`usage`; `input_tokens` are those neither read from nor written to the cache."""
 
@@ -52,17 +59,20 @@ class UsageShape(Struct, omit_defaults=True):
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     output_tokens_details: OutputDetails | None = None
+    cache_creation: CacheCreation | None = None
 
 
 def write_usage(usage: Usage) -> UsageShape:
     """Return the wire shape of token counts."""
     fresh = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens
+    long = usage.long_write_tokens
     return UsageShape(
         max(0, fresh),
         usage.completion_tokens,
         usage.cached_tokens,
         usage.cache_write_tokens,
         OutputDetails(usage.reasoning_tokens) if usage.reasoning_tokens else None,
+        CacheCreation(usage.cache_write_tokens - long, long) if long else None,
     )
 
 
@@ -75,9 +85,11 @@ def read_usage(shape: UsageShape | None) -> Usage | None:
         thought = shape.output_tokens_details.thinking_tokens
     fresh, output = shape.input_tokens or 0, shape.output_tokens or 0
     cached, written = shape.cache_read_input_tokens or 0, shape.cache_creation_input_tokens or 0
-    if min(fresh, output, cached, written, thought) < 0:
+    kept = shape.cache_creation
+    long = 0 if kept is None else min(written, kept.ephemeral_1h_input_tokens)
+    if min(fresh, output, cached, written, thought, long) < 0:
         return None
-    return Usage(fresh + cached + written, output, cached, thought, written)
+    return Usage(fresh + cached + written, output, cached, thought, written, long)
 
 
 def later_usage(first: UsageShape, last: UsageShape) -> UsageShape:

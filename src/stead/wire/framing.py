@@ -21,17 +21,29 @@ class Parser(Protocol):
 class Frames(NamedTuple):
     """What a framing needs: its media type, what may be sent to keep a connection open, its parser.
 
-    `idle` is empty where the framing has nothing that means nothing.
+    `idle` is empty where the framing has nothing that means nothing. `told` puts a JSON object that no
+    protocol knows, `stead`, to a stream's last event.
     """
 
     media_type: bytes
     idle: bytes
     parser: Callable[[], Parser]
+    told: Callable[[bytes, bytes], bytes]
+
+
+def _comment(last: bytes, told: bytes) -> bytes:
+    return sse.comment("stead " + told.decode()) + last
+
+
+def _member(last: bytes, told: bytes) -> bytes:
+    return ndjson.with_member(last, "stead", told)
 
 
 _FRAMES: dict[Framing, Frames] = {
-    "sse": Frames(b"text/event-stream; charset=utf-8", sse.comment("waiting"), sse.Parser),
-    "ndjson": Frames(b"application/x-ndjson", b"", ndjson.Parser),
+    "sse": Frames(
+        b"text/event-stream; charset=utf-8", sse.comment("waiting"), sse.Parser, _comment
+    ),
+    "ndjson": Frames(b"application/x-ndjson", b"", ndjson.Parser, _member),
 }
 
 

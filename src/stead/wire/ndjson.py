@@ -60,3 +60,8 @@ class Parser:
 def write(data: bytes) -> bytes:
     """Return one event as bytes; `data` is JSON on one line."""
     return data + b"\n"
+
+
+def with_member(line: bytes, name: str, value: bytes) -> bytes:
+    """Return the line of an object that has members, with one more; `value` is JSON on one line."""
+    return line.removesuffix(b"}\n") + b',"' + name.encode() + b'":' + value + b"}\n"

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from tests.fakes.adapters import train
 
 from stead.app.choosing import Choice, Wanted, check_gpu, expected_bytes, plan
 from stead.app.engines import Engines, Keeping
@@ -16,7 +17,7 @@ from stead.hub.discover import Local
 from stead.hub.inspect import inspect
 from stead.inference.backend import Backend
 from stead.inference.backends.echo import Echo
-from stead.messages import GenerateRequest, Message
+from stead.messages import GenerateRequest, Message, Sampling
 
 GB = 10**9
 
@@ -331,3 +332,64 @@ def test_states_are_json(home):
     state = State("a", "x", "ready", 1, 0, 2, 3.0, 1, None)
 
     assert state.to_dict()["unused_s"] == 3.0
+
+
+@pytest.fixture(scope="module")
+def adapted(tiny_model, tmp_path_factory):
+    """Two plain adapters of one base, and one of another kind that has to be put on for good."""
+    place = tmp_path_factory.mktemp("adapters")
+    train(tiny_model, place / "tickets", 1)
+    train(tiny_model, place / "mails", 2)
+    train(tiny_model, place / "dora", 3, dora=True)
+    return place
+
+
+def test_adapters_that_discovery_finds_share_one_copy_of_their_base(tiny_model, adapted, home):
+    found = [
+        Local("base", tiny_model, "model", 1, "folder"),
+        *(Local(n, adapted / n, "adapter", 1, "folder") for n in ("tickets", "mails", "dora")),
+    ]
+    shelf = Shelved({}, lambda: found)
+
+    async def work():
+        engines = Engines(shelf, home, Keeping(64 * GB))
+        try:
+            replies = {
+                name: await engines.generate(
+                    GenerateRequest(
+                        model=name, prompt="Hello", sampling=Sampling(max_tokens=8, temperature=0.0)
+                    )
+                )
+                for name in ("base:tickets", "base", "base:mails", "mails")
+            }
+            return replies, engines.status()
+        finally:
+            await engines.close()
+
+    replies, status = asyncio.run(work())
+
+    assert [(s.name, s.requests, s.starts) for s in status] == [("base", 4, 1)]
+    assert {name: r.model for name, r in replies.items()} == {name: name for name in replies}
+    texts = [replies[name].text for name in ("base:tickets", "base", "base:mails")]
+    assert len(set(texts)) == 3
+    assert replies["mails"].text == replies["base:mails"].text
+    alone = plan(shelf.wanted("base:dora"), home)
+    assert (alone.switched, alone.order.adapter) == (None, str(adapted / "dora"))
+
+
+def test_an_adapter_that_comes_later_is_served_by_the_copy_in_memory(tiny_model, adapted, home):
+    shelf = Shelved(
+        {},
+        lambda: [
+            Local("base", tiny_model, "model", 1, "folder"),
+            *(Local(p.name, p, "adapter", 1, "folder") for p in sorted(adapted.iterdir())),
+        ],
+        fresh_s=-1.0,
+    )
+
+    before = plan(shelf.wanted("base"), home)
+    train(tiny_model, adapted / "later", 4)
+    after = plan(shelf.wanted("base:later"), home)
+
+    assert after.copy == before.copy
+    assert (after.switched, after.order.name) == ("later", "base")

@@ -5,6 +5,7 @@ import json
 from typing import Literal
 
 import pytest
+from msgspec.structs import replace
 from pydantic import BaseModel
 
 import stead
@@ -12,6 +13,7 @@ from stead.app.structured import response_format
 from stead.app.tools import Tool
 from stead.core.errors import BackendError, ConfigError
 from stead.inference.backends.echo import Echo
+from stead.inference.gather import replay
 from stead.messages import Attempt, Choice, Message, Reply, ToolCall, Usage
 
 
@@ -105,6 +107,63 @@ def test_tools_are_called_side_by_side_and_their_results_told_in_order():
     assert backend.asked[1].sampling.temperature == 0
 
 
+class Streamed(Scripted):
+    """The same script, piece by piece, three letters each."""
+
+    async def stream(self, request, deadline=None):
+        for chunk in replay(await self.generate(request, deadline)):
+            if len(chunk.text) > 3:
+                for i in range(0, len(chunk.text), 3):
+                    calls = chunk.tool_calls if i == 0 else ()
+                    yield replace(chunk, text=chunk.text[i : i + 3], tool_calls=calls)
+            else:
+                yield chunk
+
+
+def test_a_streams_functions_are_called_and_its_pieces_are_those_of_every_round():
+    backend = Streamed(
+        replace(calls(("add", {"a": 2, "b": 3}), ("shout", {"text": "hi"})), content="Wait. "),
+        calls(("add", {"a": 5})),
+        say("It is 6."),
+    )
+
+    async def run():
+        async with gateway(backend) as g:
+            return [c async for c in g.stream("?", tools=[add, shout])], g.stats()
+
+    chunks, stats = asyncio.run(run())
+
+    assert "".join(c.text for c in chunks) == "Wait. It is 6."
+    assert [(d.index, d.name) for c in chunks for d in c.tool_calls] == [
+        (0, "add"), (1, "shout"), (2, "add"),
+    ]  # fmt: skip
+    assert [c.finish_reason for c in chunks if c.finish_reason is not None] == ["stop"]
+    assert [c.usage for c in chunks if c.usage is not None] == [Usage(9, 6)]
+    assert [m.content for m in backend.asked[-1].messages if m.role == "tool"] == [
+        "5", '{"loud":"HI"}', "6",
+    ]  # fmt: skip
+    assert stats.requests == 3
+
+
+def test_a_stream_that_never_stops_calling_is_ended():
+    async def run():
+        async with gateway(Streamed(calls(("add", {"a": 1})))) as g:
+            return [c async for c in g.stream("?", tools=[add], max_rounds=2)]
+
+    with pytest.raises(BackendError) as caught:
+        asyncio.run(run())
+
+    assert caught.value.code == "too-many-rounds"
+
+
+def test_a_batch_calls_functions_too():
+    async def run():
+        async with gateway(Scripted(calls(("add", {"a": 2})), say("3"))) as g:
+            return await g.batch(["?"], tools=[add])
+
+    assert [r.text for r in asyncio.run(run())] == ["3"]
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -143,8 +202,6 @@ def test_schemas_are_passed_on_and_not_called():
     assert backend.asked[0].tools == (schema,)
     with pytest.raises(ConfigError, match="functions"):
         gateway(backend).sync.generate("go", tools=[schema, add])
-    with pytest.raises(ConfigError, match="stream"):
-        list(gateway(backend).sync.stream("go", tools=[add]))
 
 
 class City(BaseModel):
@@ -237,6 +294,19 @@ def test_stats_add_up_requests_tokens_money_and_seconds():
     assert (found.prompt_tokens, found.completion_tokens, found.cost) == (5, 5, 7)
     assert found.models["m"].mean_s == found.mean_s > 0
     assert found.streams == 1
+
+
+def test_the_rounds_of_one_request_are_paid_once_each():
+    class Priced(Scripted):
+        async def generate(self, request, deadline=None):
+            request.call.attempts.append(Attempt(candidate="c", model="m", outcome="ok", cost=7))
+            return await super().generate(request, deadline)
+
+    door = gateway(Priced(calls(("add", {"a": 1})), say("2")))
+
+    door.sync.generate("?", tools=[add])
+
+    assert (door.stats().requests, door.stats().cost) == (2, 14)
 
 
 @pytest.mark.spec("004-023", "004-067")

@@ -4,8 +4,11 @@ import pytest
 from tests.fakes.strategies import ask
 from tests.fakes.vendors import mock_vendor
 
+import stead
 from stead.app import strategies
+from stead.app.database import open_database
 from stead.core.errors import SteadError
+from stead.store.spend import Spend
 
 
 async def test_a_daily_budget_outlives_the_process_that_spent_it(home, tmp_path):
@@ -33,8 +36,37 @@ async def test_a_daily_budget_outlives_the_process_that_spent_it(home, tmp_path)
     assert len(vendor.invoice) == 3
 
 
+async def test_what_the_gateway_asks_of_a_strategy_is_in_the_ledger_without_a_budget(
+    home, tmp_path
+):
+    path = tmp_path / "s.yaml"
+    async with mock_vendor(length=50) as vendor:
+        path.write_text(
+            "strategies:\n  - name: s\n    components:\n      cloud_api:\n        type: openai\n"
+            f"        config: {{api_key: k-12345678, base_url: '{vendor.url}', default_model: gpt-4o}}\n"
+        )
+        async with stead.Gateway(strategy=path, home=home) as g:
+            await g.generate("hello there", max_tokens=10, tags=["a"])
+            [chunk async for chunk in g.stream("hello", max_tokens=20)]
+    database = open_database(home)
+    try:
+        entries = Spend(database).entries()
+    finally:
+        database.close()
+
+    assert sorted((e.usage.completion_tokens, e.streamed) for e in entries) == [
+        (10, False),
+        (20, True),
+    ]
+    assert {e.strategy for e in entries} == {"s"}
+    assert sum(e.cost for e in entries) == sum(  # gpt-4o: $2.50 and $10 per million
+        b.prompt_tokens * 2_500_000 + b.completion_tokens * 10_000_000 for b in vendor.invoice
+    )
+
+
 @pytest.mark.spec("000-069")
-def test_a_use_case_opens_its_first_strategy(home):
-    _, strategy = strategies.open("production", home)
+async def test_a_use_case_opens_its_first_strategy(home):
+    backend, strategy = strategies.open("production", home)
+    await backend.close()
 
     assert strategy.name == "cloud_production"

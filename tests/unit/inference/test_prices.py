@@ -15,6 +15,10 @@ def test_a_million_tokens_cost_their_price_exactly():
     assert dollars(prices.cost(Usage(10**6, 0))) == Decimal("0.15")
     assert dollars(prices.cost(Usage(10**6, 10**6, cached_tokens=10**6))) == Decimal("0.675")
     assert dollars(prices.cost(Usage(10**6, cache_write_tokens=10**6))) == Decimal("0.1875")
+    long = Prices.of("0.15", "0.60", write="0.1875", long_write="0.3")
+    both = Usage(10**6, cache_write_tokens=3 * 10**5, long_write_tokens=10**5)
+    assert dollars(long.cost(both)) == Decimal("0.1725")  # 0.7 × 0.15 + 0.2 × 0.1875 + 0.1 × 0.3
+    assert long.most(10, 0) == 10 * 300_000 == 2 * long.most(10, 0, writes=False)
     assert prices.cost(Usage(3, 7)) == 3 * 150_000 + 7 * 600_000
     assert FREE.cost(Usage(10**9, 10**9)) == 0
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 
+import ollama
 import pytest
 from msgspec.structs import replace
 from tests.fakes.asgi import call
@@ -75,6 +76,20 @@ def test_a_stream_tells_them_in_its_head_and_in_a_last_comment():
     assert json.loads(answer.headers[b"x-stead-deviations"])[0]["kind"] == "fallback_used"
     assert json.loads(comment[8:])["cost_usd"] == "0.0000015"
     assert answer.events[-1] == "[DONE]"
+
+
+def test_a_stream_of_lines_tells_them_in_its_last_object():
+    asked = {"model": "echo", "messages": [{"role": "user", "content": "one two"}]}
+
+    answer = ask(App(Doing(), Settings()), "/api/chat", asked)
+    plain = ask(App(Echo(), Settings()), "/api/chat", asked)
+
+    *lines, last = [json.loads(line) for line in answer.body.splitlines()]
+    assert ["stead" in line for line in lines] == [False] * len(lines)
+    assert [d["kind"] for d in last["stead"]["deviations"]] == ["fallback_used"]
+    assert (last["stead"]["cost_usd"], last["done"]) == ("0.0000015", True)
+    assert ollama.ChatResponse(**last).eval_count == last["eval_count"]
+    assert b"stead" not in plain.body
 
 
 def test_nothing_is_told_where_nothing_was_done_differently():

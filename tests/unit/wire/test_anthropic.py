@@ -28,6 +28,7 @@ from stead.messages import (
     ToolCallDelta,
     Usage,
 )
+from stead.wire import anthropic_shape as shape
 from stead.wire import sse
 from stead.wire.dialect import DIALECTS, Asked, RequestRefused
 
@@ -285,6 +286,8 @@ def test_usage_counts_the_cache_as_part_of_the_prompt():
     reply = WIRE.read_reply(json.dumps(body).encode())
 
     assert reply.usage == Usage(10, 7, 3, 4, 2)
+    kept = shape.read_usage(shape.write_usage(Usage(10, 7, 3, 4, 2, 1)))
+    assert kept == Usage(10, 7, 3, 4, 2, 1)
     assert reply.choices[0].stop_text == "END"
     assert [d.kind for d in reply.deviations] == ["block_dropped"]
 

@@ -1,7 +1,7 @@
 """stead: acquire, fine-tune, evaluate, convert and serve language models.
 
 The public names import their room on first use, so `import stead` stays light:
-`plan`, `train`, `sweep`, `evaluate`, `export`, `parity`, `Gateway`.
+`plan`, `train`, `fork`, `sweep`, `evaluate`, `export`, `parity`, `Gateway`.
 """
 
 import importlib
@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "plan": "stead.api:plan",
     "train": "stead.api:train",
+    "fork": "stead.api:fork",
     "sweep": "stead.api:sweep",
     "evaluate": "stead.api:evaluate",
     "export": "stead.api:export",
@@ -19,7 +20,17 @@ _PUBLIC = {
     "Gateway": "stead.app.gateway:Gateway",
 }
 
-__all__ = ["Gateway", "__version__", "evaluate", "export", "parity", "plan", "sweep", "train"]
+__all__ = [
+    "Gateway",
+    "__version__",
+    "evaluate",
+    "export",
+    "fork",
+    "parity",
+    "plan",
+    "sweep",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:  # Any: functions and classes of several rooms

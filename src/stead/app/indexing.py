@@ -3,6 +3,7 @@
 Knows nothing about jobs. A run that a job made is left alone; one that has gone on since is read again.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from stead.core import files
 from stead.core.paths import Home
 from stead.store.runs import Run
 from stead.store.stores import Stores
+from stead.training import forked
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -45,7 +47,7 @@ def index_run(stores: Stores, home: Home, one: RunSummary) -> bool:
     known = stores.runs.at(one.path)
     if known is not None and (known.job is not None or known.step == one.step):
         return False
-    row = _row(home, one)
+    row = replace(_row(home, one), parent=_parent(stores, one))
     if known is not None:
         stores.runs.remove(known.id)
         row = Run(**{**_columns(row), "id": known.id, "tags": known.tags})
@@ -64,6 +66,13 @@ def index_run(stores: Stores, home: Home, one: RunSummary) -> bool:
 
     stores.database.transact(work)
     return True
+
+
+def _parent(stores: Stores, one: RunSummary) -> str | None:
+    """Return the run that a fork went on from, when the store knows it."""
+    origin = forked.read(Path(one.path))
+    parent = None if origin is None else stores.runs.at(origin.path)
+    return None if parent is None else parent.id
 
 
 def _columns(row: Run) -> Json:

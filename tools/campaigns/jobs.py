@@ -109,7 +109,8 @@ def _is_whole(stores: Any, job: Any, steps: int) -> bool:
 
 def kills(order: Order, stores: Any, result: Result) -> None:
     """JB1: 0 lost, each effect once, 0 left running."""
-    n, most = order.count(500, 10_000, 50_000), order.count(25, 500, 2_500)
+    n = order.count(500, 10_000, 50_000)
+    most = n // 20
     rng = random.Random(order.seed)
     with _place(order, stores) as place:
         jobs = [place.submit(steps=2) for _ in range(n)]

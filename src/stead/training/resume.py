@@ -23,6 +23,7 @@ _REWINDS = 5  # in one run; then it is given up
 _NO_MATTER = (
     "keep",
     "log_every",
+    "samples",
     "trackers",
     "proofs",
     "allow",

@@ -92,10 +92,13 @@ class Runs(Rows[Run]):
         keys: Sequence[str] | None = None,
         *,
         from_step: int = 0,
+        to_step: int | None = None,
         points: int = 1000,
     ) -> Series:
         """Return series thinned to about `points` places. Raises: NotFound("no-run")."""
-        found = metrics.read(self.database, run, keys, from_step=from_step, points=points)
+        found = metrics.read(
+            self.database, run, keys, from_step=from_step, to_step=to_step, points=points
+        )
         if not found.steps:
             self.get(run)
         return found

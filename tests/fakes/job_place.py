@@ -63,7 +63,7 @@ class Place:
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             holder.send_signal(signal.SIGSTOP)
-            patience = time.monotonic() + timeout_s / 6
+            patience = time.monotonic() + 2.0
             while time.monotonic() < patience:
                 if self.stores.jobs.get(job.id).attempt >= 2:
                     return

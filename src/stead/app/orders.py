@@ -131,6 +131,11 @@ class Orders:
         found = self.dataset(name)
         return self._allowed(name) if found is None else found.path
 
+    def reading(self, name: str) -> Json:
+        """Return the path of a data set and how it is read: its own reader, format and columns."""
+        found = self.dataset(name)
+        return {"data": self.data(name)} | ({} if found is None else _reading(found, {}))
+
     def dataset(self, name: str) -> Dataset | None:
         """Return the data set of that id, or the newest of that name."""
         datasets = self.here.stores.datasets

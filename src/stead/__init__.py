@@ -1,7 +1,7 @@
 """stead: acquire, fine-tune, evaluate, convert and serve language models.
 
 The public names import their room on first use, so `import stead` stays light:
-`plan`, `train`, `sweep`, `evaluate`, `export`, `parity`, `upload`, `Gateway`.
+`plan`, `train`, `fork`, `sweep`, `evaluate`, `export`, `parity`, `upload`, `Gateway`.
 """
 
 import importlib
@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "plan": "stead.api:plan",
     "train": "stead.api:train",
+    "fork": "stead.api:fork",
     "sweep": "stead.api:sweep",
     "evaluate": "stead.api:evaluate",
     "export": "stead.api:export",
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "export",
+    "fork",
     "parity",
     "plan",
     "sweep",

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stead.app import runs
+from stead.app import forks, run_folders, runs
 from stead.app.plans import make_plan
 from stead.app.publishing import Publishing, Wanted
 from stead.app.sweeps import SweepRequest, run_sweep
@@ -56,6 +56,28 @@ def train(
     given = made.config.out
     folder = Path(given) if given is not None else Home.find().ensure().runs / runs.new_id("train")
     return stages.run(made.placed(folder.absolute()), resume=resume, emit=emit)
+
+
+def fork(
+    run: str | Path,
+    /,
+    *,
+    step: int | None = None,
+    name: str | None = None,
+    emit: Emit = ignore,
+    **options: Any,
+) -> Checkpoint:
+    """Train a new run by a former one's recipe with other settings, from its checkpoint of `step` or anew.
+
+    `run` is an id, name or folder; `options` are those of `plan`, `out` among them. `meta["resume_level"]` says what
+    the changes made of the fork: "exact" when none matters, else "best-effort".
+    Raises: NotFound("no-run" | "no-checkpoint"), ConfigError("fork-other-tensors" | "fork-at-end" | "run-exists").
+    """
+    changes = keys_of(options)
+    out = changes.pop("out", None)
+    folder = None if out is None else Path(str(out))
+    made = forks.fork(run_folders.find(str(run), Home.find()), changes, step=step, out=folder, name=name)  # fmt: skip
+    return stages.run(made, resume=step is not None, emit=emit)
 
 
 def sweep(

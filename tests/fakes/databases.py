@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -56,36 +57,80 @@ def _user():
     return {}
 
 
+class Cluster:
+    """A PostgreSQL cluster of its own, whose server may be killed as a machine's end kills it."""
+
+    def __init__(self, server, data, who):
+        self._server, self.data, self._who = server, data, who
+        self.port = _port()
+        self._process = None
+        self.url = f"postgresql://stead@127.0.0.1:{self.port}/postgres"
+
+    def start(self, *, answers=True):
+        """Start the server; by default wait until it answers."""
+        options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"]
+        self._process = subprocess.Popen(
+            [self._server, "-D", self.data / "c", "-p", str(self.port), "-k", str(self.data), *options],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True, **self._who,
+        )  # fmt: skip
+        _until(lambda: not answers or self._answers(), self._process, "PostgreSQL")
+
+    def signal(self, number):
+        """Send a signal to the server and every process of it."""
+        os.killpg(self._process.pid, number)
+
+    def kill(self):
+        """End all of it at once, as the machine's end would."""
+        self.signal(signal.SIGKILL)
+        self._process.wait(20)
+        self._process = None
+
+    def stop(self):
+        """End it in order."""
+        if self._process is not None:
+            self.signal(signal.SIGCONT)
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(20)
+
+    def _answers(self):
+        import psycopg
+
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
 @contextmanager
-def postgres_url(folder):
-    """Run a cluster of its own; yields its URL."""
+def postgres_cluster():
+    """Run a cluster of its own."""
     pytest.importorskip("psycopg", reason="not run: psycopg is not installed")
     initdb, server = _binary("initdb"), _binary("postgres")
     if initdb is None or server is None:
         pytest.skip("not run: PostgreSQL is not installed")
     who = _user()
-    data = Path(
-        tempfile.mkdtemp(prefix="stead-pg-", dir="/tmp")
-    )  # another user cannot enter `folder`
+    # below /tmp: another user cannot enter a test's folder
+    data = Path(tempfile.mkdtemp(prefix="stead-pg-", dir="/tmp"))
     if who:
         os.chown(data, who["user"], who["group"])
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"} | who
-    subprocess.run(
-        [initdb, "-D", data / "c", "-U", "stead", "--auth=trust", "--no-sync"], check=True, **quiet
-    )
-    port = _port()
-    options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"]
-    process = subprocess.Popen(
-        [server, "-D", data / "c", "-p", str(port), "-k", str(data), *options], **quiet
-    )
+    made = [initdb, "-D", data / "c", "-U", "stead", "--auth=trust", "--no-sync"]
+    subprocess.run(made, check=True, **quiet)
+    cluster = Cluster(server, data, who)
     try:
-        _until(lambda: _listens(port), process, "PostgreSQL")
-        time.sleep(0.3)
-        yield f"postgresql://stead@127.0.0.1:{port}/postgres"
+        cluster.start()
+        yield cluster
     finally:
-        process.terminate()
-        process.wait(20)
+        cluster.stop()
         shutil.rmtree(data, ignore_errors=True)
+
+
+@contextmanager
+def postgres_url(folder):
+    """Run a cluster of its own; yields its URL."""
+    with postgres_cluster() as cluster:
+        yield cluster.url
 
 
 @contextmanager

@@ -55,6 +55,23 @@ class Place:
             lambda: (j := self.stores.jobs.get(job.id)).state in states and j, timeout_s
         )
 
+    def put_to_sleep(self, holder, job, timeout_s=20.0):
+        """Stop a supervisor until another one has its job.
+
+        One that is stopped inside a write keeps the lock of all writers: it is let go on for a moment.
+        """
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            holder.send_signal(signal.SIGSTOP)
+            patience = time.monotonic() + 2.0
+            while time.monotonic() < patience:
+                if self.stores.jobs.get(job.id).attempt >= 2:
+                    return
+                time.sleep(0.02)
+            holder.send_signal(signal.SIGCONT)
+            time.sleep(0.004)
+        raise AssertionError((self.folder / "supervisors.log").read_text()[-3000:])
+
     def step(self, job):
         return self.stores.runs.get(job.run).step
 

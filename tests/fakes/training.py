@@ -5,13 +5,14 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stead.config.run import SamplesSection
 from stead.core import manifest
 from stead.core.events import AnyEvent, ignore
 from stead.values import PreparedData
@@ -55,6 +56,7 @@ class Settings:
     min_delta: float = 0.0
     keep_best: bool = False
     ema: float | None = None
+    samples: Any = field(default_factory=SamplesSection)
     trackers: Any = ()
     on_nan: str = "stop"
     on_spike: str = "warn"

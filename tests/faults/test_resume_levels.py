@@ -16,7 +16,14 @@ from stead.core.process import stop_requested
 from stead.training import fingerprint, resume
 from stead.values import PreparedData
 
-NO_MATTER = {"keep", "log_every", "trackers", "proofs", "allow"}  # change no bit of the result
+NO_MATTER = {
+    "keep",
+    "log_every",
+    "samples",
+    "trackers",
+    "proofs",
+    "allow",
+}  # change no bit of the result
 CONTENT = {"model", "data", "config"}
 
 

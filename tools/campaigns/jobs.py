@@ -1,6 +1,7 @@
 """Jobs under faults (RELIABILITY 2.3, TR10): real supervisors, workers that count, both databases.
 
-JB1: random kills of supervisors and workers. JB4 and TR10: adoption. JB5: supervisors that slept. JB6: keys raced.
+JB1: random kills of supervisors and workers. JB2: PostgreSQL killed and stopped. JB3: SQLite's writers killed, calls
+that fail, eight writers at once. JB4 and TR10: adoption. JB5: supervisors that slept. JB6: keys raced.
 JB7: random requests. JB9: throughput. JB10: backups under load. Knows nothing about how the queue works.
 """
 
@@ -38,6 +39,13 @@ def run(order: Order) -> list[Result]:
                     continue
                 with _stores(url) as stores:
                     check(order, stores, result)
+            result.seconds = time.monotonic() - begun
+            found.append(result)
+    for name, own in OWN.items():
+        if order.wants(name):
+            begun = time.monotonic()
+            result = Result(name, 0, 0)
+            own(order, result)
             result.seconds = time.monotonic() - begun
             found.append(result)
     return found
@@ -101,7 +109,8 @@ def _is_whole(stores: Any, job: Any, steps: int) -> bool:
 
 def kills(order: Order, stores: Any, result: Result) -> None:
     """JB1: 0 lost, each effect once, 0 left running."""
-    n, most = order.count(500, 10_000, 50_000), order.count(25, 500, 2_500)
+    n = order.count(500, 10_000, 50_000)
+    most = n // 20
     rng = random.Random(order.seed)
     with _place(order, stores) as place:
         jobs = [place.submit(steps=2) for _ in range(n)]
@@ -123,6 +132,98 @@ def kills(order: Order, stores: Any, result: Result) -> None:
         result.failures += sum(not _is_whole(stores, job, 2) for job in jobs)
     result.n += n
     result.facts[f"kills_{_name(stores)}"] = killed
+
+
+def outages(order: Order, result: Result) -> None:
+    """JB2: as JB1, while the database itself is killed, stopped and started."""
+    import pytest
+    from tests.fakes.databases import postgres_cluster
+
+    from stead.core.errors import ResourceError
+
+    n, rng, back_s = order.count(5, 100, 500), random.Random(order.seed), []
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(postgres_cluster())
+        except pytest.skip.Exception:
+            result.not_run.append("PostgreSQL is not installed")
+            return
+        stores = stack.enter_context(_stores(cluster.url))
+        place = stack.enter_context(_place(order, stores))
+        jobs = [place.submit(steps=40, pause_s=0.02) for _ in range(4 * n)]
+        for _ in range(3):
+            place.supervise(lease_s=2.0, jobs=2)
+        for _ in range(n):
+            time.sleep(rng.uniform(1.0, 3.0))
+            if rng.random() < 0.5:
+                cluster.kill()
+            else:
+                cluster.stop()
+            time.sleep(rng.uniform(0.0, 1.0))
+            cluster.start()
+            begun = time.monotonic()
+            while time.monotonic() - begun < 60:
+                try:
+                    left = stores.jobs.unfinished()
+                    break
+                except ResourceError as error:
+                    result.failures += error.code != "database-unavailable"
+            back_s.append(time.monotonic() - begun)
+            if not left:
+                jobs += [place.submit(steps=40, pause_s=0.02) for _ in range(8)]
+        place.until(lambda: not stores.jobs.unfinished(), timeout_s=900)
+        result.failures += sum(not _is_whole(stores, job, 40) for job in jobs)
+        result.failures += sum(one > 5 for one in back_s)
+        result.facts |= {"jobs": len(jobs), "back_s_most": round(max(back_s), 3)}
+    result.n += n
+
+
+def disk_faults(order: Order, result: Result) -> None:
+    """JB3: nothing acknowledged is lost, the file is whole, and nobody is told that it is locked."""
+    import shutil
+
+    from tests.fakes import store_faults
+
+    n, rng, acknowledged = order.count(50, 500, 5_000), random.Random(order.seed), 0
+    url, ids = store_faults.made(order.work / "killed"), []
+    for _ in range(n):
+        writer = store_faults.start(url, 10_000)
+        writer.stdout.readline()
+        time.sleep(rng.uniform(0.0, 0.05))
+        writer.kill()
+        ids += store_faults.told(writer)[0]
+    result.failures += len(store_faults.broken(url, ids))
+    result.n += n
+    result.facts["acknowledged_before_kills"] = len(ids)
+
+    points = 0
+    for call in store_faults.CALLS if shutil.which("strace") else ():
+        for error in store_faults.ERRORS:
+            for ordinal in range(1, order.count(5, 60, 500)):
+                folder = order.work / f"{call}-{error}-{ordinal}"
+                url, trace = store_faults.made(folder), folder / "trace"
+                fault = (call, error, ordinal)
+                found = store_faults.told(store_faults.start(url, 3, inject=fault, trace=trace))
+                result.failures += len(store_faults.broken(url, found[0])) + (found[2] != 0)
+                result.failures += bool(set(found[1]) - {"database-unavailable"})
+                is_over = not store_faults.was_injected(trace)
+                shutil.rmtree(folder)
+                if is_over:
+                    break
+                points += 1
+    if not points:
+        result.not_run.append("strace is not installed")
+    result.n += points
+
+    url, many = store_faults.made(order.work / "crowd"), order.count(200, 2_500, 12_500)
+    crowd = [store_faults.start(url, many) for _ in range(8)]
+    for one in crowd:
+        found = store_faults.told(one)
+        acknowledged += len(found[0])
+        result.failures += len(found[1]) + (found[2] != 0)
+    result.failures += acknowledged != 8 * many
+    result.n += 8 * many
+    result.facts |= {"fault_points": points, "writes_of_8_writers": acknowledged}
 
 
 def adoption(order: Order, stores: Any, result: Result) -> None:
@@ -164,9 +265,8 @@ def zombies(order: Order, stores: Any, result: Result) -> None:
             job = place.submit(steps=60, pause_s=0.04)
             zombie = place.supervise(lease_s=lease_s)
             place.until(lambda job=job: place.step(job) >= 2)
-            zombie.send_signal(signal.SIGSTOP)
             other = place.supervise(lease_s=lease_s)
-            place.until(lambda job=job: stores.jobs.get(job.id).attempt == 2)
+            place.put_to_sleep(zombie, job, timeout_s=60.0)
             zombie.send_signal(signal.SIGCONT)
             place.state(job, "succeeded", "failed")
             found = stores.jobs.get(job.id)
@@ -317,6 +417,7 @@ def backups(order: Order, stores: Any, result: Result) -> None:
         writer.join()
 
 
+OWN: dict[str, Callable[[Order, Result], None]] = {"JB2": outages, "JB3": disk_faults}
 PROMISES: dict[str, Callable[[Order, Any, Result], None]] = {
     "JB1": kills, "TR10": adoption, "JB5": zombies, "JB6": keys, "JB7": states, "JB9": throughput, "JB10": backups,
 }  # fmt: skip

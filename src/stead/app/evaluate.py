@@ -3,7 +3,7 @@
 Knows nothing about how scores are made or shown.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class EvaluateRequest:
     seed: int = 0
     reader: str = "auto"
     format: str = "auto"
+    columns: dict[str, str] = field(default_factory=dict)  # role → column name
     dtype: str = "auto"
     device: str = "auto"
 

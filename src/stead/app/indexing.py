@@ -1,31 +1,38 @@
 """Brings runs into the store that were made without it: `stead train` needs no database.
 
-Knows nothing about jobs. A run that a job made is left alone; one that has gone on since is read again.
+Knows nothing about jobs. A run that a job made is left alone; one that has gone on since is read on.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stead.app import job_events, run_folders
 from stead.app.database import open_stores
-from stead.app.run_folders import Json, RunSummary
+from stead.app.run_folders import RunSummary
 from stead.app.runs import EVENTS
 from stead.config.settings import read_settings
 from stead.core import files
 from stead.core.paths import Home
+from stead.store import run_index
 from stead.store.runs import Run
 from stead.store.stores import Stores
+from stead.training import forked
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-_STATES = {"finished": "succeeded", "failed": "failed", "interrupted": "cancelled"}
+_STATES = {
+    "running": "running",
+    "finished": "succeeded",
+    "failed": "failed",
+    "interrupted": "cancelled",
+}
 
 
 def index(stores: Stores, home: Home) -> int:
-    """Index every run folder that has ended; return how many were new or had changed."""
-    found = [one for one in run_folders.runs(home) if one.state in _STATES]
-    return sum(index_run(stores, home, one) for one in found)
+    """Look at every run folder once; return how many were new or had changed."""
+    return Index(stores, home).look()
 
 
 def index_if_kept(home: Home, folder: Path) -> bool:
@@ -36,38 +43,86 @@ def index_if_kept(home: Home, folder: Path) -> bool:
     if not home.database.is_file() and read_settings(home).value.database_url is None:
         return False
     with open_stores(home) as stores:
+        return Index(stores, home).take(folder)
+
+
+class Index:
+    """Looks at run folders again and again; only those that were written to, or were alive, are read.
+
+    Use from one thread. Several processes may look at once: each run is added once.
+    """
+
+    def __init__(self, stores: Stores, home: Home) -> None:
+        self._stores, self._home = stores, home
+        self._marks: dict[Path, Mark] = {}
+        self._alive: set[Path] = set()
+        self._of_jobs: set[Path] = set()
+        self._tails: dict[str, int] = {}  # bytes of each event log that were read
+
+    def look(self) -> int:
+        """Return how many runs were new or had changed. Raises: ResourceError("database-unavailable")."""
+        count = 0
+        for folder in run_index.folders(self._home):
+            if folder in self._of_jobs:
+                continue
+            mark = _mark(folder)  # before it is read: what is written meanwhile is seen next time
+            if mark == self._marks.get(folder) and folder not in self._alive:
+                continue
+            count += run_folders.is_run(folder) and self.take(folder)
+            self._marks[folder] = mark
+        return count
+
+    def take(self, folder: Path) -> bool:
+        """Bring one run up to date; say whether there was anything new."""
+        known = self._stores.runs.at(str(folder))
+        if known is not None and known.job is not None:
+            self._of_jobs.add(folder)
+            return False
         one = run_folders.summary(folder)
-        return one.state in _STATES and index_run(stores, home, one)
+        (self._alive.add if one.state == "running" else self._alive.discard)(folder)
+        row = replace(_row(self._home, one), parent=_parent(self._stores, one))
+        if known is not None and (known.step, known.state) == (row.step, row.state):
+            return False
+        row = row if known is None else replace(row, id=known.id)
+        self._stores.database.transact(lambda connection: self._write(connection, row))
+        return True
 
-
-def index_run(stores: Stores, home: Home, one: RunSummary) -> bool:
-    """Index one run that has ended; return whether it was new or had changed."""
-    known = stores.runs.at(one.path)
-    if known is not None and (known.job is not None or known.step == one.step):
-        return False
-    row = _row(home, one)
-    if known is not None:
-        stores.runs.remove(known.id)
-        row = Run(**{**_columns(row), "id": known.id, "tags": known.tags})
-    path = Path(one.path) / EVENTS
-
-    def work(connection: "Connection") -> None:
-        stores.runs.add(row, connection)
-        told = job_events.read(path, 0, "train", None, with_end=True)
-        at = 0
+    def _write(self, connection: "Connection", row: Run) -> None:
+        runs = self._stores.runs
+        runs.add_once(row, connection)
+        at, told = -1, job_events.read(Path(row.out) / EVENTS, self._tails.get(row.out, 0), "train", None, with_end=True)  # fmt: skip
         while told.tail > at:
             at = told.tail
-            stores.runs.record(
-                connection, row.id, told=told.events, points=told.points, values=told.values
-            )
-            told = job_events.read(path, at, "train", told.total, with_end=True)
-
-    stores.database.transact(work)
-    return True
+            runs.record(connection, row.id, told=told.events, points=told.points, values=told.values)  # fmt: skip
+            told = job_events.read(Path(row.out) / EVENTS, at, "train", told.total, with_end=True)
+        runs.change(row.id, connection, **{name: getattr(row, name) for name in _LATER})
+        self._tails[row.out] = at
 
 
-def _columns(row: Run) -> Json:
-    return {name: getattr(row, name) for name in Run.__dataclass_fields__}
+Mark = tuple[tuple[int, int], ...]
+_WRITTEN = (EVENTS, "metrics.jsonl", "result.json")
+_LATER = (
+    "state", "step", "steps", "loss", "eval_loss", "tokens_per_s", "started_at", "finished_at", "error", "result",
+)  # fmt: skip
+
+
+def _mark(folder: Path) -> Mark:
+    """Return what shows that a run was written to: size and time of its files."""
+    found = []
+    for name in _WRITTEN:
+        try:
+            stat = (folder / name).stat()
+        except FileNotFoundError:
+            continue
+        found.append((stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
+
+
+def _parent(stores: Stores, one: RunSummary) -> str | None:
+    """Return the run that a fork went on from, when the store knows it."""
+    origin = forked.read(Path(one.path))
+    parent = None if origin is None else stores.runs.at(origin.path)
+    return None if parent is None else parent.id
 
 
 def _row(home: Home, one: RunSummary) -> Run:

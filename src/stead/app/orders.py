@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stead.app import runs
+from stead.app import forks, runs
 from stead.app.identity import Who
 from stead.app.plans import make_plan
 from stead.app.platform import Platform
@@ -68,14 +68,11 @@ class Orders:
         tags: list[str] | None = None,
         parent: str | None = None,
         key: str | None = None,
-        out: Path | None = None,
     ) -> Job:
-        """Queue a run; it lies in the platform's own folder, `out` where that is made already. Raises: as `plan`; 409 for a key used otherwise."""
+        """Queue a run; it lies in the platform's own folder. Raises: as `plan`; 409 for a key used otherwise."""
         found = {k: v for k, v in self.config(config, yaml).items() if k != "out"}
         if name is not None:
             found["name"] = name
-        if out is not None:
-            found["out"] = str(out)
         spec: Json = {"config": found, "tags": [] if tags is None else tags}
         if parent is not None:
             spec["parent"] = parent
@@ -88,25 +85,18 @@ class Orders:
     def fork(self, run: Run, config: Json, *, name: str, step: int | None) -> Job:
         """Queue a new run by a changed recipe; with `step` it goes on from that checkpoint of the former one.
 
-        Raises: NotFound("no-checkpoint"); as `train`. What the recipe changes may not fit the checkpoint: the run then
-        says so.
+        Raises: as `app/forks.prepare` and `train`.
         """
-        out = None
-        if step is not None:
-            saved = Path(run.out) / "checkpoints" / f"step-{step:08d}"
-            if not saved.is_dir():
-                raise NotFound(
-                    "no-checkpoint",
-                    f"the run {run.id!r} has no checkpoint of step {step}",
-                    param="step",
-                )
-            out = self.here.home.runs / runs.new_id("fork")
-            shutil.copytree(saved, out / "checkpoints" / saved.name)
+        if step is None:
+            return self.train(config, None, name=name, tags=list(run.tags), parent=run.id)
+        out = self.here.home.runs / runs.new_id("fork")
+        plan = self.plan(config | {"name": name}, None).placed(out)
+        forks.prepare(Path(run.out), step, plan)
+        spec = {"plan": plan.to_json(), "tags": list(run.tags), "parent": run.id}
         try:
-            return self.train(config, None, name=name, tags=list(run.tags), parent=run.id, out=out)
+            return self.submit("run", spec, title=name)
         except BaseException:
-            if out is not None:
-                shutil.rmtree(out, ignore_errors=True)
+            shutil.rmtree(out, ignore_errors=True)
             raise
 
     def submit(
@@ -140,6 +130,11 @@ class Orders:
         """Return a data set's path by id or name; a path only for admins. Raises: UnsafeError("outside")."""
         found = self.dataset(name)
         return self._allowed(name) if found is None else found.path
+
+    def reading(self, name: str) -> Json:
+        """Return the path of a data set and how it is read: its own reader, format and columns."""
+        found = self.dataset(name)
+        return {"data": self.data(name)} | ({} if found is None else _reading(found, {}))
 
     def dataset(self, name: str) -> Dataset | None:
         """Return the data set of that id, or the newest of that name."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from stead.cli import console
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from stead.app.run_control import Comparison
@@ -166,3 +168,15 @@ def _against(name: str, pair: Mapping[str, Any]) -> str:
 
 def _size(count: float) -> str:
     return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.1f} MiB"
+
+
+def index(folder: "Path") -> None:
+    """Let the store, where there is one, know a run that has ended; its files are there in any case."""
+    from stead.app.indexing import index_if_kept
+    from stead.core.errors import ResourceError
+    from stead.core.paths import Home
+
+    try:
+        index_if_kept(Home.find(), folder)
+    except ResourceError as error:
+        console.note(f"note: the run is not in the store yet: {error.message}")

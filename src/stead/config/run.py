@@ -102,6 +102,20 @@ class DataSection(Section):
     )
 
 
+class SamplesSection(Section):
+    """What the model is asked while it trains; greedy answers, written to samples.jsonl of the run."""
+
+    prompts: Annotated[tuple[str, ...], Field(max_length=16)] = Field(
+        default=(), description="what the model is asked while it trains; none: nothing"
+    )
+    every: Positive | None = Field(
+        default=None, description="optimizer steps between samples; null: as often as checkpoints"
+    )
+    max_new_tokens: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=64, description="longest sampled answer in tokens"
+    )
+
+
 class TrainerSection(Section):
     """How the loop walks over the data and changes weights."""
 
@@ -191,6 +205,9 @@ class TrainerSection(Section):
     ema: Decay | None = Field(
         default=None,
         description="decay of a running mean of the weights, which is evaluated and written instead",
+    )
+    samples: SamplesSection = Field(
+        default=SamplesSection(), description="what the model is asked while it trains"
     )
     trackers: tuple[Annotated[str, Registered("tracker")], ...] | Auto = Field(
         default="auto",

@@ -42,6 +42,13 @@ class Note(Event, frozen=True, kw_only=True):
     code: str = ""
 
 
+class Sampled(Event, frozen=True, kw_only=True):
+    """What the model answers after `done` steps: {"step", "prompt", "answer", "tokens", "stopped"} each."""
+
+    done: int
+    answers: list[dict[str, Any]] = []  # Any: JSON values
+
+
 class Saved(Event, frozen=True, kw_only=True):
     """A folder or file was committed."""
 
@@ -61,7 +68,7 @@ class Failed(Event, frozen=True, kw_only=True):
     error: dict[str, Any] = {}
 
 
-AnyEvent = Started | Progress | Note | Saved | Finished | Failed
+AnyEvent = Started | Progress | Note | Sampled | Saved | Finished | Failed
 Emit = Callable[[AnyEvent], None]
 
 

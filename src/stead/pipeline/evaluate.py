@@ -5,8 +5,8 @@ Knows nothing about scorers or statistics; joins data, models, evaluation and re
 
 import asyncio
 import gc
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stead.core.errors import ConfigError, ModelError
@@ -38,6 +38,7 @@ class Question:
     seed: int = 0
     reader: str = "auto"
     format: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)  # role → column name
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def _rows(question: Question, emit: Emit) -> tuple[Rows, dict[str, object]]:
     loaded = Loaded(Tally())
     section = Section(
         path=question.data, reader=question.reader, format=question.format,
-        limit=question.limit, dedupe=False,
+        columns=question.columns, limit=question.limit, dedupe=False,
     )  # fmt: skip
     rows = Rows(load(section, loaded), name=Path(question.data).name)
     tally = loaded.tally.to_json()

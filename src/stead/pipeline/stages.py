@@ -140,11 +140,13 @@ def measure(plan: Plan, checkpoint: Checkpoint, *, emit: Emit = ignore) -> Repor
             "no-evaluation-data",
             "evaluation.metrics is set, but neither evaluation.data nor data.eval_path names rows",
         )
+    own: dict[str, Any] = {"reader": data.reader, "format": data.format, "columns": data.columns}
     question = Question(
         data=rows,
         metrics=section.metrics,
         limit=section.limit,
         max_new_tokens=section.max_new_tokens,
+        **(own if section.data is None else {}),
     )
     out = Path(str(plan.config.out))
     return evaluate(str(checkpoint.path), question, against=plan.model["path"], out=out, emit=emit)

@@ -13,6 +13,7 @@ from stead.core import files
 from stead.core.errors import ConfigError
 
 _VERSION = 1
+_WATCHERS = ("trackers", "samples")  # they look on and change nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Plan:
             del kept[key]
         kept["model"] = kept["model"] | {"path": self.model["hash"]}
         kept["data"] = kept["data"] | {"path": self.data["hash"], "eval_path": None}
-        kept["trainer"] = {k: v for k, v in kept["trainer"].items() if k != "trackers"}
+        kept["trainer"] = {k: v for k, v in kept["trainer"].items() if k not in _WATCHERS}
         for key, digest in self.model.get("others", {}).items():
             section, _, name = key.partition(".")
             kept[section] = kept[section] | {name: digest}

@@ -25,14 +25,15 @@ T = TypeVar("T")
 _POOL: dict[str, int] = {"pool_size": 10, "max_overflow": 20}
 _RECYCLE_S = 3600
 _BUSY_S = 30.0
+_WAL_LIMIT_BYTES = 4 << 20  # then the next writer moves it into the database
 _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA wal_autocheckpoint=0",
     "PRAGMA mmap_size=0",
+    f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}",  # else a WAL once grown stays so, and every commit moves it
 )
 _JOURNALS = {"wal": "PRAGMA journal_mode=wal", "truncate": "PRAGMA journal_mode=truncate"}
-_WAL_LIMIT_BYTES = 4 << 20  # then the next writer moves it into the database
 _LOCK_TIMEOUT_MS = 10_000
 _OPTIONS = frozenset({"sslmode", "sslrootcert", "connect_timeout", "application_name"})
 _AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock: certainly rolled back

@@ -9,13 +9,14 @@ import math
 import struct
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from stead.store import events
 from stead.store.db import Database
 from stead.store.tables import METRICS
 
@@ -37,6 +38,7 @@ class Series:
 
     steps: list[int]
     series: dict[str, list[float | None]]
+    last_event: int = -1  # the run's newest event when they were read; follow from there on
 
 
 def append(connection: Connection, run: str, points: Mapping[str, Sequence[Point]]) -> None:
@@ -138,15 +140,22 @@ def read(
     wanted: Sequence[str] | None = None,
     *,
     from_step: int = 0,
+    to_step: int | None = None,
     points: int = 1000,
 ) -> Series:
-    """Return the series of a run from `from_step` on, in at most about `points` places."""
+    """Return the series of a run from `from_step` to `to_step`, in at most about `points` places.
+
+    Series and `last_event` are of one moment: whoever follows from there misses nothing and hears nothing twice.
+    """
     where = (METRICS.c.run == run) & (METRICS.c.last_step >= from_step)
+    if to_step is not None:
+        where &= METRICS.c.first_step <= to_step
     if wanted is not None:
         where &= METRICS.c.key.in_(list(wanted))
     sizes = sa.select(sa.func.sum(METRICS.c.count)).where(where).group_by(METRICS.c.key)
     data: sa.ColumnElement[Any] = METRICS.c.points  # Any: bytes
     with database.read() as connection:
+        last_event = events.last(connection, run)
         longest = max((int(n) for n in connection.execute(sizes).scalars()), default=0)
         if longest > _THIN * points:
             data = sa.func.coalesce(METRICS.c.summary, METRICS.c.points)
@@ -158,12 +167,14 @@ def read(
         more = _unpack(packed)
         steps += more[0]
         values += more[1]
-    return thin({key: _since(part, from_step) for key, part in found.items()}, points)
+    inside = {key: _within(part, from_step, to_step) for key, part in found.items()}
+    return replace(thin(inside, points), last_event=last_event)
 
 
-def _since(points: Points, step: int) -> Points:
-    cut = bisect_left(points[0], step)
-    return (points[0][cut:], points[1][cut:]) if cut else points
+def _within(points: Points, first: int, last: int | None) -> Points:
+    begin = bisect_left(points[0], first)
+    end = len(points[0]) if last is None else bisect_left(points[0], last + 1)
+    return points[0][begin:end], points[1][begin:end]
 
 
 def thin(found: Mapping[str, Points], points: int) -> Series:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from stead.core.errors import NotFound
@@ -15,7 +16,7 @@ from stead.store import events, metrics
 from stead.store.db import Database
 from stead.store.events import Stored
 from stead.store.metrics import Point, Series
-from stead.store.rows import Conditions, Json, Page, Rows, contains
+from stead.store.rows import Conditions, Json, Page, Rows, columns, contains
 from stead.store.tables import RUNS
 
 Names = list[str]
@@ -86,16 +87,25 @@ class Runs(Rows[Run]):
             row = connection.execute(sa.select(RUNS).where(RUNS.c.out == out)).first()
         return None if row is None else self.make(row)
 
+    def add_once(self, row: Run, connection: Connection) -> None:
+        """Add a run, unless one with its id is there already."""
+        insert = sqlite.insert if self.database.is_sqlite else postgresql.insert
+        made = insert(RUNS).on_conflict_do_nothing(index_elements=["id"])
+        connection.execute(made, [columns(row)])
+
     def metrics(
         self,
         run: str,
         keys: Sequence[str] | None = None,
         *,
         from_step: int = 0,
+        to_step: int | None = None,
         points: int = 1000,
     ) -> Series:
         """Return series thinned to about `points` places. Raises: NotFound("no-run")."""
-        found = metrics.read(self.database, run, keys, from_step=from_step, points=points)
+        found = metrics.read(
+            self.database, run, keys, from_step=from_step, to_step=to_step, points=points
+        )
         if not found.steps:
             self.get(run)
         return found

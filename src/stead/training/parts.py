@@ -95,6 +95,8 @@ class TrainerSettings(Protocol):
     @property
     def ema(self) -> float | None: ...  # noqa: D102 - described where it is declared
     @property
+    def samples(self) -> Any: ...  # noqa: D102 - described where it is declared
+    @property
     def trackers(self) -> Any: ...  # noqa: D102 - described where it is declared
     @property
     def on_nan(self) -> str: ...  # noqa: D102 - described where it is declared

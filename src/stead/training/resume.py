@@ -13,7 +13,7 @@ from stead.core import files
 from stead.core.errors import ConfigError, ResourceError, TrainingError
 from stead.core.events import Note
 from stead.models import checkpoint
-from stead.training import fingerprint, watching
+from stead.training import fingerprint, forked, watching
 from stead.training.callback import Run
 from stead.training.method import Kept
 from stead.training.parts import Parts, Resume, TrainerSettings
@@ -23,6 +23,7 @@ _REWINDS = 5  # in one run; then it is given up
 _NO_MATTER = (
     "keep",
     "log_every",
+    "samples",
     "trackers",
     "proofs",
     "allow",
@@ -83,12 +84,21 @@ _EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # S
 def _restore(parts: Parts, path: Path, allowed: str, found: Any) -> None:
     state = checkpoint.load(found, _GROUPS)
     parts.adjustments.read(state.values["adjustments"])
-    level = fingerprint.check(state.values["fingerprint"], print_of(parts), allowed)
+    origin = forked.read(parts.run_dir)
+    begins = origin is not None and origin.step == found.step  # what was asked to change may
+    level = fingerprint.check(
+        state.values["fingerprint"], print_of(parts), fingerprint.LEVELS[-1] if begins else allowed
+    )
     _put_back(parts, state)
     parts.start, parts.tokens = found.step, state.values["tokens"]
     parts.resumes = list(state.values["resumes"])
     if level != "exact":
         parts.resumes.append({"step": found.step, "level": level})
+    if origin is not None:
+        parts.lineage["fork"] = {"run": origin.run, "step": origin.step, "changes": origin.changes}
+    if origin is not None and begins:
+        parts.emit(Note(stage="train", code="forked",
+                        message=f"a fork of {origin.run} after step {origin.step}; changed: {origin.told()}"))  # fmt: skip
     parts.emit(Note(stage="train", code="resumed",
                     message=f"resumed after step {found.step} of {parts.steps.total} (level: {level})"))  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 from stead.config.kinds import registry
 from stead.core.paths import Home
 from stead.core.registry import Registry
-from stead.training import ceiling
+from stead.training import ceiling, samples
 from stead.training.best_weights import BestWeights
 from stead.training.callback import Callback
 from stead.training.parts import Parts, TrainerSettings
@@ -18,6 +18,7 @@ from stead.training.tracker import Tracked, Tracker
 
 CALLBACKS: Registry[Callback] = registry("callback")
 TRACKERS: Registry[Tracker] = registry("tracker")
+_WATCHERS = ("trackers", "samples")
 
 
 def callbacks(parts: Parts) -> dict[str, Callback]:
@@ -40,6 +41,8 @@ def callbacks(parts: Parts) -> dict[str, Callback]:
         found["early_stop"] = CALLBACKS.create(
             "early_stop", patience=trainer.patience, min_delta=trainer.min_delta
         )
+    if trainer.samples.prompts:
+        found["samples"] = CALLBACKS.create("samples", **samples.arguments(parts))
     trackers = () if trainer.trackers == "auto" or not parts.world.leads else trainer.trackers
     for name in trackers:
         found[name] = TRACKERS.create(name, tracked=_tracked(parts))
@@ -57,7 +60,7 @@ def _tracked(parts: Parts) -> Tracked:
     settings: dict[str, Any] = {"method": learning.method, "adapter": learning.adapter}
     for section, values in (("method", learning.method_config), ("adapter", learning.adapter_config)):  # fmt: skip
         settings |= {f"{section}.{k}": v for k, v in values.items() if k != "type"}
-    names = [n for n in dir(TrainerSettings) if n[0] != "_" and n != "trackers"]
+    names = [n for n in dir(TrainerSettings) if n[0] != "_" and n not in _WATCHERS]
     settings |= {f"trainer.{n}": getattr(trainer, n) for n in names}
     name = parts.lineage.get("name")
     return Tracked(parts.run_dir.name if name is None else str(name), parts.run_dir, settings)

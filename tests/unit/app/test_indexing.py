@@ -3,6 +3,7 @@
 from tests.unit.app.test_run_folders import made
 
 from stead.app import indexing
+from stead.core import lease
 from stead.core.events import EventLog, Failed, Finished, Progress, Started
 from stead.store.runs import Run
 from stead.store.stores import Stores
@@ -52,3 +53,24 @@ def test_runs_made_without_the_store_are_indexed_once(home):
         assert (again.state, again.step, again.tags) == ("succeeded", 3, ["kept"])
         assert stores.runs.metrics("one", ["loss"]).steps == [1, 2, 3]
         assert len(stores.runs.events_after("one")) == 6
+
+
+def test_a_run_that_goes_on_is_followed_and_its_end_is_seen(home):
+    place = home.ensure()
+    folder = made(place.runs / "one", Started(stage="train", total=9), Progress(stage="train", done=1, values={"loss": 4.0}), steps=1)  # fmt: skip
+    with Stores.open(place) as stores, lease.held(folder / ".lease"):
+        index = indexing.Index(stores, place)
+        assert index.look() == 1
+        assert stores.runs.get("one").state == "running"
+        assert index.look() == 0
+
+        more(folder, Progress(stage="train", done=2, values={"loss": 3.0}))
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 2, "loss": 3.0}\n')
+        assert index.look() == 1
+        assert stores.runs.metrics("one", ["loss"]).series["loss"] == [4.0, 3.0]
+        assert [e.number for e in stores.runs.events_after("one")] == [0, 1, 2]
+    with Stores.open(place) as stores:
+        assert indexing.Index(stores, place).look() == 1
+        found = stores.runs.get("one")
+        assert (found.state, found.step) == ("cancelled", 2)

@@ -160,6 +160,28 @@ def test_the_wal_is_moved_into_the_database_by_writers(tmp_path):
     assert not (tmp_path / "a.db-wal").exists()  # closed inside the lock
 
 
+def test_a_wal_that_has_grown_once_is_not_moved_at_every_commit(tmp_path, monkeypatch):
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    migrate(database)
+    moved = []
+    plain = Database._checkpoint
+
+    def counted(self, connection):
+        moved.append((tmp_path / "a.db-wal").stat().st_size > 4 << 20)
+        plain(self, connection)
+
+    with database.write() as connection:
+        rows = [counter(f"{k}" + "x" * 900) for k in range(6000)]
+        connection.execute(sa.insert(COUNTERS), rows)
+    monkeypatch.setattr(Database, "_checkpoint", counted)
+    for i in range(20):
+        with database.write() as connection:
+            connection.execute(sa.insert(COUNTERS), [counter(f"small-{i}")])
+    database.close()
+
+    assert sum(moved) <= 1
+
+
 def test_a_broken_reference_is_refused(database):
     migrate(database)
     row = {"id": "k", "name": "n", "hash": "h", "created_at": 1.0, "user_id": "nobody"}

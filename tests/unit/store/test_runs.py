@@ -45,6 +45,18 @@ def test_points_come_back_as_they_were_put_over_any_split(stores):
     assert stores.runs.metrics("r", ["loss"], from_step=1000, points=10**6).steps[0] == 1000
 
 
+def test_a_stretch_of_steps_and_the_event_to_follow_from(stores):
+    run(stores)
+    told = [Stored(i, {"seq": i, "event": "progress"}) for i in range(7)]
+    put(stores, {"loss": [(i, float(i)) for i in range(2 * BLOCK)]}, told=told)
+
+    found = stores.runs.metrics("r", from_step=BLOCK - 2, to_step=BLOCK + 1)
+
+    assert found.steps == [BLOCK - 2, BLOCK - 1, BLOCK, BLOCK + 1]
+    assert found.last_event == 6
+    assert stores.runs.metrics("r", to_step=0).steps == [0]
+
+
 @pytest.mark.parametrize("back", [3, BLOCK - 1, BLOCK + 5, 2 * BLOCK])
 def test_a_run_that_went_back_has_each_step_once(stores, back):
     run(stores)

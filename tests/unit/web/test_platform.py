@@ -349,8 +349,10 @@ def test_events_go_on_after_the_last_one_seen(server, owner):
     a_run(server[1], "r-events")
 
     lines = owner.stream("/api/runs/r-events/events", 8, {"Last-Event-ID": "2"})
+    kept = owner.get("/api/runs/r-events/metrics?from_step=1&to_step=2").json
 
     assert [line for line in lines if line.startswith("id:")] == ["id: 3", "id: 4"]
+    assert (kept["steps"], kept["last_event"]) == ([1, 2], 4)
 
 
 def test_events_of_a_run_that_is_over_end(server, owner):

@@ -96,7 +96,40 @@ def resume(run: Run, as_json: console.Json = False, quiet: console.Quiet = False
     from stead.app import run_control
 
     with console.progress(quiet=quiet) as emit:
-        result = run_control.resume(_find(run), emit)
+        folder = _find(run)
+        result = run_control.resume(folder, emit)
+    run_view.index(folder)
+    if as_json:
+        console.out_json(result)
+    else:
+        run_view.show_result(result)
+
+
+@app.command()
+def fork(
+    run: Run,
+    step: Annotated[
+        int | None, typer.Option(min=0, help="Go on from this checkpoint; without: begin anew.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY.PATH=VALUE", help="Set any key of the recipe."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the new run.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new run.")] = None,
+    as_json: console.Json = False,
+    quiet: console.Quiet = False,
+) -> None:
+    """Train a new run by this one's recipe with some settings changed, from a checkpoint or anew."""
+    from stead.app import forks, supervise
+    from stead.config import load
+
+    changes = dict(load.assignment(text) for text in settings or ())
+    plan = forks.fork(_find(run), changes, step=step, out=out, name=name)
+    with console.progress(quiet=quiet) as emit:
+        spec = {"plan": plan.to_json(), "resume": step is not None}
+        result = supervise.train(spec, Path(str(plan.config.out)), emit, plan.config.launch)
+    run_view.index(Path(str(plan.config.out)))
     if as_json:
         console.out_json(result)
     else:

@@ -13,8 +13,8 @@ from stead.app.plans import make_plan
 from stead.cli import console
 from stead.cli.plan_view import show_plan
 from stead.cli.recipe_options import Request, recipe_command
-from stead.cli.run_view import show_result
-from stead.core.errors import ConfigError, ResourceError
+from stead.cli.run_view import index, show_result
+from stead.core.errors import ConfigError
 from stead.core.paths import Home
 from stead.planning.plan import Plan
 
@@ -51,21 +51,11 @@ def _train(
     with console.progress(quiet=quiet) as emit:
         spec = {"plan": plan.to_json(), "resume": level}
         result = supervise.train(spec, folder, emit, plan.config.launch)
-    _index(folder)
+    index(folder)
     if json_:
         console.out_json(result)
         return
     show_result(result)
-
-
-def _index(folder: Path) -> None:
-    """Let the store, where there is one, know the run; the weights are there in any case."""
-    from stead.app.indexing import index_if_kept
-
-    try:
-        index_if_kept(Home.find(), folder)
-    except ResourceError as error:
-        console.note(f"note: the run is not in the store yet: {error.message}")
 
 
 def _known(level: str) -> str:

@@ -100,8 +100,8 @@ def list_evaluations(
 def start_evaluation(here: Here, who: Asking, body: EvaluationOrder, key: Key = None) -> Measuring:
     """Queue one evaluation per model, or per model beside the first when there are several."""
     orders = Orders(here, who)
-    spec = {
-        "data": orders.data(body.data), "metrics": list(body.metrics), "limit": body.limit,
+    spec = orders.reading(body.data) | {
+        "metrics": list(body.metrics), "limit": body.limit,
         "max_new_tokens": body.max_new_tokens, "temperature": body.temperature, "seed": body.seed,
     }  # fmt: skip
     made = []

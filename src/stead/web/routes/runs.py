@@ -71,6 +71,7 @@ class Metrics(BaseModel):
 
     steps: list[int]
     series: dict[str, list[float | None]]
+    last_event: int = Field(description="newest event that the series hold; follow after it")
 
 
 class Difference(BaseModel):
@@ -165,12 +166,15 @@ def get_metrics(
     run_id: str,
     keys: Keys = None,
     from_step: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    to_step: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
     points: Annotated[int, Query(ge=2, le=20_000)] = 1000,
 ) -> Metrics:
-    """Return what was measured, thinned to about `points` places."""
+    """Return what was measured from one step to another, thinned to about `points` places."""
     names = None if keys is None else [key for key in keys.split(",") if key]
-    found = here.stores.runs.metrics(run_id, names, from_step=from_step, points=points)
-    return Metrics(steps=found.steps, series=found.series)
+    found = here.stores.runs.metrics(
+        run_id, names, from_step=from_step, to_step=to_step, points=points
+    )
+    return Metrics(steps=found.steps, series=found.series, last_event=found.last_event)
 
 
 @router.post("/api/runs/{run_id}/cancel")

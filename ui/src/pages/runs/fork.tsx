@@ -1,11 +1,12 @@
-/** A new run by this one's recipe, with some settings changed. */
+/** A new run by this one's recipe, with some settings changed, from its beginning or from a checkpoint. */
 import { useState } from "react";
 
-import type { Run } from "../../api/types-train";
+import type { Checkpoint, List, Run } from "../../api/types-train";
 import { Dialog } from "../../kit/dialog";
 import { Button, Field } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
-import { address, useChange } from "./asking";
+import { count } from "../../kit/words";
+import { address, useChange, useOf } from "./asking";
 
 interface Change {
   key: string;
@@ -23,14 +24,24 @@ function meant(text: string): unknown {
 export function ForkDialog({ run, onClose, onMade }: { run: Run; onClose: () => void; onMade: (answer: unknown) => void }) {
   const [name, setName] = useState(`${run.name} (fork)`);
   const [changes, setChanges] = useState<Change[]>([{ key: "trainer.lr", value: "" }]);
-  const fork = useChange<{ name: string; changes: Record<string, unknown> }>("POST", address(run.id, "/fork"), onMade);
+  const [from, setFrom] = useState("");
+  const saved = useOf<List<Checkpoint>>(run, "checkpoints").data?.items ?? [];
+  const fork = useChange<{ name: string; step: number | null; changes: Record<string, unknown> }>("POST", address(run.id, "/fork"), onMade);
   const edit = (at: number, part: Partial<Change>) => { setChanges((now) => now.map((one, i) => (i === at ? { ...one, ...part } : one))); };
   const given = changes.filter(({ key, value }) => key.trim() !== "" && value.trim() !== "");
   return (
     <Dialog open onClose={onClose} title={`Fork ${run.name}`}>
-      <form className="stack" onSubmit={(e) => { e.preventDefault(); fork.mutate({ name, changes: Object.fromEntries(given.map(({ key, value }) => [key.trim(), meant(value.trim())])) }); }}>
-        <p className="soft">A new run by the same recipe, from its beginning, with these settings changed.</p>
+      <form className="stack" onSubmit={(e) => { e.preventDefault(); fork.mutate({ name, step: from === "" ? null : Number(from), changes: Object.fromEntries(given.map(({ key, value }) => [key.trim(), meant(value.trim())])) }); }}>
+        <p className="soft">A new run by the same recipe with these settings changed. From a checkpoint it takes weights, optimizer and place in the data along.</p>
         <Field name="Name">{(ids) => <input {...ids} className="input" required maxLength={200} value={name} onChange={(e) => { setName(e.target.value); }} />}</Field>
+        <Field name="From">
+          {(ids) => (
+            <select {...ids} className="input" value={from} onChange={(e) => { setFrom(e.target.value); }}>
+              <option value="">the beginning</option>
+              {saved.map(({ step }) => <option key={step} value={step}>step {count(step)}</option>)}
+            </select>
+          )}
+        </Field>
         <datalist id="fork-keys">{USUAL.map((key) => <option key={key} value={key} />)}</datalist>
         {changes.map(({ key, value }, at) => (
           <div className="filters" key={at}>

@@ -87,25 +87,40 @@ export function Checkpoints({ run }: { run: Run }) {
   );
 }
 
-function words(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value, null, 1);
+interface Sample {
+  step: number;
+  prompt: string;
+  answer: string;
+  tokens: number;
 }
 
+/** What the model answered after a step; the slider goes from sample to sample. */
 export function Samples({ run }: { run: Run }) {
-  const found = useOf<List<Record<string, unknown>>>(run, "samples");
+  const found = useOf<List<Sample>>(run, "samples");
+  const [at, setAt] = useState<number | null>(null); // null: the newest, also when another one comes
   return (
     <Loaded query={found}>
-      {({ items }) => (items.length === 0 ? <Empty title="No answers were written down">Methods that sample, as grpo does, write down what the model answers while it trains.</Empty> : (
-        <ol className="notes" reversed>
-          {items.toReversed().slice(0, 100).map((one, i) => (
-            <li key={items.length - i} style={{ display: "block" }}>
-              <Panel label={`sample ${String(items.length - i)}`}>
-                <dl className="facts">{Object.entries(one).map(([key, value]) => <div key={key} style={{ display: "contents" }}><dt>{key}</dt><dd style={{ whiteSpace: "pre-wrap" }}>{words(value)}</dd></div>)}</dl>
-              </Panel>
-            </li>
-          ))}
-        </ol>
-      ))}
+      {({ items }) => {
+        const steps = [...new Set(items.map((one) => one.step))];
+        const step = steps[at ?? steps.length - 1];
+        if (step === undefined) return <Empty title="No answers were written down">Name questions in trainer.samples.prompts, and the model is asked them while it trains.</Empty>;
+        return (
+          <Panel title={`Answers after step ${count(step)}`}>
+            <label className="row">
+              <span className="small soft">Step</span>
+              <input type="range" aria-label="step of the answers" aria-valuetext={`step ${count(step)}`} min={0} max={steps.length - 1} value={at ?? steps.length - 1} onChange={(e) => { const to = Number(e.target.value); setAt(to === steps.length - 1 ? null : to); }} />
+            </label>
+            <Table
+              label="Answers" rows={items.filter((one) => one.step === step)} id={(one) => one.prompt} empty={<Empty title="No answers" />}
+              columns={[
+                { name: "Question", show: (one) => <span className="wrap">{one.prompt}</span> },
+                { name: "Answer", show: (one) => <span className="wrap">{one.answer}</span> },
+                { name: "Tokens", number: true, show: (one) => count(one.tokens) },
+              ]}
+            />
+          </Panel>
+        );
+      }}
     </Loaded>
   );
 }

@@ -28,6 +28,7 @@ from stead.serving.file_store import FileStore
 from stead.serving.fine_tuning import Asked, Steered
 from stead.serving.guard import refused
 from stead.store.job_states import TERMINAL
+from stead.wire.dialect import RequestRefused
 from stead.wire.openai_shape import refuse
 
 Json = dict[str, Any]  # Any: JSON values
@@ -70,7 +71,10 @@ class FineTuner:
         id_ = f"ftjob-{uuid.uuid4().hex[:24]}"
         tags = ["fine_tuning", *([] if asked.suffix is None else [asked.suffix])]
         ours = Orders(self.here, replace(who, role="admin"))  # the paths that are left are our own
-        made = ours.train(config, None, name=id_, tags=tags, key=id_)
+        try:
+            made = ours.train(config, None, name=id_, tags=tags, key=id_)
+        except UsageError as error:
+            raise RequestRefused(error.code, self.here.home.hide(error.message)) from error
         tuned = Tuned(
             id=id_, owner=caller.key, run=str(made.run), name=_name(asked, id_), model=asked.model,
             training_file=asked.training_file, validation_file=asked.validation_file, method=method,

@@ -8,10 +8,17 @@ from urllib.parse import urlsplit
 from tests.fakes.serving import served
 
 from stead.app.accounts import Accounts
+from stead.app.fine_tuning import FineTuner
 from stead.app.platform import Platform
+from stead.app.served import Books, every
+from stead.app.served import served as served_by
+from stead.app.working import Working
+from stead.core.metrics import Metrics
 from stead.core.paths import Home
 from stead.inference.backends.echo import Echo
 from stead.serving.asgi import App
+from stead.serving.file_store import FileStore
+from stead.serving.fine_tuning import FineTuning
 from stead.serving.settings import Settings
 from stead.web.app import Root
 from stead.web.session_access import SessionAccess
@@ -76,21 +83,32 @@ class Client:
 
 
 @contextmanager
-def platform_server(root, *, is_open=False, clock=None):
-    """Yield (url, platform)."""
+def platform_server(root, *, is_open=False, clock=None, keyed=True, models=None, works=False):
+    """Yield (url, platform). `models`: name → folder that can be tuned; `works`: jobs are carried out."""
     import asyncio
 
     home = Home(root).ensure()
     accounts = Accounts.open(home)
     options = {} if clock is None else {"clock": clock}
+    books = Books(Metrics(), accounts.shared, accounts.ledger)
+    served_here = served_by([], [], home, books, every(home), may_be_empty=True)
     platform = Platform.of(home, accounts, is_open=is_open, **options)
     platform.identities.owner(platform.clock())
-    sessions = SessionAccess(accounts.access)
-    gateway = App(Echo(), Settings(), access=sessions, watchers=[platform.requests])
+    sessions = SessionAccess(accounts.access if keyed else None)
+    store = FileStore(home.root / "files")
+    routes = {"/v1/fine_tuning": FineTuning(FineTuner(platform, store, models or {}), Settings())}
+    gateway = App(
+        served_here.backend if works else Echo(), Settings(), access=sessions, groups=routes,
+        watchers=[platform.requests], files=home.root / "files",
+    )  # fmt: skip
+    working = Working(home, platform.stores)
+    if works:
+        working.start()
     try:
         with served(Echo(), app=Root(gateway, platform, Settings(), sessions)) as (url, _, _):
             yield url, platform
     finally:
+        working.stop()
         asyncio.run(accounts.close())
 
 

@@ -52,7 +52,7 @@ class Orders:
         model = found.get("model")
         if isinstance(model, dict) and isinstance(model.get("path"), str):
             found["model"] = model | {"path": self.model(model["path"])}
-        self._check_paths(found)
+        self.check_paths(found)
         return found
 
     def plan(self, config: Mapping[str, Any] | None, yaml: str | None) -> Plan:
@@ -169,15 +169,16 @@ class Orders:
         path = Path(text)
         return path.is_absolute() and path.resolve().is_relative_to(root)
 
-    def _check_paths(self, value: Any) -> None:  # Any: JSON values
+    def check_paths(self, value: Any) -> None:  # Any: JSON values
+        """Refuse every path below a value that this person may not name. Raises: UnsafeError("outside")."""
         if isinstance(value, str):
             self._allowed(value)
         elif isinstance(value, dict):
             for inner in value.values():
-                self._check_paths(inner)
+                self.check_paths(inner)
         elif isinstance(value, list):
             for inner in value:
-                self._check_paths(inner)
+                self.check_paths(inner)
 
 
 def _reading(found: Dataset, section: Mapping[str, Any]) -> Json:

@@ -12,7 +12,7 @@ from stead.app.engines import Engines, Keeping, LocalModel, Wanted, choose
 from stead.app.models import Models
 from stead.app.plugins import Plugins
 from stead.app.several import Several
-from stead.app.shelf import standard
+from stead.app.shelf import Shelved, standard, tuned_names
 from stead.app.strategy_library import environment_of, find
 from stead.config.settings import read_settings
 from stead.config.strategy import Strategy
@@ -76,6 +76,13 @@ def every(home: Home) -> tuple[Engines, frozenset[str]]:
     """Return the engines of all models of this machine, and the names they answer to."""
     settings = read_settings(home).value.engines
     shelf = standard(Models(home), settings)
+    return Engines(shelf, home, Keeping.of(settings)), shelf.answers()
+
+
+def tuned(home: Home) -> tuple[Engines, frozenset[str]]:
+    """Return the engines of the models that were fine-tuned here, beside models that were chosen."""
+    settings = read_settings(home).value.engines
+    shelf = Shelved(more=tuned_names(home))
     return Engines(shelf, home, Keeping.of(settings)), shelf.answers()
 
 

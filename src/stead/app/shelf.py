@@ -11,8 +11,10 @@ from typing import Protocol
 
 from stead.app.choosing import Wanted
 from stead.app.models import Models
+from stead.app.tuned import TunedStore, folder_of
 from stead.config.settings import EngineSettings
 from stead.core.errors import NotFound
+from stead.core.paths import Home
 from stead.core.suggest import nearest
 from stead.engines.engine import ENGINES
 from stead.hub.adapter_folders import place_of
@@ -136,9 +138,25 @@ def standard(
     def find() -> Sequence[Local]:
         return models.discover(folders, refresh=refresh) if settings.auto_discover else ()
 
+    named = tuned_names(models.home)
+
     def more() -> dict[str, Wanted]:
+        tuned = named()
+        inside = {Path(wanted.model) for wanted in tuned.values()}
         ended = (f for f in run_index.folders(models.home) if (f / "final").is_dir())
-        runs = {f.name: Wanted(str(f), name=f.name) for f in ended}
-        return runs | {e.name: Wanted(e.name, name=e.name) for e in models.entries()}
+        runs = {f.name: Wanted(str(f), name=f.name) for f in ended if f not in inside}
+        added = {e.name: Wanted(e.name, name=e.name) for e in models.entries()}
+        return runs | tuned | added
 
     return Shelved({} if given is None else given, find, more, runs=models.home.runs)
+
+
+def tuned_names(home: Home) -> Callable[[], dict[str, Wanted]]:
+    """Return what tells the models that were fine-tuned through `/v1/fine_tuning`, by the names they got there."""
+    store = TunedStore.of(home)
+
+    def more() -> dict[str, Wanted]:
+        places = ((one.name, folder_of(home, one)) for one in store.named().values())
+        return {name: Wanted(str(f), name=name) for name, f in places if (f / "final").is_dir()}
+
+    return more

@@ -69,6 +69,10 @@ class Home:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self
 
+    def hide(self, text: str) -> str:
+        """Return a text for others to read: where on this machine the data directory lies is left out."""
+        return text.replace(f"{self.root}/", "").replace(str(self.root), "the data directory")
+
     @property
     def config(self) -> Path:
         """The settings file."""

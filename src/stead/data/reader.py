@@ -80,6 +80,7 @@ def open_reader(source: Source) -> tuple[Reader, Detected]:
     """
     if source.reader != "auto":
         name = "text" if source.reader == "txt" else source.reader
+        read_head(source.path)  # a file that is gone, or none, is told before it is opened
         return readers.create(name), Detected(name, f"reader {name!r} was asked for")
     return _recognize(source.path)
 

@@ -7,7 +7,7 @@ Knows nothing about engines, vendors or the web framework beside it. Try it with
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stead.core.metrics import Metrics
@@ -39,7 +39,8 @@ class App:
     """The server of one Backend. Bounded in everything: bodies, queue, time.
 
     `watchers` are told of every request when it is over, with its seconds; they must be quick and must
-    not raise. `files` is the folder of uploads and batches; without it there are none. On the ASGI server's shutdown the Backend is closed.
+    not raise. `files` is the folder of uploads and batches; without it there are none.
+    `groups` are further routes by the path they stand below. On the ASGI server's shutdown the Backend is closed.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class App:
         watchers: Sequence[Watcher] = (),
         files: Path | None = None,
         metrics: Metrics | None = None,
+        groups: Mapping[str, Routes] | None = None,
     ) -> None:
         self._backend = backend
         self._settings = settings
@@ -69,6 +71,7 @@ class App:
             "/v1/models": Cards(backend),
             "/metrics": self.measured,
             **dict.fromkeys(METHODS, OllamaInfo(backend, settings)),
+            **({} if groups is None else groups),
         }
         self.answers = Answers(backend, settings, self._admit)
         self._access = Keys(settings.api_keys) if access is None else access

@@ -13,8 +13,11 @@ from stead.serving import guard
 _QUERY_BYTES = 4096
 
 
-def query_of(query: bytes, known: Sequence[str]) -> dict[str, str]:
-    """Return a query's values. Raises: RequestRefused 400 for nonsense and for unknown names."""
+def query_of(query: bytes, known: Sequence[str], maps: Sequence[str] = ()) -> dict[str, str]:
+    """Return a query's values; of `maps` the names `map[key]` are known too.
+
+    Raises: RequestRefused 400 for nonsense and for unknown names.
+    """
     try:
         parsed = parse_qs(
             query[:_QUERY_BYTES].decode("ascii"), keep_blank_values=True, max_num_fields=16
@@ -22,11 +25,22 @@ def query_of(query: bytes, known: Sequence[str]) -> dict[str, str]:
     except ValueError as error:
         raise guard.refused(400, "bad-query", "the query cannot be read") from error
     found = {name: values[-1] for name, values in parsed.items()}
-    strange = sorted(found.keys() - set(known))
+    inside = {n for n in found if n.endswith("]") and n.partition("[")[0] in maps}
+    strange = sorted(found.keys() - {*known, *maps} - inside)
     if strange:
         name = strange[0][:100]
         raise guard.refused(400, "unknown-parameter", f"unknown parameter: {name!r}", param=name)
     return found
+
+
+def limit_of(query: dict[str, str], most: int) -> int:
+    """Return how many are asked for; `most` when nothing is said. Raises: RequestRefused 400."""
+    limit = query.get("limit", str(most))
+    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= most:
+        raise guard.refused(
+            400, "invalid-value", f"limit is {limit[:20]!r}, not 1 … {most}", param="limit"
+        )
+    return int(limit[:9])
 
 
 def page(found: Sequence[dict[str, Any]], query: dict[str, str], most: int) -> dict[str, Any]:
@@ -34,11 +48,7 @@ def page(found: Sequence[dict[str, Any]], query: dict[str, str], most: int) -> d
 
     Raises: RequestRefused 400 for a limit or order that is none.
     """
-    limit, order = query.get("limit", str(min(most, 10_000))), query.get("order", "desc")
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= most:
-        raise guard.refused(
-            400, "invalid-value", f"limit is {limit[:20]!r}, not 1 … {most}", param="limit"
-        )
+    limit, order = limit_of(query, most), query.get("order", "desc")
     if order not in {"asc", "desc"}:
         raise guard.refused(
             400, "invalid-value", f"order is {order[:20]!r}, not 'asc' or 'desc'", param="order"
@@ -48,7 +58,7 @@ def page(found: Sequence[dict[str, Any]], query: dict[str, str], most: int) -> d
     if after is not None:
         at = next((i for i, row in enumerate(rows) if row["id"] == after), len(rows))
         rows = rows[at + 1 :]
-    shown = rows[: int(limit)]
+    shown = rows[:limit]
     return {
         "object": "list",
         "data": shown,

@@ -61,6 +61,24 @@ def read(database: Database, subject: str, after: int = -1, limit: int = 1000) -
     return found[:limit]
 
 
+def newest(database: Database, subject: str, before: int, limit: int = 1000) -> list[Stored]:
+    """Return the last events whose number is below `before`, the newest first."""
+    query = (
+        sa.select(EVENTS.c.body)
+        .where(EVENTS.c.subject == subject, EVENTS.c.first < before)
+        .order_by(EVENTS.c.first.desc())
+        .limit(limit)  # each row has at least one
+    )
+    found: list[Stored] = []
+    with database.read() as connection:
+        for body in connection.execute(query).scalars():
+            events = [event for event in map(_event, body.splitlines()) if event.number < before]
+            found += reversed(events)
+            if len(found) >= limit:
+                break
+    return found[:limit]
+
+
 def _event(line: str) -> Stored:
     body: Json = msgspec.json.decode(line)
     return Stored(int(body["seq"]), body)

@@ -118,6 +118,10 @@ class Runs(Rows[Run]):
         """Return events whose number is above `after`, in order."""
         return events.read(self.database, run, after, limit)
 
+    def events_before(self, run: str, before: int, limit: int = 1000) -> Told:
+        """Return the last events whose number is below `before`, the newest first."""
+        return events.newest(self.database, run, before, limit)
+
     def record(
         self,
         connection: Connection,

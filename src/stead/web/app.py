@@ -43,6 +43,7 @@ def api() -> FastAPI:
     """Return the platform's API, still without a platform. Raises: ConfigError("no-policy")."""
     app = FastAPI(
         title="stead", version=stead.__version__, openapi_url=None, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
         responses={"default": {"model": Problem, "description": _ANY}},
         generate_unique_id_function=lambda route: route.name,
     )  # fmt: skip

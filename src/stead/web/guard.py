@@ -60,7 +60,7 @@ class Guarded(APIRoute):
                 if request.method not in _SAFE and request.state.who is not None:
                     await guard.note(request.state.who, request, self.path)
             except Exception as error:  # house: broad-except - the edge: every fault gets an answer
-                return problem(_cause(error))
+                return problem(_cause(error), request.app.state.platform.home.hide)
             return answer
 
         return handler

@@ -33,7 +33,7 @@ def last_id(request: Request) -> int:
     """Return the number after which events are wanted; -1: all. Raises: UsageError("bad-event-id")."""
     said = request.headers.get("last-event-id", "")
     text = said if said else request.query_params.get("after", "-1")
-    if not text.lstrip("-").isdecimal() or len(text) > 18:
+    if not (text.isascii() and text.removeprefix("-").isdecimal()) or len(text) > 18:
         raise UsageError("bad-event-id", f"{text[:40]!r} is no number of an event", param="after")
     return max(-1, int(text))
 

@@ -6,6 +6,7 @@ the log has the rest under that id.
 
 import logging
 import math
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -24,10 +25,10 @@ _MASKED = frozenset({"database-unavailable"})  # names hosts and what a driver s
 _CODES = {404: "unknown-route", 405: "method-not-allowed", 413: "body-too-large"}
 
 
-def problem(error: Exception) -> JSONResponse:
-    """Return the answer for any error that a route raised."""
+def problem(error: Exception, hide: Callable[[str], str] = str) -> JSONResponse:
+    """Return the answer for any error that a route raised; `hide` leaves out of our words what others may not read."""
     if isinstance(error, SteadError):
-        return _answer(*_of_ours(error))
+        return _answer(*_of_ours(error, hide))
     if isinstance(error, RequestValidationError):
         return _answer(*_of_input(error))
     if isinstance(error, HTTPException):
@@ -57,13 +58,16 @@ def _answer(status: int, body: dict[str, Any], headers: dict[str, str]) -> JSONR
     return JSONResponse(body, status, headers, MEDIA_TYPE)
 
 
-def _of_ours(error: SteadError) -> tuple[int, dict[str, Any], dict[str, str]]:
+def _of_ours(
+    error: SteadError, hide: Callable[[str], str]
+) -> tuple[int, dict[str, Any], dict[str, str]]:
     status = status_of(error)
     shown = status < 500 or (isinstance(error, _TOLD) and error.code not in _MASKED)
-    detail = error.message if shown else "the server could not do this"
+    detail = hide(error.message) if shown else "the server could not do this"
     param = error.details.get("param")
     body = details(
-        status, error.code, detail, hint=error.hint if shown else None,
+        status, error.code, detail,
+        hint=hide(error.hint) if shown and error.hint is not None else None,
         param=str(param) if param is not None else None,
     )  # fmt: skip
     if "used_by" in error.details:

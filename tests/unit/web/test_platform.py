@@ -191,6 +191,7 @@ def test_a_form_cannot_stand_for_json(owner):
     assert (answer.status, answer.code) == (415, "unsupported-media-type")
 
 
+@pytest.mark.spec("001-053")
 def test_a_body_over_the_limit_is_refused_whatever_its_head_says(owner):
     told = owner.post("/api/chats", {"title": "x", "settings": {"a": "y" * (1 << 20)}})
     chunked = owner.post("/api/chats", raw=iter([b"[" * 70_000] * 20))
@@ -227,6 +228,7 @@ def test_an_open_server_asks_nobody(tmp_path):
         assert Client(url).get("/api/me").json["auth"] == "none"
 
 
+@pytest.mark.spec("001-052")
 def test_a_token_has_the_role_of_its_user_and_a_gateway_key_none(server, owner):
     someone(server, "viewer")
     made = owner.post("/api/tokens", {"name": f"t{time.time()}", "user": "u-viewer"})
@@ -242,6 +244,9 @@ def test_a_token_has_the_role_of_its_user_and_a_gateway_key_none(server, owner):
     assert gateway.get("/v1/models").status == 200
     assert key.json["daily_usd"] == 1.5
     assert made.json["token"] not in owner.get("/api/tokens").body.decode()
+    kept = b"".join(path.read_bytes() for path in server[1].home.root.glob("stead.db*"))
+    assert made.json["id"].encode() in kept
+    assert made.json["token"].encode() not in kept
     assert owner.ask("DELETE", f"/api/tokens/{made.json['id']}").status == 200
 
 
@@ -267,6 +272,7 @@ def test_one_admin_stays(owner):
     assert (answer.status, answer.code) == (409, "last-admin")
 
 
+@pytest.mark.spec("000-095")
 def test_changes_are_in_the_audit_log(owner):
     owner.post("/api/chats", {"title": "noted"})
 
@@ -423,6 +429,7 @@ def test_pages_are_sent_whatever_the_client_route(owner):
     assert owner.get("/../../etc/passwd").status in (200, 400, 404)
 
 
+@pytest.mark.spec("002-003", "002-029")
 def test_a_run_is_planned_and_queued_once(server, owner, tiny_model):
     data = owner.post("/api/datasets", raw=SET % ROWS, kind=FORM).json["id"]
     recipe = {

@@ -6,7 +6,7 @@ Knows nothing about models or routes; `app` and `serving` do.
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stead.core.metrics import Metrics
     from stead.core.paths import Home
     from stead.serving.access import Access
+    from stead.serving.exchange import Routes
     from stead.serving.settings import Settings
 
 _KEY_VARIABLE = "STEAD_API_KEY"
@@ -81,7 +82,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """Serve the platform's pages and API, and answer for models and strategies over HTTP, until Ctrl-C."""
     from stead.app.engines import Wanted
     from stead.app.monitoring import set_up_log
-    from stead.app.served import Books, every, served
+    from stead.app.served import Books, every, served, tuned
     from stead.core.metrics import Metrics
     from stead.core.paths import Home
     from stead.serving.settings import for_address, is_loopback
@@ -111,7 +112,9 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
             Wanted(m, adapter, engine, name, ctx, parallel, threads, adapters=folders, exact=exact)
             for m in models
         ]
-        here = every(home) if all_models or (alone and with_platform) else None
+        here = tuned(home) if with_platform else None
+        if all_models or (alone and with_platform):
+            here = every(home)
         found = served(
             wanted,
             strategy if strategy is not None else [],
@@ -166,8 +169,13 @@ class _Parts:
     metrics: "Metrics"
     is_open: bool
 
-    def gateway(self, home: "Home", access: "Access | None" = None) -> _Made:
-        """Return the models' routes alone."""
+    def gateway(
+        self,
+        home: "Home",
+        access: "Access | None" = None,
+        groups: "Mapping[str, Routes] | None" = None,
+    ) -> _Made:
+        """Return the models' routes alone, and `groups` of further ones."""
         from stead.serving.asgi import App
 
         app = App(
@@ -177,14 +185,18 @@ class _Parts:
             watchers=self.watchers,
             files=home.root / "files",
             metrics=self.metrics,
+            groups=groups,
         )
         app.measured.breakers(self.found.breakers)
         return _Made(app, lambda: None)
 
     def platform(self, home: "Home", url: str) -> _Made:
         """Return pages, API and the models' routes, with the jobs beside them."""
+        from stead.app.fine_tuning import FineTuner
         from stead.app.platform import Platform
         from stead.app.working import Working
+        from stead.serving.file_store import FileStore
+        from stead.serving.fine_tuning import FineTuning
         from stead.web.app import Root
         from stead.web.session_access import SessionAccess
 
@@ -192,7 +204,10 @@ class _Parts:
         owner = platform.identities.owner(platform.clock())
         self.watchers.append(platform.requests)
         sessions = SessionAccess(self.accounts.door)
-        gateway = self.gateway(home, sessions).app
+        local = {model.order.name: model.order.model for model in self.found.local}
+        tuner = FineTuner(platform, FileStore(home.root / "files"), local)
+        routes = {"/v1/fine_tuning": FineTuning(tuner, self.settings)}
+        gateway = self.gateway(home, sessions, routes).app
         working = Working(home, platform.stores)
         working.start()
         code = None if self.is_open else platform.identities.sessions.link(owner.id)

@@ -18,6 +18,7 @@ from stead.web.guard import Guarded
 from stead.web.job_shape import Key, ordered
 from stead.web.shapes import Body, Done, Json, NewModel, Ordered, Page, Words, iso
 
+# A name may hold slashes: the routes that end with it come after those that go on below it.
 router = APIRouter(route_class=Guarded, tags=["models"])
 
 
@@ -114,26 +115,14 @@ def add_model(here: Here, who: Asking, body: NewModel, key: Key = None) -> Order
     )
 
 
-@router.get("/api/models/{name}")
-def get_model(here: Here, name: str) -> Model:
-    """Return one model, with who uses it."""
-    return _shape(ModelShelf(here.home, here.stores).get(name))
-
-
-@router.delete("/api/models/{name}")
-def remove_model(here: Here, name: str, force: Annotated[bool, Query()] = False) -> Removed:
-    """Remove a model; 409 names who uses it."""
-    return Removed(freed_bytes=ModelShelf(here.home, here.stores).remove(name, force=force))
-
-
-@router.post("/api/models/{name}/verify")
+@router.post("/api/models/{name:path}/verify")
 def verify_model(here: Here, name: str) -> Verified:
     """Hash the files again."""
     found = Models(here.home).verify([name])
     return Verified(ok=found["ok"], files=found["files"], problems=found["problems"])
 
 
-@router.put("/api/models/{name}/aliases/{alias}")
+@router.put("/api/models/{name:path}/aliases/{alias}")
 def set_alias(here: Here, name: str, alias: str, body: AliasTarget) -> Model:
     """Let an alias point at a version."""
     shelf = ModelShelf(here.home, here.stores)
@@ -142,24 +131,36 @@ def set_alias(here: Here, name: str, alias: str, body: AliasTarget) -> Model:
     return _shape(shelf.get(name))
 
 
-@router.delete("/api/models/{name}/aliases/{alias}")
+@router.delete("/api/models/{name:path}/aliases/{alias}")
 def remove_alias(here: Here, name: str, alias: str) -> Done:
     """Remove an alias."""
     here.stores.models.unpoint(here.stores.models.named(name).id, alias)
     return Done()
 
 
-@router.get("/api/models/{name}/card")
+@router.get("/api/models/{name:path}/card")
 def get_card(here: Here, name: str) -> Card:
     """Return the text that came with a model."""
     return Card(text=ModelShelf(here.home, here.stores).card(name))
 
 
-@router.get("/api/models/{name}/lineage")
+@router.get("/api/models/{name:path}/lineage")
 def get_lineage(here: Here, name: str) -> Page[Json]:
     """Return what a model was made from, step by step back."""
     found = ModelShelf(here.home, here.stores).lineage(name)
     return Page(items=found, total=len(found))
+
+
+@router.get("/api/models/{name:path}")
+def get_model(here: Here, name: str) -> Model:
+    """Return one model, with who uses it."""
+    return _shape(ModelShelf(here.home, here.stores).get(name))
+
+
+@router.delete("/api/models/{name:path}")
+def remove_model(here: Here, name: str, force: Annotated[bool, Query()] = False) -> Removed:
+    """Remove a model; 409 names who uses it."""
+    return Removed(freed_bytes=ModelShelf(here.home, here.stores).remove(name, force=force))
 
 
 @router.get("/api/catalog")

@@ -160,7 +160,7 @@ def revoke_token(here: Here, token_id: str) -> Done:
 
 @router.get("/api/audit")
 def list_audit(
-    here: Here, limit: Limit = 100, after: Annotated[int | None, Query(ge=0)] = None
+    here: Here, limit: Limit = 100, after: Annotated[int | None, Query(ge=0, lt=2**63)] = None
 ) -> Page[AuditLine]:
     """List changes, newest first."""
     lines = here.audit.lines(before=after, most=limit)

@@ -1,7 +1,7 @@
 /** One data set: how it is read, its rows, its tokens, what is trained on. */
 import { useNavigate, useParams } from "react-router";
 
-import type { Dataset } from "../../api/types-data";
+import type { Dataset } from "../../api/types";
 import { Confirmed } from "../../kit/dialog";
 import { Loaded } from "../../kit/loaded";
 import { Facts, Panel } from "../../kit/parts";

@@ -1,5 +1,5 @@
 /** What people call what the server names by its place. */
-import type { Dataset } from "../../api/types-data";
+import type { Dataset } from "../../api/types";
 
 function parts(place: string): string[] {
   return place.split(/[/\\]/).filter((p) => p !== "");

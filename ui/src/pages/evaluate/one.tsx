@@ -2,7 +2,7 @@
 import { useParams } from "react-router";
 
 import { useDatasets, useJob } from "../../api/nouns";
-import type { Evaluation, EvaluationSummary } from "../../api/types-data";
+import type { Evaluation, EvaluationSummary } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Panel } from "../../kit/parts";
 import { Progress } from "../../kit/state";
@@ -33,7 +33,7 @@ function Sentence({ summary }: { summary: EvaluationSummary }) {
     <div className="stack tight">
       <p><strong>{model}</strong> against <strong>{against}</strong> on the same {count(n)} rows:</p>
       <ul className="plain-list row">
-        {Object.entries(metrics).map(([name, s]) => <li key={name} className="row">{name} {s.verdict === undefined ? null : <Verdict word={s.verdict} />}</li>)}
+        {Object.entries(metrics).map(([name, s]) => <li key={name} className="row">{name} {s.verdict === null ? null : <Verdict word={s.verdict} />}</li>)}
       </ul>
     </div>
   );

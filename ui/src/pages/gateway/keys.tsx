@@ -4,7 +4,7 @@ import { useState } from "react";
 
 import { useChange } from "../../api/change";
 import { get, send } from "../../api/http";
-import type { Key } from "../../api/types-chat";
+import type { Key } from "../../api/types";
 import type { List } from "../../api/types";
 import { Code } from "../../kit/copy";
 import { Confirmed, Dialog } from "../../kit/dialog";

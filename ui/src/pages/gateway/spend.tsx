@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { get } from "../../api/http";
-import type { SpendRow } from "../../api/types-chat";
+import type { SpendRow } from "../../api/types";
 import type { List } from "../../api/types";
 import { Chart } from "../../kit/chart";
 import { Loaded } from "../../kit/loaded";

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 
 import { get } from "../../api/http";
-import type { HomeView } from "../../api/types-shell";
+import type { HomeView } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Panel } from "../../kit/parts";
 import { usd } from "../../kit/words";

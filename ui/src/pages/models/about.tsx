@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 
 import { get } from "../../api/http";
-import type { LineageStep, ModelCard } from "../../api/types-shell";
+import type { LineageStep, ModelCard } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Panel, Tag } from "../../kit/parts";
 import { pathOf } from "./one";

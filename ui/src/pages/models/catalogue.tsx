@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { get } from "../../api/http";
-import type { CatalogModel, List } from "../../api/types-shell";
+import type { CatalogModel, List } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Field, Tag } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";

@@ -4,7 +4,7 @@ import { Link } from "react-router";
 
 import { useChange } from "../../api/change";
 import { get, send } from "../../api/http";
-import type { Model, Verified } from "../../api/types-shell";
+import type { Model, Verified } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Facts, Note, Panel, Tag } from "../../kit/parts";
 import { Fault } from "../../kit/problem";

@@ -5,7 +5,7 @@ import { useNavigate, useParams } from "react-router";
 
 import { told } from "../../api/change";
 import { get } from "../../api/http";
-import type { Askable, Chat, ChatMessage } from "../../api/types-chat";
+import type { Askable, Chat, ChatMessage } from "../../api/types";
 import type { List } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Note, Panel } from "../../kit/parts";

@@ -1,5 +1,5 @@
 /** What a chat is asked with: models, system prompt, parameters, tools. */
-import type { ChatSettings } from "../../api/types-chat";
+import type { ChatSettings } from "../../api/types";
 
 export interface Setup {
   models: string[];

@@ -1,7 +1,7 @@
 /** Beside the talk: models, system prompt, parameters, tools. */
 import { useState } from "react";
 
-import type { Askable } from "../../api/types-chat";
+import type { Askable } from "../../api/types";
 import { Button, Field } from "../../kit/parts";
 import { PARAMS, readTools, type Param } from "./params";
 import { MOST_MODELS, type Setup } from "./setup";

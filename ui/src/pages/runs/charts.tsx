@@ -1,7 +1,7 @@
 /** The curves of one or several runs: one chart per measurement, all under the same smoothing, scale and stretch. */
 import { useMemo, useState, useSyncExternalStore } from "react";
 
-import type { Metrics } from "../../api/types-train";
+import type { Metrics } from "../../api/types";
 import { Curves, type Curve, type Source, type Stretch } from "../../kit/curves";
 import { Button, Field, Note, Panel, Spinner } from "../../kit/parts";
 import { Fault } from "../../kit/problem";

@@ -1,7 +1,7 @@
 /** A new run by this one's recipe, with some settings changed. */
 import { useState } from "react";
 
-import type { Run } from "../../api/types-train";
+import type { Run } from "../../api/types";
 import { Dialog } from "../../kit/dialog";
 import { Button, Field } from "../../kit/parts";
 import { Fault } from "../../kit/problem";

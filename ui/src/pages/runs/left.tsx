@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "react";
 import { Link } from "react-router";
 
 import { get } from "../../api/http";
-import type { Artifact, Checkpoint, List, Run } from "../../api/types-train";
+import type { Artifact, Checkpoint, List, Run } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Empty, Panel, Tag } from "../../kit/parts";
 import { Table } from "../../kit/table";

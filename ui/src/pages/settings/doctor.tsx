@@ -2,7 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { get } from "../../api/http";
-import type { Check, List } from "../../api/types-shell";
+import type { Check, List } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Panel } from "../../kit/parts";
 import { StateTag } from "../../kit/state";

@@ -2,7 +2,7 @@
 import { useId, useState } from "react";
 import { Link } from "react-router";
 
-import type { Kind } from "../../api/types-train";
+import type { Kind } from "../../api/types";
 import { Button, Field, Note, Tag } from "../../kit/parts";
 import { count } from "../../kit/words";
 import { useDatasets, useModels, type DatasetName } from "./asking";

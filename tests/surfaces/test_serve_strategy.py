@@ -88,6 +88,31 @@ def file(tmp_path_factory, vendor):
     return path
 
 
+def test_a_key_made_while_the_server_runs_is_asked_for(environment, file, tmp_path):
+    alone = environment | {"STEAD_HOME": str(tmp_path / "home")}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "stead", "serve", "--strategy", str(file), "--port", "0", "--json", "--no-platform"],
+        env=alone, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    ready = json.loads(server.stdout.readline())
+    with openai.OpenAI(base_url=ready["base_url"], api_key="none", max_retries=0) as door:
+        before = door.chat.completions.create(model="mine", messages=HELLO)
+        made = stead(alone, "keys", "create", "first", "--rpm", 1, "--json")["token"]
+        keyed = door.with_options(api_key=made)
+        keyed.chat.completions.create(
+            model="mine", messages=HELLO
+        )  # sees the key, whoever else comes
+        with pytest.raises(openai.AuthenticationError):
+            door.chat.completions.create(model="mine", messages=HELLO)
+        with pytest.raises(openai.RateLimitError):
+            keyed.chat.completions.create(model="mine", messages=HELLO)
+    server.send_signal(signal.SIGTERM)
+    _, err = server.communicate(timeout=30)
+
+    assert before.choices[0].message.content
+    assert "Traceback" not in err, err
+
+
 @pytest.mark.spec("001-054")
 def test_keys_limits_spend_log_and_metrics_of_a_served_strategy(environment, vendor, file):
     wide = stead(environment, "keys", "create", "wide", "--json")["token"]

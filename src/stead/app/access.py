@@ -19,7 +19,7 @@ from typing import Protocol
 from stead.core.errors import ConfigError, SteadError
 from stead.core.secret import Secret
 from stead.core.shared import Limit
-from stead.serving.access import Caller, invalid_key, missing_key
+from stead.serving.access import NOBODY, Caller, invalid_key, missing_key
 from stead.serving.guard import refused
 from stead.store.access import KeyRow, Keys
 
@@ -207,6 +207,49 @@ class Access:
         while len(self._seen) > _KEPT:  # made-up ids must not fill the memory
             self._seen.popitem(last=False)
         return facts
+
+
+class Lists(Protocol):
+    """Where keys are listed."""
+
+    def any(self) -> bool:
+        """Say whether there is or was any key."""
+
+
+class WhenKeyed:
+    """`inner` from the first key on, also one that is made while the server runs; before, everybody may ask.
+
+    A key is noticed within `_SEEN_S` and the time of a look, or at once when it is sent. Implements
+    `serving.access.Access`. Use from one event loop.
+    """
+
+    def __init__(
+        self, inner: Access, keys: Lists, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._inner = inner
+        self._keys = keys
+        self._monotonic = monotonic
+        self._asks = inner.has_open_tokens or keys.any()
+        self._seen_at = monotonic()
+
+    async def check(self, token: str) -> Caller:
+        """Return who holds a token. Raises: as `inner`, once there is a key."""
+        if self._asks or await self._look(at_once=_TOKEN.fullmatch(token) is not None):
+            return await self._inner.check(token)
+        return NOBODY
+
+    async def recall(self, key: str) -> Caller:
+        """Return the caller of a key's id. Raises: as `inner`, once there is a key."""
+        if self._asks or await self._look(at_once=bool(key)):
+            return await self._inner.recall(key)
+        return NOBODY
+
+    async def _look(self, *, at_once: bool) -> bool:
+        now = self._monotonic()
+        if at_once or now - self._seen_at >= _SEEN_S:
+            self._seen_at = now
+            self._asks = await asyncio.to_thread(self._keys.any) or self._asks
+        return self._asks
 
 
 def _hash(token: str) -> str:

@@ -6,7 +6,7 @@ Knows nothing about servers or strategies; whoever opens it closes it, after the
 import time
 from dataclasses import dataclass
 
-from stead.app.access import Access
+from stead.app.access import Access, WhenKeyed
 from stead.config.settings import read_settings
 from stead.core.errors import ConfigError
 from stead.core.paths import Home
@@ -20,11 +20,12 @@ from stead.store.spend import Spend, SpendLedger
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """`access` checks tokens, `shared` counts limits, `ledger` takes entries, `spend` adds them up."""
+    """`access` checks tokens, `door` only once there are keys, `shared` counts limits, `ledger` takes entries, `spend` adds them up."""
 
     database: Database
     keys: Keys
     access: Access
+    door: WhenKeyed
     shared: Shared
     ledger: SpendLedger
     spend: Spend
@@ -44,16 +45,17 @@ class Accounts:
             spend = Spend(database)
             shared = _counters(settings.count_limits_in, database, spend)
             ledger = SpendLedger(database, home.state / "unsaved")
+            access = Access(keys, open_tokens=open_tokens)
+            door = WhenKeyed(access, keys)
         except BaseException:
             database.close()
             raise
-        access = Access(keys, open_tokens=open_tokens)
-        return cls(database, keys, access, shared, ledger, spend)
+        return cls(database, keys, access, door, shared, ledger, spend)
 
     @property
     def asks_for_keys(self) -> bool:
         """Say whether any key is known: without one, everybody on this machine may ask."""
-        return self.access.has_open_tokens or bool(self.keys.all())
+        return self.access.has_open_tokens or self.keys.any()
 
     async def close(self) -> None:
         """Write what is left and hang up. Raises: ResourceError("ledger-unsaved", "unsettled")."""

@@ -4,7 +4,8 @@ Knows nothing about vendors, retries or routing. An attempt is one request; whoe
 decides about another one.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -45,11 +46,13 @@ class Remote(Backend):
     over the dialects' own. Whole answers may take until the deadline for their first byte; `waits`
     bounds streams, whose first byte comes early. Fields of `omit` are taken out of every body.
 
+    An answer whose protocol tells no time is of now, by `clock` (Unix seconds).
+
     What a dialect cannot carry is told in the answer's `deviations` and in `request.call`; a strict
     request is refused instead, before anything is sent.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an endpoint is all of these
         self,
         url: str | Address,
         *,
@@ -60,7 +63,9 @@ class Remote(Backend):
         http: Http | None = None,
         waits: Waits = DEFAULT_WAITS,
         images: Images | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._address = Address.of(url) if isinstance(url, str) else url
         self._url = self._address.url
         self._omit = tuple(omit)
@@ -85,6 +90,8 @@ class Remote(Backend):
             request = replace(request, stream=False)
         dropped = _left_out(dialect, request)
         reply = dialect.read_reply(await self._whole_body(dialect, request, deadline))
+        if not reply.created:  # some protocols tell no time
+            reply = replace(reply, created=int(self._clock()))
         return replace(reply, deviations=(*reply.deviations, *dropped)) if dropped else reply
 
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
@@ -117,9 +124,10 @@ class Remote(Backend):
         async with answer:
             reader, parser = dialect.stream_reader(), frames(dialect.framing).parser()
             relayed = type(dialect).__module__.rpartition(".")[2] if dialect.relays else ""
-            finished = False
+            finished, created = False, int(self._clock())
             async for piece in answer:
-                for chunk in packed.read(reader, relayed, parser.feed(piece)):
+                for read in packed.read(reader, relayed, parser.feed(piece)):
+                    chunk = read if read.created else replace(read, created=created)
                     finished = finished or chunk.finish_reason is not None
                     yield _told(chunk, dropped) if dropped else chunk
                     dropped = ()  # the first chunk has told them

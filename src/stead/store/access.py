@@ -73,6 +73,11 @@ class Keys:
             row = connection.execute(sa.select(KEYS).where(KEYS.c.id == key_id)).first()
         return None if row is None else _key(row)
 
+    def any(self) -> bool:
+        """Say whether there is or was any key."""
+        with self._database.read() as connection:
+            return connection.execute(sa.select(KEYS.c.id).limit(1)).first() is not None
+
     def named(self, name: str) -> KeyRow:
         """Return the key of that id or name, one in force before a revoked one. Raises: NotFound("no-key")."""
         is_it = (KEYS.c.id == name) | (KEYS.c.name == name)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from stead.app.access import Access, Grant, create, limits_of
+from stead.app.access import Access, Grant, WhenKeyed, create, limits_of
 from stead.app.accounts import Accounts
 from stead.core.errors import BudgetExceeded, ConfigError, SteadError
 from stead.core.secret import redact
@@ -162,3 +162,29 @@ def test_a_place_to_count_that_is_none_is_refused(home, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         Accounts.open(home)
     assert caught.value.code == "bad-counting"
+
+
+def test_the_first_key_is_asked_for_soon_after_it_was_made_and_at_once_when_it_is_sent(keys):
+    tick = [0.0]
+    door = WhenKeyed(Access(keys, clock=lambda: NOW), keys, monotonic=lambda: tick[0])
+
+    before = code_of(door, ""), code_of(door, "anything")
+    made = create(keys, "first", Grant(rpm=1), now=NOW)
+    unseen = code_of(door, "")
+    tick[0] = 1.0
+
+    assert before == ("in", "in")
+    assert (unseen, code_of(door, ""), code_of(door, "anything")) == (
+        "in", "missing-api-key", "invalid-api-key",
+    )  # fmt: skip
+    keys.revoke(made.key.id)
+    again = WhenKeyed(Access(keys), keys)
+    assert code_of(again, "") == "missing-api-key"  # the door does not open again
+
+
+def test_a_key_that_is_sent_in_the_second_it_was_made_in_counts(keys):
+    door = WhenKeyed(Access(keys, clock=lambda: NOW), keys, monotonic=lambda: 0.0)
+    made = create(keys, "first", Grant(rpm=1), now=NOW)
+
+    assert asyncio.run(door.check(made.token.reveal())).key == made.key.id
+    assert code_of(door, "") == "missing-api-key"

@@ -82,6 +82,19 @@ def test_whole_and_streamed_are_one_text_and_one_bill(dialects):
     ] * 2
 
 
+@pytest.mark.parametrize("dialects", [ANTHROPIC, GOOGLE], ids=lambda d: d[0])
+def test_an_answer_of_a_protocol_without_times_is_of_now(dialects):
+    async def run():
+        async with mock_vendor() as vendor:
+            backend = Remote(vendor.url, dialects=dialects, clock=lambda: 1_700_000_000.9)
+            reply = await backend.generate(ask())
+            _, chunks = await text_and_last(backend.stream(ask()))
+            await backend.close()
+            return {reply.created, *(c.created for c in chunks)}
+
+    assert asyncio.run(run()) == {1_700_000_000}
+
+
 @ALL
 @pytest.mark.spec("004-035")
 def test_a_tool_is_called_whole_and_streamed_and_its_answer_goes_back(dialects):

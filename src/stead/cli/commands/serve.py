@@ -126,9 +126,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         try:
             _start(found, quiet=quiet)
             url = server.url_of(bound)
-            parts = _Parts(
-                found, settings, accounts, watchers, books.metrics, keyed=keyed, is_open=no_token
-            )
+            parts = _Parts(found, settings, accounts, watchers, books.metrics, is_open=no_token)
             made = parts.platform(home, url) if with_platform else parts.gateway(home)
             server.run(
                 made.app,
@@ -165,18 +163,16 @@ class _Parts:
     accounts: "Accounts"
     watchers: list[Any]  # Any: what the server tells of requests
     metrics: "Metrics"
-    keyed: bool
     is_open: bool
 
     def gateway(self, home: "Home", access: "Access | None" = None) -> _Made:
         """Return the models' routes alone."""
         from stead.serving.asgi import App
 
-        own = self.accounts.access if self.keyed else None
         app = App(
             self.found.backend,
             self.settings,
-            access=own if access is None else access,
+            access=self.accounts.door if access is None else access,
             watchers=self.watchers,
             files=home.root / "files",
             metrics=self.metrics,
@@ -194,7 +190,7 @@ class _Parts:
         platform = Platform.of(home, self.accounts, served=self.found, is_open=self.is_open)
         owner = platform.identities.owner(platform.clock())
         self.watchers.append(platform.requests)
-        sessions = SessionAccess(self.accounts.access if self.keyed else None)
+        sessions = SessionAccess(self.accounts.door)
         gateway = self.gateway(home, sessions).app
         working = Working(home, platform.stores)
         working.start()

@@ -24,7 +24,7 @@ export function Lineage({ name }: { name: string }) {
   return (
     <Panel title="Lineage">
       <Loaded query={steps}>
-        {({ items }) => (items.length === 0 ? <p className="small soft">Where it came from was not recorded.</p> : (
+        {({ items }) => (items.length === 0 ? <p className="small soft">Nothing here was trained to make it.</p> : (
           <ol className="stack tight">
             {items.map((step, i) => (
               <li key={i}>

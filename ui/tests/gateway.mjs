@@ -37,7 +37,7 @@ await drive("gateway", async (page, { open, looks, check, settled, allow }) => {
 
   await page.getByRole("tab", { name: "Spend" }).click();
   await page.getByRole("region", { name: "Spend by key" }).getByText("ci", { exact: true }).waitFor();
-  await page.locator(".chart canvas").first().waitFor();
+  await page.locator(".histogram .bar").first().waitFor();
   await looks("gateway-spend");
   await page.getByRole("tab", { name: "Providers" }).click();
   await page.getByRole("row", { name: /cloud_api/ }).getByText("ok").waitFor();

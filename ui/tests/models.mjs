@@ -10,8 +10,8 @@ await drive("models", async (page, { open, looks, check, facts }) => {
   await page.waitForFunction(() => Number(document.querySelector("[role=progressbar]")?.ariaValueNow) > 0, null, { polling: 50 });
   await looks("models-hub");
   await page.getByRole("tab", { name: "Installed" }).click();
-  await page.getByRole("link", { name: "tiny", exact: true }).click({ timeout: 60_000 });
-  await page.getByRole("heading", { level: 1, name: "tiny" }).waitFor();
+  await page.getByRole("link", { name: "makers/tiny", exact: true }).click({ timeout: 60_000 });
+  await page.getByRole("heading", { level: 1, name: "makers/tiny" }).waitFor();
   await page.getByRole("button", { name: "Verify" }).click();
   await page.getByText(/files are as they were/).waitFor();
 
@@ -30,12 +30,12 @@ await drive("models", async (page, { open, looks, check, facts }) => {
   await looks("models-delete");
   await page.keyboard.press("Escape");
 
-  await open("/models/tiny", "tiny");
+  await open("/models/makers%2Ftiny", "makers/tiny");
   await page.getByRole("button", { name: "Delete" }).click();
   await dialog.getByText("Nothing depends on it.").waitFor();
   await dialog.getByRole("button", { name: "Delete" }).click();
   await page.getByRole("heading", { level: 1, name: "Models" }).waitFor();
-  await page.getByRole("link", { name: "tiny", exact: true }).waitFor({ state: "detached" });
+  await page.getByRole("link", { name: "makers/tiny", exact: true }).waitFor({ state: "detached" });
   for (const tab of ["catalogue", "add"]) {
     await open(`/models?tab=${tab}`, "Models");
     await looks(`models-${tab}`);

@@ -21,9 +21,9 @@ await drive("playground", async (page, { open, looks, check, settled, facts }) =
   await page.getByRole("button", { name: "Ask this instead" }).click();
   await answers.getByText("gpt-4o-mini").waitFor();
   await page.getByText("2 of 2").waitFor();
-  check(/\d tokens in, 8 out.*tokens\/s.*\$0\.0000/.test(await answers.last().innerText()), "tokens, speed or cost are not told");
+  await answers.last().getByText(/\d tokens in, 8 out .* tokens\/s .* \$0\.0000/).waitFor();
   await page.getByRole("button", { name: "Branch before" }).click();
-  await page.getByText("count for me").waitFor();
+  await page.getByRole("article", { name: "You" }).getByText("count for me").waitFor();
   await page.getByRole("button", { name: "Next branch" }).click();
   await page.getByRole("button", { name: "Regenerate" }).click();
   await page.getByText("2 of 2").nth(1).waitFor();

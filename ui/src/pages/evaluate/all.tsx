@@ -24,7 +24,7 @@ function Data({ place }: { place: string }) {
 
 const COLUMNS: Column<Evaluation>[] = [
   { name: "Evaluation", show: (e) => <Link className="wrap" to={`/evaluate/${encodeURIComponent(e.id)}`}>{title(e)}</Link> },
-  { name: "Models", show: (e) => <span className="wrap">{e.models.map(modelName).join(", ")}</span> },
+  { name: "Models", show: (e) => <span className="wrap">{e.models.map(modelName).join(" against ")}</span> },
   { name: "Data", show: (e) => <Data place={e.data} /> },
   { name: "Result", show: (e) => (e.summary === null ? <span className="soft">not yet</span> : <Verdicts metrics={e.summary.metrics} />) },
   { name: "Made", show: (e) => ago(e.created) },

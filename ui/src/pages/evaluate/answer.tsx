@@ -5,6 +5,7 @@ import type { AnswerRow, EvaluationSummary, Scores } from "../../api/types";
 import { Tag } from "../../kit/parts";
 import { number } from "../../kit/words";
 import { differences, type Piece } from "./differences";
+import { modelName } from "./names";
 
 function Marks({ scores }: { scores: Scores | null }) {
   return <>{Object.entries(scores ?? {}).map(([name, score]) => <Tag key={name}>{name} {score === null ? "not finite" : number(score, 3)}</Tag>)}</>;
@@ -35,8 +36,8 @@ function Pair({ row, base, marked, summary }: { row: AnswerRow; base: string; ma
   const [left, right] = useMemo(() => differences(base, row.answer), [base, row.answer]);
   return (
     <div className="sides">
-      <Said name={`base: ${summary.against ?? ""}`} scores={row.base_scores}>{isMarked(marked, base) ? <Pieces pieces={left} as="del" /> : <Plain text={base} />}</Said>
-      <Said name={`tuned: ${summary.model}`} scores={row.scores}>{isMarked(marked, row.answer) ? <Pieces pieces={right} as="ins" /> : <Plain text={row.answer} />}</Said>
+      <Said name={`base: ${modelName(summary.against ?? "")}`} scores={row.base_scores}>{isMarked(marked, base) ? <Pieces pieces={left} as="del" /> : <Plain text={base} />}</Said>
+      <Said name={`tuned: ${modelName(summary.model)}`} scores={row.scores}>{isMarked(marked, row.answer) ? <Pieces pieces={right} as="ins" /> : <Plain text={row.answer} />}</Said>
     </div>
   );
 }
@@ -51,7 +52,7 @@ export function Answer({ row, marked, summary }: { row: AnswerRow; marked: boole
         <Said name="asked" scores={null}>{row.prompt}</Said>
         {row.reference === "" ? null : <Said name="wanted" scores={null}>{row.reference}</Said>}
       </div>
-      {base === null ? <Said name={summary.model} scores={row.scores}><Plain text={row.answer} /></Said> : <Pair row={row} base={base} marked={marked} summary={summary} />}
+      {base === null ? <Said name={modelName(summary.model)} scores={row.scores}><Plain text={row.answer} /></Said> : <Pair row={row} base={base} marked={marked} summary={summary} />}
     </li>
   );
 }

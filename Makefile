@@ -29,6 +29,7 @@ check: setup ## format, lint, types, contracts, house lints: under a minute when
 	$(BIN)/python tools/house.py
 	COLUMNS=100 $(BIN)/python tools/reference.py --check
 	$(BIN)/python tools/openapi.py --check
+	test ! -d ui/node_modules || npm --prefix ui run --silent check
 
 test: setup ## the default tests (PART=unit for one folder, ALL=1 with the slow ones)
 	$(BIN)/python -m pytest -n 2 -q $(if $(ALL),--every) tests/$(PART)

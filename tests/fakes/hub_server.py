@@ -7,6 +7,7 @@ files. `faults` maps a path's end to a list of faults, used up one per request.
 import hashlib
 import json
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -32,6 +33,7 @@ class Hub:
         self.large = {}  # sha256 -> bytes that came by LFS
         self.private = {}
         self.messages = []  # of commits
+        self.pause_s = 0.0  # before each of the 20 pieces that a file is sent in
 
     def add(self, name, files, revision="main"):
         """Put a repository's revision on the hub and return its commit."""
@@ -141,10 +143,17 @@ class Handler(Uploads, BaseHTTPRequestHandler):
             return
         if fault == "flip":
             data = data[:-1] + bytes([data[-1] ^ 1])
-        self.wfile.write(
-            data[start : start + int(fault[4:])] if fault.startswith("cut:") else data[start:]
-        )
+        end = start + int(fault[4:]) if fault.startswith("cut:") else len(data)
+        for piece in self.pieces(data[start:end]):
+            self.wfile.write(piece)
         self.close_connection = fault.startswith("cut:")
+
+    def pieces(self, data):
+        pause_s = self.server.hub.pause_s
+        step = len(data) if pause_s == 0 else len(data) // 20 + 1
+        for start in range(0, len(data), max(1, step)):
+            time.sleep(pause_s)
+            yield data[start : start + step]
 
     def json(self, value, status=200):
         data = json.dumps(value).encode()

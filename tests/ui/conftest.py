@@ -1,6 +1,6 @@
 """A real server with a real home for the pages: a tiny model, a data set and a finished run, made through its own doors.
 
-Knows nothing about single pages. Everything is skipped with a reason where Node, Chromium or `ui/node_modules` lack.
+A cloud vendor and a hub stand beside it on loopback. Knows nothing about single pages. Everything is skipped with a reason where Node, Chromium or `ui/node_modules` lack.
 """
 
 import json
@@ -13,12 +13,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes import hub_server
+from tests.ui import loopback
 
 ROOT = Path(__file__).resolve().parents[2]
 UI = ROOT / "ui"
@@ -46,6 +49,7 @@ class Platform:
 
     url: str
     home: Path
+    server: "Server"
     token: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     _csrf: str = ""
@@ -92,36 +96,61 @@ def _stead(home: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def _environment(home: Path) -> dict[str, str]:
+def _environment(home: Path, more: dict[str, str] | None = None) -> dict[str, str]:
     inherited = os.environ.get("PYTHONPATH")
     paths = [str(ROOT / "src"), *([] if inherited is None else [inherited])]
     return os.environ | {
         "STEAD_HOME": str(home), "STEAD_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths),
-    }  # fmt: skip
+    } | ({} if more is None else more)  # fmt: skip
 
 
-def _serve(home: Path, log: Path) -> Iterator[Platform]:
-    command = [sys.executable, "-m", "stead", "serve", "--port", "0", "--json"]
-    with log.open("wb") as errors:
-        child = subprocess.Popen(command, env=_environment(home), stdout=subprocess.PIPE, stderr=errors, text=True)  # fmt: skip
+class Server:
+    """`stead serve` as a program that can be ended and started again on the same home and port."""
+
+    def __init__(self, home: Path, log: Path, *arguments: str, **environment: str) -> None:
+        self._log, self._arguments = log, arguments
+        self._environment = _environment(home, environment)
+        self.home, self.url, self._port = home, "", "0"
+        self._child: subprocess.Popen[str] | None = None
+
+    def start(self) -> str:
+        """Start; return the code of the printed link."""
+        command = [sys.executable, "-m", "stead", "serve", "--port", self._port, "--json"]
+        with self._log.open("ab") as errors:
+            self._child = subprocess.Popen(
+                [*command, *self._arguments], env=self._environment, stdout=subprocess.PIPE,
+                stderr=errors, text=True,
+            )  # fmt: skip
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        assert line, self._log.read_text()
+        self.url, _, code = str(json.loads(line)["link"]).partition("/#token=")
+        self._port = self.url.rpartition(":")[2]
+        return code
+
+    def stop(self) -> None:
+        """End it as Ctrl-C would; kill it when it does not."""
+        assert self._child is not None
+        self._child.send_signal(signal.SIGTERM)
+        try:
+            self._child.wait(_START_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+
+
+@contextmanager
+def served(server: Server) -> Iterator[Platform]:
+    """Run a server and enter it as its owner."""
+    code = server.start()
     try:
-        assert child.stdout is not None
-        line = child.stdout.readline()
-        assert line, log.read_text()
-        told = json.loads(line)
-        url, _, code = told["link"].partition("/#token=")
-        platform = Platform(url, home)
+        platform = Platform(server.url, server.home, server)
         platform.enter(code)
         yield platform
     finally:
-        child.send_signal(signal.SIGTERM)
-        try:
-            child.wait(_START_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
+        server.stop()
 
 
 def _form(name: str, data: bytes) -> tuple[bytes, str]:
@@ -156,17 +185,32 @@ def _furnish(platform: Platform, work: Path) -> None:
     platform.facts = {"model": "nano", "dataset": data["id"], "run": run["id"]}
 
 
+@contextmanager
+def furnished(work: Path) -> Iterator[Platform]:
+    """A server on a home with a model, a data set and a finished run; beside it a vendor and a hub."""
+    with loopback.vendor() as vendor, hub_server.serving() as hub:
+        strategy = loopback.strategy(work, vendor.url + "/v1")
+        server = Server(
+            work / "home", work / "log", "--strategy", str(strategy), "--all-models",
+            **loopback.ENVIRONMENT, HF_ENDPOINT=hub.url, HF_HOME=str(work / "hf"), STEAD_OFFLINE="0",
+        )  # fmt: skip
+        with served(server) as made:
+            _furnish(made, work)
+            hub.add("makers/tiny", {p.name: p.read_bytes() for p in (work / "nano").iterdir()})
+            hub.pause_s = 0.05
+            yield made
+
+
 @pytest.fixture(scope="session")
 def empty_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A server on a home where nothing was done yet."""
     work = tmp_path_factory.mktemp("empty")
-    yield from _serve(work / "home", work / "log")
+    with served(Server(work / "home", work / "log")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A server on a home with a model, a data set and a finished run."""
-    work = tmp_path_factory.mktemp("platform")
-    for made in _serve(work / "home", work / "log"):
-        _furnish(made, work)
+    """The furnished server, shared by all scripts."""
+    with furnished(tmp_path_factory.mktemp("platform")) as made:
         yield made

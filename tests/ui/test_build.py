@@ -19,7 +19,8 @@ def hash_of(sources: list[str]) -> str:
     """Hash names and bytes as `ui/tools/built_from.ts` does."""
     files = [p for name in sources for p in (UI / name, *(UI / name).rglob("*")) if p.is_file()]
     found = hashlib.sha256()
-    for name in sorted(p.relative_to(UI).as_posix() for p in files):
+    names = [p.relative_to(UI).as_posix() for p in files]
+    for name in sorted(n for n in names if not n.endswith(".d.ts")):
         found.update(f"{name}\0".encode() + (UI / name).read_bytes() + b"\0")
     return found.hexdigest()
 

@@ -19,25 +19,36 @@ pytestmark = [
 ]
 
 
-def drive(script: str, platform: Platform, out: Path) -> None:
-    """Run one script and show what it complains about."""
-    kept = os.environ.get("UI_PICTURES")  # a folder to keep the pictures in
+def drive(script: str, platform: Platform) -> None:
+    """Run one script, restart the server when it asks for that, and show what it complains about."""
     environment = os.environ | {
         "STEAD_URL": platform.url, "STEAD_TOKEN": platform.token, "CHROMIUM": CHROMIUM,
-        "STEAD_FACTS": json.dumps(platform.facts), "OUT": str(out) if kept is None else kept,
+        "STEAD_FACTS": json.dumps(platform.facts),
     }  # fmt: skip
-    done = subprocess.run(
-        ["node", str(UI / "tests" / script)],
-        env=environment, capture_output=True, text=True, check=False, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    kept = os.environ.get("UI_PICTURES")  # a folder to keep the pictures in
+    with subprocess.Popen(
+        ["node", str(UI / "tests" / script)], env=environment | ({} if kept is None else {"OUT": kept}),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        with Timer(_MOST_S, child.kill):
+            for line in child.stdout:
+                if line.strip() == "restart the server":
+                    platform.server.stop()
+                    platform.server.start()
+                    child.stdin.write("done\n")
+                    child.stdin.flush()
+            complaints = child.stderr.read()
+    assert child.returncode == 0, complaints
 
 
 @pytest.mark.parametrize("script", [s for s in SCRIPTS if not s.startswith("empty")])
-def test_page_works_in_light_dark_and_at_phone_width(script, platform, tmp_path):
-    drive(script, platform, tmp_path)
+def test_page_works_in_light_dark_and_at_phone_width(script, platform):
+    drive(script, platform)
 
 
 @pytest.mark.parametrize("script", [s for s in SCRIPTS if s.startswith("empty")])
-def test_empty_home_says_what_to_do_first(script, empty_platform, tmp_path):
-    drive(script, empty_platform, tmp_path)
+def test_empty_home_says_what_to_do_first(script, empty_platform):
+    drive(script, empty_platform)

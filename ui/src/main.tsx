@@ -1,4 +1,5 @@
 import { QueryClientProvider } from "@tanstack/react-query";
+import { Tooltip } from "radix-ui";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { RouterProvider } from "react-router";
@@ -18,9 +19,11 @@ if (root === null) throw new Error("index.html has no #root");
 createRoot(root).render(
   <StrictMode>
     <QueryClientProvider client={queries}>
-      <Toasts>
-        <RouterProvider router={router} />
-      </Toasts>
+      <Tooltip.Provider delayDuration={200}>
+        <Toasts>
+          <RouterProvider router={router} />
+        </Toasts>
+      </Tooltip.Provider>
     </QueryClientProvider>
   </StrictMode>,
 );

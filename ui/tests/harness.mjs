@@ -5,7 +5,8 @@
  *   await drive("home", async (page, { open, looks, check, facts }) => { await open("/", "Home"); await looks("home"); });
  *
  * A script fails on: a thrown error, a console error, a request that fails or leaves this origin, sideways scrolling,
- * or a serious or critical finding of axe.
+ * or a serious or critical finding of axe. Pictures are taken where OUT is set. `restart()` asks whoever started the
+ * script, by a line on stdout, to end the server and start it again, and waits for a line back.
  */
 import { mkdtempSync, mkdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,9 +18,10 @@ import { chromium } from "playwright-core";
 
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"];
 const VIEWS = [
-  { name: "light", width: 1280, height: 900, scheme: "light" },
-  { name: "dark", width: 1280, height: 900, scheme: "dark" },
-  { name: "phone", width: 390, height: 844, scheme: "light" },
+  // The same page three times: what only colours decide is asked in both schemes, what only the layout decides at both widths.
+  { name: "light", width: 1280, height: 900, scheme: "light", axe: {} },
+  { name: "dark", width: 1280, height: 900, scheme: "dark", axe: { runOnly: ["color-contrast", "link-in-text-block"] } },
+  { name: "phone", width: 390, height: 844, scheme: "light", axe: { rules: { "color-contrast": { enabled: false } } } },
 ];
 const WAIT_MS = 20_000;
 
@@ -53,8 +55,8 @@ async function settled(page) {
   await page.waitForFunction(() => document.querySelector("main .spin, #root:empty") === null, null, { timeout: WAIT_MS });
 }
 
-async function scanned(page, where) {
-  const { violations } = await new Axe({ page }).analyze();
+async function scanned(page, where, options) {
+  const { violations } = await new Axe({ page }).options(options).analyze();
   return violations
     .filter((v) => v.impact === "serious" || v.impact === "critical")
     .map((v) => `axe ${where}: ${v.id} (${v.impact}) ${v.help}: ${v.nodes.slice(0, 3).map((n) => `${n.target.join(" ")} ${n.any[0]?.message ?? ""}`).join(" | ")}`);
@@ -80,8 +82,8 @@ async function looked(page, name, out, faults) {
     await settled(page);
     const wide = await overflow(page);
     if (wide !== null) faults.push(`${name} ${view.name}: scrolls sideways: ${wide}`);
-    faults.push(...await scanned(page, `${name} ${view.name}`));
-    await page.screenshot({ path: join(out, `${name}-${view.name}.png`), fullPage: true });
+    faults.push(...await scanned(page, `${name} ${view.name}`, view.axe));
+    if (out !== undefined) await page.screenshot({ path: join(out, `${name}-${view.name}.png`), fullPage: true });
   }
   await page.setViewportSize({ width: VIEWS[0].width, height: VIEWS[0].height });
   await page.emulateMedia({ colorScheme: "light" });
@@ -91,12 +93,19 @@ function check(truth, message) {
   if (!truth) throw new Error(message);
 }
 
+async function restart() {
+  const answered = new Promise((resolve) => { process.stdin.once("data", resolve); });
+  console.log("restart the server");
+  await answered;
+  process.stdin.pause();
+}
+
 /** Log in by the token, run `act`, and end with status 1 and every fault on stderr when something was wrong. */
 export async function drive(name, act) {
   const url = needed("STEAD_URL");
   const facts = JSON.parse(process.env.STEAD_FACTS ?? "{}");
-  const out = process.env.OUT ?? mkdtempSync(join(tmpdir(), "stead-ui-"));
-  mkdirSync(out, { recursive: true });
+  const out = process.env.OUT;
+  if (out !== undefined) mkdirSync(out, { recursive: true });
   const profile = mkdtempSync(join(tmpdir(), "stead-chromium-"));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS, headless: true, baseURL: url, acceptDownloads: true,
@@ -113,10 +122,10 @@ export async function drive(name, act) {
   try {
     const entered = await context.request.post("/api/login", { data: { token: needed("STEAD_TOKEN") } });
     check(entered.ok(), `login answered ${entered.status()}: ${await entered.text()}`);
-    await act(page, { open, settled: () => settled(page), looks: (what) => looked(page, what, out, faults), check, allow, facts, out, context });
+    await act(page, { open, settled: () => settled(page), looks: (what) => looked(page, what, out, faults), check, allow, facts, restart });
   } catch (error) {
-    faults.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
-    await page.screenshot({ path: join(out, `${name}-fault.png`), fullPage: true }).catch(() => undefined);
+    faults.push(String(error.stack));
+    await page.screenshot({ path: join(out ?? tmpdir(), `stead-ui-fault-${name}.png`), fullPage: true }).catch(() => undefined);
   } finally {
     await context.close();
     rmSync(profile, { recursive: true, force: true });

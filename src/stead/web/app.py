@@ -21,6 +21,7 @@ from stead.serving.asgi import App
 from stead.serving.ollama_info import METHODS
 from stead.serving.settings import Settings
 from stead.web import routes
+from stead.web.document import Documented
 from stead.web.guard import COOKIE, CSRF, Guard, Rates, check_csrf
 from stead.web.live import Closing
 from stead.web.problems import problem
@@ -41,7 +42,7 @@ def routers() -> dict[str, APIRouter]:
 
 def api() -> FastAPI:
     """Return the platform's API, still without a platform. Raises: ConfigError("no-policy")."""
-    app = FastAPI(
+    app = Documented(
         title="stead", version=stead.__version__, openapi_url=None, docs_url=None, redoc_url=None,
         redirect_slashes=False,
         responses={"default": {"model": Problem, "description": _ANY}},

@@ -15,14 +15,14 @@ from stead.web.shapes import Fault, Job, JobState, Ordered, Page, fault, iso, is
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 State = Annotated[JobState | None, Query()]
-Range = list[float]  # low, expected, high
+Interval = tuple[float, float, float]  # low, expected, high
 
 
 class Forecast(BaseModel):
     """What a run was expected to need: low, middle, high."""
 
-    memory_bytes: Range
-    seconds: Range
+    memory_bytes: Interval
+    seconds: Interval
 
 
 class Run(BaseModel):

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 
 import { get } from "./http";
 import { isDone } from "./jobs";
-import type { Dataset, Job, Kinds, List, Model } from "./types-data";
+import type { Dataset, Job, Kinds, List, Model } from "./types";
 
 const LONG_MS = 60_000;
 const SOON_MS = 1000;

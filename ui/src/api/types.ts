@@ -1,4 +1,10 @@
-/** What the server's answers look like, noun by noun; these several pages share. Times are ISO-8601 UTC, sizes `_bytes`, durations `_s`, money `_usd`. */
+/**
+ * The names that pages use for what the server answers. The shapes are generated from its description (`make client`);
+ * only what the server keeps as it was given, which the pages alone know, is written here.
+ */
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
 
 export interface List<T> {
   items: T[];
@@ -6,151 +12,127 @@ export interface List<T> {
   total: number;
 }
 
-// jobs and runs
-export type State = "queued" | "running" | "pausing" | "paused" | "succeeded" | "failed" | "cancelled";
+// jobs, runs, plans
+export type Job = Schemas["Job"];
+export type Told = Schemas["Fault"];
+export type State = Job["state"];
+export type Interval = Schemas["Forecast"]["seconds"];
+export type Run = Schemas["Run"];
+export type Started = Schemas["Started"];
+export type Checkpoint = Schemas["Checkpoint"];
+export type Artifact = Schemas["Artifact"];
+export type Comparison = Schemas["Comparison"];
+export type Metrics = Schemas["Metrics"] & { last_event?: number }; // number of the newest event that the series hold
+export type Fix = Schemas["Fix"];
+export type Warned = Schemas["Warned"];
+export type Fit = Schemas["Verdict"];
+export type PlanInfo = Schemas["PlanInfo"];
+export type Planned = Schemas["Planned"];
 
-export interface Told {
-  code: string;
-  message: string;
-  hint: string | null;
+/** One line of a run's stream of events, which no description of routes can tell. */
+export interface RunEvent {
+  event: "started" | "progress" | "note" | "saved" | "finished" | "failed";
+  stage: string;
+  time: number;
+  done?: number;
+  values?: Record<string, number>;
+  message?: string;
+  level?: string;
+  path?: string;
+  what?: string;
+  error?: { code?: string; message?: string; hint?: string | null };
 }
 
-export interface Job {
-  id: string;
+// home, settings, people
+export type HomeView = Schemas["Home"];
+export type Hardware = Schemas["Hardware"];
+export type Gpu = Schemas["Gpu"];
+export type Hint = Schemas["Hint"];
+export type Setting = Schemas["Setting"];
+export type SettingChange = Schemas["SettingChange"];
+export type Check = Schemas["Finding"];
+export type Plugin = Schemas["PluginInfo"];
+export type Me = Schemas["Me"];
+export type Role = Me["role"];
+export type User = Schemas["UserInfo"];
+export type Token = Schemas["TokenInfo"];
+
+// models
+export type Model = Schemas["Model"];
+export type ModelVersion = Schemas["VersionInfo"];
+export type ModelCard = Schemas["Card"];
+export type LineageStep = Schemas["LineageStep"];
+export type Verified = Schemas["Verified"];
+export type HubModel = Schemas["HubModel"];
+export type CatalogModel = Schemas["CatalogModel"];
+
+// data sets, extensions
+export type Dataset = Schemas["Dataset"];
+export type DataProblem = Schemas["BadRow"];
+export type DataRow = Schemas["RawRow"];
+export type Duplicates = Schemas["Duplicates"];
+export type DataStatistics = Schemas["Statistics"];
+export type MaskRow = Schemas["Mask"];
+export type MaskToken = Schemas["Token"];
+export type Kind = Schemas["Extension"];
+export type Kinds = Partial<Record<string, Kind[]>>;
+
+// evaluations
+export type Evaluation = Schemas["Evaluation"];
+export type EvaluationSummary = Schemas["Summary"];
+export type Score = Schemas["Score"];
+export type Verdict = NonNullable<Score["verdict"]>;
+export type AnswerRow = Schemas["AnswerRow"];
+export type Scores = AnswerRow["scores"];
+
+// gateway
+export type StrategyHead = Schemas["StrategyHead"];
+export type Strategy = Schemas["Strategy"];
+export type StrategyPart = Schemas["Part"];
+export type Outlook = Schemas["Outlook"];
+export type Provider = Schemas["Provider"];
+export type Key = Schemas["KeyInfo"];
+export type SpendRow = Schemas["SpendLine"];
+export type SeenRequest = Schemas["Asked"];
+
+// chats: the server keeps settings and contents as the Playground gives them
+export type Askable = Schemas["Askable"];
+export interface ChatSettings {
+  models?: string[];
+  system?: string;
+  params?: Record<string, unknown>;
+  tools?: string;
+  /** The last message of each column; one column per model. */
+  leaves?: (string | null)[];
+}
+export type Part =
+  | { type: "text"; text: string }
+  | { type: "image_url"; image_url: { url: string } }
+  | { type: "reasoning"; text: string }
+  | { type: "tool_call"; id: string; name: string; arguments: string }
+  | { type: "tool_result"; tool_call_id: string; name: string; text: string };
+export interface AnswerUsage {
+  prompt_tokens?: number;
+  completion_tokens?: number;
+  first_s?: number | null;
+  seconds?: number;
+  tokens_per_s?: number | null;
+  cost_usd?: number | null;
+  finish?: string | null;
+  asked?: string;
+}
+export interface Deviation {
   kind: string;
-  state: State;
-  title: string;
-  created: string;
-  started: string | null;
-  finished: string | null;
-  progress: number | null;
-  attempts: number;
-  priority: number;
-  error: Told | null;
-  result: Record<string, unknown> | null;
-  run: string | null;
-  owner: string | null;
-}
-
-export type Interval = [number, number, number];
-
-export interface Run {
-  id: string;
-  name: string;
-  state: State;
-  method: string;
-  adapter: string | null;
-  model: string;
-  data: string;
-  created: string;
-  started: string | null;
-  finished: string | null;
-  step: number;
-  steps: number | null;
-  epoch: number | null;
-  loss: number | null;
-  eval_loss: number | null;
-  lr: number | null;
-  grad_norm: number | null;
-  tokens: number | null;
-  tokens_per_s: number | null;
-  seconds_left: number | null;
-  peak_bytes: number | null;
-  forecast: { memory_bytes: Interval; seconds: Interval } | null;
-  parent: string | null;
-  tags: string[];
-  out: string;
-  error: Told | null;
-  job: string | null;
-}
-
-// home
-export interface Gpu {
-  name: string;
-  memory_bytes: number;
-  memory_free_bytes: number;
-  use: number | null;
-}
-
-export interface Hardware {
-  cpu: string;
-  cores: number;
-  ram_bytes: number;
-  ram_free_bytes: number;
-  disk_bytes: number;
-  disk_free_bytes: number;
-  load: number | null;
-  gpus: Gpu[];
-  process_bytes: number | null;
-}
-
-export interface Hint {
-  title: string;
   detail: string;
-  href: string;
 }
-
-export interface HomeView {
-  running: Run[];
-  recent: Run[];
-  queue: number;
-  hardware: Hardware;
-  spend: { today_usd: number; month_usd: number };
-  hints: Hint[];
+export interface ChatMessage extends Omit<Schemas["Message"], "content" | "usage" | "deviations"> {
+  content: string | Part[];
+  usage: AnswerUsage | null;
+  deviations: Deviation[];
 }
-
-// models and the hub
-export interface ModelVersion {
-  version: number;
-  hash: string;
-  created: string;
-  source: string;
-  run: string | null;
+export interface ChatHead extends Omit<Schemas["ChatHead"], "settings"> {
+  settings: ChatSettings;
 }
-
-export interface Model {
-  name: string;
-  path: string;
-  kind: string;
-  family: string;
-  parameters: number;
-  bytes: number;
-  dtype: string;
-  context: number;
-  reason: string;
-  versions: ModelVersion[];
-  aliases: Record<string, number>;
-  adapters: string[];
-  used_by: string[];
-  source: string;
+export interface Chat extends ChatHead {
+  messages: ChatMessage[];
 }
-
-export interface HubModel {
-  ref: string;
-  name: string;
-  downloads: number | null;
-  likes: number | null;
-  bytes: number | null;
-  tags: string[];
-  updated: string | null;
-}
-
-// settings
-export interface Setting {
-  key: string;
-  value: unknown;
-  default: unknown;
-  origin: string;
-  description: string;
-  secret: boolean;
-  choices: string[];
-}
-
-export interface Check {
-  check: string;
-  state: "ok" | "warn" | "fail";
-  detail: string;
-  hint: string | null;
-}
-
-export type Role = "admin" | "member" | "viewer";

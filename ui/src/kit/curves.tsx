@@ -56,7 +56,7 @@ function options(place: HTMLElement, props: Props): uPlot.Options {
     height: props.height ?? 220,
     axes: [{ ...axis }, { ...axis, size: 62, values: (_, at) => at.map((v) => (v === null ? "" : number(v, 3))) }],
     scales: { x: { time: false }, y: props.log ? { distr: 3 } : {} },
-    series: [{ label: "step" }, ...props.curves.flatMap((c) => drawn(c, props.smooth))],
+    series: [{ label: "step", value: (_, v: number | null) => (v === null ? "–" : number(v)) }, ...props.curves.flatMap((c) => drawn(c, props.smooth))],
     cursor: { drag: { x: true, y: false, setScale: false } },
     hooks: {
       setSelect: [(u) => {

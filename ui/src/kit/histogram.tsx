@@ -2,6 +2,20 @@
 import { Table } from "./table";
 import { count, short } from "./words";
 
+/** Bars of heights; `told` is said to those who point. Screen readers get the table beside them. */
+export function Bars({ bars }: { bars: { key: string | number; height: number; told: string }[] }) {
+  const most = Math.max(...bars.map((b) => b.height), Number.MIN_VALUE);
+  return (
+    <div className="bars" aria-hidden>
+      {bars.map((b) => (
+        <div key={b.key} className="bar" title={b.told}>
+          <div style={{ height: `${((100 * b.height) / most).toFixed(2)}%` }} />
+        </div>
+      ))}
+    </div>
+  );
+}
+
 export interface Bin {
   from: number;
   to: number;
@@ -23,13 +37,7 @@ export function Histogram({ label, unit, bins }: { label: string; unit: string; 
         <span>{label}</span>
         <span className="soft">highest bar: {count(most)}</span>
       </figcaption>
-      <div className="bars" aria-hidden>
-        {bins.map((b) => (
-          <div key={b.from} className="bar" title={told(b, unit)}>
-            <div style={{ height: `${((100 * b.count) / most).toFixed(2)}%` }} />
-          </div>
-        ))}
-      </div>
+      <Bars bars={bins.map((b) => ({ key: b.from, height: b.count, told: told(b, unit) }))} />
       <div className="row spread small soft num" aria-hidden>
         <span>{short(first.from)}</span>
         <span>{unit}</span>

@@ -1,4 +1,5 @@
 /** The small pieces every page is made of. They know nothing of pages, routes or the API. */
+import { Tooltip } from "radix-ui";
 import { useId, type ButtonHTMLAttributes, type ReactNode } from "react";
 
 export type Tone = "good" | "warn" | "bad" | "info" | "accent" | "plain";
@@ -34,11 +35,15 @@ export function Panel({ title, actions, children, label }: { title?: ReactNode; 
   );
 }
 
+/** A word with a colour; `title` is shown when it is pointed at or has the focus. */
 export function Tag({ tone, children, title }: { tone?: Tone; children: ReactNode; title?: string }) {
+  const name = `tag ${tone ?? "plain"}`;
+  if (title === undefined || title === "") return <span className={name}>{children}</span>;
   return (
-    <span className={`tag ${tone ?? "plain"}`} title={title}>
-      {children}
-    </span>
+    <Tooltip.Root>
+      <Tooltip.Trigger asChild><span className={name} tabIndex={0}>{children}</span></Tooltip.Trigger>
+      <Tooltip.Portal><Tooltip.Content className="tip" sideOffset={4}>{title}</Tooltip.Content></Tooltip.Portal>
+    </Tooltip.Root>
   );
 }
 

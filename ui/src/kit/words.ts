@@ -1,4 +1,4 @@
-/** Numbers as people read them. */
+/** Numbers as people read them; no line breaks between a number and its unit. */
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 export function bytes(n: number | null | undefined): string {
@@ -6,7 +6,7 @@ export function bytes(n: number | null | undefined): string {
   let i = 0;
   let value = n;
   while (value >= 1024 && i < UNITS.length - 1) { value /= 1024; i += 1; }
-  return `${value.toFixed(value >= 100 || i === 0 ? 0 : 1)} ${UNITS[i] ?? ""}`;
+  return `${value.toFixed(value >= 100 || i === 0 ? 0 : 1)}\u00a0${UNITS[i] ?? ""}`;
 }
 
 export function count(n: number | null | undefined): string {
@@ -26,10 +26,10 @@ export function number(n: number | null | undefined, digits = 4): string {
 
 export function seconds(s: number | null | undefined): string {
   if (s === null || s === undefined) return "–";
-  if (s < 1) return `${Math.round(s * 1000).toString()} ms`;
-  if (s < 60) return `${s.toFixed(1)} s`;
-  if (s < 3600) return `${Math.floor(s / 60).toString()} min ${Math.round(s % 60).toString()} s`;
-  return `${Math.floor(s / 3600).toString()} h ${Math.round((s % 3600) / 60).toString()} min`;
+  if (s < 1) return `${Math.round(s * 1000).toString()}\u00a0ms`;
+  if (s < 60) return `${s.toFixed(1)}\u00a0s`;
+  if (s < 3600) return `${Math.floor(s / 60).toString()}\u00a0min\u00a0${Math.round(s % 60).toString()}\u00a0s`;
+  return `${Math.floor(s / 3600).toString()}\u00a0h\u00a0${Math.round((s % 3600) / 60).toString()}\u00a0min`;
 }
 
 export function usd(v: number | null | undefined): string {
@@ -40,9 +40,9 @@ export function usd(v: number | null | undefined): string {
 export function ago(iso: string | null | undefined): string {
   if (iso === null || iso === undefined) return "–";
   const past = (Date.now() - new Date(iso).getTime()) / 1000;
-  if (past < 45) return "just now";
-  if (past < 3600) return `${Math.round(past / 60).toString()} min ago`;
-  if (past < 86400) return `${Math.round(past / 3600).toString()} h ago`;
+  if (past < 45) return "just\u00a0now";
+  if (past < 3600) return `${Math.round(past / 60).toString()}\u00a0min\u00a0ago`;
+  if (past < 86400) return `${Math.round(past / 3600).toString()}\u00a0h\u00a0ago`;
   return new Date(iso).toLocaleDateString();
 }
 

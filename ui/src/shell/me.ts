@@ -2,14 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { get, send, setCsrf } from "../api/http";
-
-export interface Me {
-  user: string;
-  role: "admin" | "member" | "viewer";
-  csrf: string;
-  auth: "none" | "token";
-  version: string;
-}
+import type { Me } from "../api/types";
 
 const RANK = { viewer: 0, member: 1, admin: 2 };
 

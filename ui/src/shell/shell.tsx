@@ -1,11 +1,12 @@
 /** The frame around every page: navigation, theme, who you are; the login when one is needed. */
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { Suspense, useState } from "react";
-import { NavLink, Outlet } from "react-router";
+import { Suspense, useEffect, useRef, useState } from "react";
+import { NavLink, Outlet, useLocation } from "react-router";
 
 import { Problem, send } from "../api/http";
 import { Button, Field, Panel, Spinner } from "../kit/parts";
 import { Fault } from "../kit/problem";
+import { Keyboard } from "./keys";
 import { useMe } from "./me";
 import { pages } from "./pages";
 import { setTheme, useTheme, type Choice } from "./theme";
@@ -47,25 +48,49 @@ function Login() {
   );
 }
 
+/** The pages; on a narrow screen they are folded away behind a button, which names the one that is open. */
+function Navigation({ who }: { who: string | null }) {
+  const { pathname } = useLocation();
+  const [open, setOpen] = useState(false);
+  const here = pages.find((p) => p.path !== "/" && pathname.startsWith(p.path)) ?? pages[0];
+  const close = () => { setOpen(false); };
+  return (
+    <nav className={open ? "nav open" : "nav"} aria-label="Pages" onKeyDown={(e) => { if (e.key === "Escape") close(); }}>
+      <NavLink to="/" className="brand" aria-label="stead" onClick={close}><img src="/icon.svg" alt="" /><span>stead</span></NavLink>
+      <Button className="menu" aria-expanded={open} aria-controls="pages" onClick={() => { setOpen(!open); }}>{open ? "Close" : here.name}<span aria-hidden>{open ? "×" : "☰"}</span></Button>
+      <div className="folded" id="pages">
+        <ul>
+          {pages.map((p) => (
+            <li key={p.path}><NavLink to={p.path} end={p.path === "/"} onClick={close}>{p.name}</NavLink></li>
+          ))}
+        </ul>
+        <div className="foot">
+          <div className="keyboard"><Keyboard /></div>
+          <ThemeChoice />
+          {who === null ? null : <div className="small soft">{who}</div>}
+        </div>
+      </div>
+    </nav>
+  );
+}
+
 export function Shell() {
   const me = useMe();
+  const main = useRef<HTMLElement>(null);
+  const { pathname } = useLocation();
+  const shown = useRef(pathname);
+  useEffect(() => { // another page begins at its top, for readers and for the keyboard
+    if (shown.current === pathname) return;
+    shown.current = pathname;
+    main.current?.focus({ preventScroll: true });
+    window.scrollTo(0, 0);
+  }, [pathname]);
   if (me.isError && me.error instanceof Problem && me.error.status === 401) return <Login />;
   return (
     <div className="shell">
       <a className="skip" href="#page">Skip to the page</a>
-      <nav className="nav" aria-label="Pages">
-        <NavLink to="/" className="brand" aria-label="stead"><img src="/icon.svg" alt="" /><span>stead</span></NavLink>
-        <ul>
-          {pages.map((p) => (
-            <li key={p.path}><NavLink to={p.path} end={p.path === "/"}>{p.name}</NavLink></li>
-          ))}
-        </ul>
-        <div className="foot">
-          <ThemeChoice />
-          {me.data === undefined ? null : <div className="small soft">{me.data.user} · {me.data.version}</div>}
-        </div>
-      </nav>
-      <main className="main" id="page" tabIndex={-1}>
+      <Navigation who={me.data === undefined ? null : `${me.data.user} · ${me.data.version}`} />
+      <main className="main" id="page" tabIndex={-1} ref={main}>
         {me.isError ? <Fault error={me.error} again={() => void me.refetch()} /> : null}
         <Suspense fallback={<Spinner />}>{me.isPending ? <Spinner /> : <Outlet />}</Suspense>
       </main>

@@ -3,7 +3,6 @@
 Knows nothing about scores or formats.
 """
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +18,7 @@ from stead.store.evaluations import Evaluation as Stored
 from stead.web.deps import Asking, Here
 from stead.web.guard import Guarded
 from stead.web.job_shape import Key, job, ordered
+from stead.web.report_shape import AnswerRow, Summary
 from stead.web.shapes import After, Body, Job, Json, Limit, Ordered, Page, Words, iso
 
 router = APIRouter(route_class=Guarded, tags=["evaluations"])
@@ -36,7 +36,7 @@ class Evaluation(BaseModel):
     data: str
     metrics: list[str]
     created: str
-    summary: Json | None = None
+    summary: Summary | None = None
     job: str | None = None
     run: str | None = None
 
@@ -136,7 +136,7 @@ def list_answers(
     evaluation_id: str,
     offset: Annotated[int, Query(ge=0, lt=2**40)] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> Page[Json]:
+) -> Page[AnswerRow]:
     """Return rows with every answer and its scores."""
     path = _reports(here, evaluation_id) / "rows.jsonl"
     if not path.is_file():
@@ -144,7 +144,7 @@ def list_answers(
     with open(path, "rb") as file:
         lines = list(islice(file, offset, offset + limit))
         more = sum(1 for _ in file)
-    found = [json.loads(line) for line in lines]
+    found = [AnswerRow.model_validate_json(line) for line in lines]
     total = offset + len(found) + more
     return Page(items=found, next=str(offset + limit) if more else None, total=total)
 
@@ -190,9 +190,10 @@ def _reports(here: Here, evaluation_id: str) -> Path:
 
 
 def _shape(row: Stored) -> Evaluation:
+    summary = None if row.summary is None else Summary.model_validate(row.summary)
     return Evaluation(
         id=row.id, title=row.title, models=row.models, data=row.data, metrics=row.metrics,
-        created=iso(row.created_at), summary=row.summary, job=row.job, run=row.run,
+        created=iso(row.created_at), summary=summary, job=row.job, run=row.run,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ Knows nothing about any of it beyond asking.
 """
 
 import time
+from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -79,7 +80,7 @@ class Finding(BaseModel):
     """One check of the doctor."""
 
     check: str
-    state: str
+    state: Literal["ok", "warn", "fail"]
     detail: str
     hint: str | None = None
 

@@ -71,6 +71,18 @@ class Verified(BaseModel):
     problems: list[Json]
 
 
+class LineageStep(BaseModel):
+    """One version a model goes back to; `base` and `data`: what its run was made from."""
+
+    model: str
+    version: int
+    hash: str
+    source: str
+    run: str | None
+    base: str | None
+    data: str | None
+
+
 class Card(BaseModel):
     """The text that came with a model (Markdown, written by strangers)."""
 
@@ -145,9 +157,10 @@ def get_card(here: Here, name: str) -> Card:
 
 
 @router.get("/api/models/{name:path}/lineage")
-def get_lineage(here: Here, name: str) -> Page[Json]:
+def get_lineage(here: Here, name: str) -> Page[LineageStep]:
     """Return what a model was made from, step by step back."""
-    found = ModelShelf(here.home, here.stores).lineage(name)
+    steps = ModelShelf(here.home, here.stores).lineage(name)
+    found = [LineageStep.model_validate(step) for step in steps]
     return Page(items=found, total=len(found))
 
 

@@ -3,6 +3,8 @@
 Knows nothing about planning.
 """
 
+from typing import Literal
+
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -10,6 +12,7 @@ from stead.app.orders import Orders
 from stead.config.load import dump_yaml
 from stead.web.deps import Asking, Here
 from stead.web.guard import Guarded
+from stead.web.job_shape import Interval
 from stead.web.shapes import Body, Json
 
 router = APIRouter(route_class=Guarded, tags=["runs"])
@@ -37,14 +40,42 @@ class Warned(BaseModel):
     fix: Fix | None = None
 
 
+class Verdict(BaseModel):
+    """Whether the machine has enough of something; not `sure`: the forecast rests on no measurement."""
+
+    allow: str
+    verdict: Literal["fits", "may not fit", "does not fit"]
+    where: str
+    have_bytes: int
+    expected_bytes: float
+    sure: bool
+    hint: str | None = None
+
+
+class Foretold(BaseModel):
+    """What the run will need: low, middle, high; `basis` says what each figure rests on."""
+
+    memory_bytes: Interval
+    seconds: Interval
+    disk_bytes: Interval
+    step_seconds: Interval
+    steps: int
+    tokens: int
+    memory_parts: dict[str, Interval]
+    time_parts: dict[str, Interval]
+    disk_parts: dict[str, int]
+    basis: dict[str, str]
+    verified: bool
+
+
 class PlanInfo(BaseModel):
     """A settled recipe: no "auto" is left, each key has an origin."""
 
     hash: str
     config: Json
     origins: dict[str, str]
-    forecast: Json
-    verdicts: list[Json]
+    forecast: Foretold
+    verdicts: list[Verdict]
     warnings: list[Warned]
 
 
@@ -62,8 +93,8 @@ def make_plan(here: Here, who: Asking, body: Recipe) -> Planned:
     plan = orders.plan(body.config, body.yaml)
     told = plan.to_json()
     info = PlanInfo(
-        hash=plan.hash, config=told["config"], origins=plan.origins, forecast=told["forecast"],
-        verdicts=told["verdicts"], warnings=_warnings(told),
+        hash=plan.hash, config=told["config"], origins=plan.origins, forecast=Foretold.model_validate(told["forecast"]),
+        verdicts=[Verdict.model_validate(v) for v in told["verdicts"]], warnings=_warnings(told),
     )  # fmt: skip
     recipe = body.config if body.config is not None else None
     return Planned(plan=info, yaml=str(body.yaml) if recipe is None else dump_yaml(recipe))

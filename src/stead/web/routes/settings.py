@@ -4,7 +4,7 @@ Knows nothing about what settings do.
 """
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel
@@ -13,7 +13,7 @@ from stead.app import setting_changes
 from stead.app.plugins import Plugin, Plugins
 from stead.web.deps import Asking, Here
 from stead.web.guard import Guarded
-from stead.web.shapes import Body, Json, Page, iso
+from stead.web.shapes import Body, Page, iso
 
 router = APIRouter(route_class=Guarded, tags=["settings"])
 
@@ -36,6 +36,12 @@ class SettingValue(Body):
     value: str | int | float | bool | list[str] | None
 
 
+class Before(BaseModel):
+    """A value that a setting had."""
+
+    value: Any = None  # JSON value
+
+
 class SettingChange(BaseModel):
     """One change; null: it was, or is, not set."""
 
@@ -43,8 +49,8 @@ class SettingChange(BaseModel):
     at: str
     actor: str
     key: str
-    before: Json | None
-    after: Json | None
+    before: Before | None
+    after: Before | None
 
 
 class PluginInfo(BaseModel):
@@ -54,7 +60,7 @@ class PluginInfo(BaseModel):
     name: str
     origin: str
     sha256: str
-    state: str
+    state: Literal["enabled", "disabled", "changed", "missing"]
 
 
 @router.get("/api/settings")
@@ -75,7 +81,7 @@ def change_setting(here: Here, who: Asking, key: str, body: SettingValue) -> Set
 def list_changes(here: Here) -> Page[SettingChange]:
     """List the changes, newest first."""
     found = [
-        SettingChange(version=c.version, at=iso(c.at), actor=c.actor, key=c.key, before=c.before, after=c.after)
+        SettingChange(version=c.version, at=iso(c.at), actor=c.actor, key=c.key, before=_before(c.before), after=_before(c.after))
         for c in here.stores.settings.list()
     ]  # fmt: skip
     return Page(items=found, total=len(found))
@@ -113,3 +119,7 @@ def _plugin(one: Plugin) -> PluginInfo:
     return PluginInfo(
         kind=one.kind, name=one.name, origin=one.origin, sha256=one.sha256, state=one.state
     )
+
+
+def _before(value: dict[str, Any] | None) -> Before | None:  # Any: JSON value
+    return None if value is None else Before.model_validate(value)

@@ -2,7 +2,7 @@
 import { Link } from "react-router";
 
 import { useDatasets } from "../../api/nouns";
-import type { Dataset } from "../../api/types-data";
+import type { Dataset } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Tag } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";

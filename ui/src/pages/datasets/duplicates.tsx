@@ -1,5 +1,5 @@
 /** Rows that say the same: training sees each once unless the recipe says otherwise. */
-import type { Duplicates as Found } from "../../api/types-data";
+import type { Duplicates as Found } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Note, Panel } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";

@@ -1,7 +1,7 @@
 /** One row as the model gets it, token by token, with exactly what is trained marked. */
 import { useState, type ReactNode } from "react";
 
-import type { Dataset, MaskRow } from "../../api/types-data";
+import type { Dataset, MaskRow } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Field, Meter, Panel } from "../../kit/parts";
 import { count, whole } from "../../kit/words";

@@ -1,7 +1,7 @@
 /** One data set: how it is read, its rows, its tokens, what is trained on. */
-import { useNavigate, useParams } from "react-router";
+import { Link, useNavigate, useParams } from "react-router";
 
-import type { Dataset } from "../../api/types-data";
+import type { Dataset } from "../../api/types";
 import { Confirmed } from "../../kit/dialog";
 import { Loaded } from "../../kit/loaded";
 import { Facts, Panel } from "../../kit/parts";
@@ -73,7 +73,7 @@ function Shown({ dataset }: { dataset: Dataset }) {
   return (
     <Page
       title={dataset.name} lead={`${count(dataset.rows)} rows · ${bytes(dataset.bytes)} · ${readAs(dataset, "format")} from ${readAs(dataset, "reader")}`}
-      actions={<Remove dataset={dataset} />}
+      actions={<><Link className="button primary" to={`/train?data=${encodeURIComponent(dataset.id)}`}>Train on it</Link><Remove dataset={dataset} /></>}
     >
       <Tabs label="Parts of the data set" items={items} value={tab} onChange={setTab} />
     </Page>

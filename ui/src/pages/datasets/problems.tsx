@@ -1,5 +1,5 @@
 /** The rows that are not used: where, and why. */
-import type { DataProblem, Dataset } from "../../api/types-data";
+import type { DataProblem, Dataset } from "../../api/types";
 import { Empty, Panel, Tag } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
 import { count } from "../../kit/words";

@@ -2,7 +2,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
 import { get, send, upload } from "../../api/http";
-import type { DataRow, Dataset, DataStatistics, Duplicates, List, MaskRow } from "../../api/types-data";
+import type { DataRow, Dataset, DataStatistics, Duplicates, List, MaskRow } from "../../api/types";
 
 export interface Reading {
   reader: string;

@@ -2,7 +2,7 @@
 import { useState } from "react";
 
 import { useKinds } from "../../api/nouns";
-import type { Dataset, KindEntry, Kinds } from "../../api/types-data";
+import type { Dataset, Kind, Kinds } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Facts, Field, Panel, Tag } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
@@ -10,7 +10,7 @@ import { useTell } from "../../kit/toast";
 import { Mapping } from "./mapping";
 import { readAs, useReread, type Reading } from "./queries";
 
-function Choice({ name, value, entries, onChange }: { name: string; value: string; entries: KindEntry[]; onChange: (value: string) => void }) {
+function Choice({ name, value, entries, onChange }: { name: string; value: string; entries: Kind[]; onChange: (value: string) => void }) {
   const chosen = entries.find((e) => e.name === value);
   return (
     <Field name={name} help={chosen?.summary ?? "Found by looking at the first rows."}>

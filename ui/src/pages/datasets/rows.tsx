@@ -1,5 +1,5 @@
 /** The rows as they are read, part by part. */
-import type { DataRow } from "../../api/types-data";
+import type { DataRow } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Note } from "../../kit/parts";
 import { Pager } from "../../kit/pager";

@@ -2,7 +2,7 @@
 import { useState } from "react";
 import { Link } from "react-router";
 
-import type { Dataset } from "../../api/types-data";
+import type { Dataset } from "../../api/types";
 import { Button, Field, Note, Panel } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 import { count } from "../../kit/words";

@@ -1,7 +1,7 @@
 /** How many tokens the rows are for one model's tokenizer, how they spread, and which rows drop out and why. */
 import type { ReactNode } from "react";
 
-import type { DataStatistics } from "../../api/types-data";
+import type { DataStatistics } from "../../api/types";
 import { Histogram } from "../../kit/histogram";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Facts, Meter, Panel } from "../../kit/parts";

@@ -3,7 +3,7 @@ import type { ReactNode } from "react";
 import { Link } from "react-router";
 
 import { useModels } from "../../api/nouns";
-import type { Model } from "../../api/types-data";
+import type { Model } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Field } from "../../kit/parts";
 import { useAddress } from "../../shell/address";

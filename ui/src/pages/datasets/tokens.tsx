@@ -1,5 +1,5 @@
 /** Tokens in their turns. Trained ones are coloured and underlined, so that colour alone says nothing. */
-import type { MaskToken } from "../../api/types-data";
+import type { MaskToken } from "../../api/types";
 import { count } from "../../kit/words";
 
 interface Stretch {

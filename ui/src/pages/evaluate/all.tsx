@@ -2,7 +2,7 @@
 import { Link } from "react-router";
 
 import { useDatasets } from "../../api/nouns";
-import type { Evaluation } from "../../api/types-data";
+import type { Evaluation } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
@@ -24,7 +24,7 @@ function Data({ place }: { place: string }) {
 
 const COLUMNS: Column<Evaluation>[] = [
   { name: "Evaluation", show: (e) => <Link className="wrap" to={`/evaluate/${encodeURIComponent(e.id)}`}>{title(e)}</Link> },
-  { name: "Models", show: (e) => <span className="wrap">{e.models.map(modelName).join(", ")}</span> },
+  { name: "Models", show: (e) => <span className="wrap">{e.models.map(modelName).join(" against ")}</span> },
   { name: "Data", show: (e) => <Data place={e.data} /> },
   { name: "Result", show: (e) => (e.summary === null ? <span className="soft">not yet</span> : <Verdicts metrics={e.summary.metrics} />) },
   { name: "Made", show: (e) => ago(e.created) },

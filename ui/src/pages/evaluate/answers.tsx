@@ -1,7 +1,7 @@
 /** The answers row by row, side by side; those that changed or are wrong can be picked out. */
 import { useState } from "react";
 
-import type { AnswerRow, EvaluationSummary } from "../../api/types-data";
+import type { AnswerRow, EvaluationSummary } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Field, Panel } from "../../kit/parts";
 import { Pager } from "../../kit/pager";

@@ -1,5 +1,5 @@
 /** Which answers to look at. A row is judged by one metric; 1 is the best score of those that go up. */
-import type { AnswerRow } from "../../api/types-data";
+import type { AnswerRow } from "../../api/types";
 
 export interface Filter {
   id: string;

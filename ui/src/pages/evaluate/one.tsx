@@ -2,14 +2,14 @@
 import { useParams } from "react-router";
 
 import { useDatasets, useJob } from "../../api/nouns";
-import type { Evaluation, EvaluationSummary } from "../../api/types-data";
+import type { Evaluation, EvaluationSummary } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Panel } from "../../kit/parts";
 import { Progress } from "../../kit/state";
 import { ago, count, seconds } from "../../kit/words";
 import { Page } from "../../shell/page";
 import { Answers } from "./answers";
-import { dataName } from "./names";
+import { dataName, modelName } from "./names";
 import { path, useEvaluation } from "./queries";
 import { ScoreTable } from "./scores";
 import { Verdict } from "./verdict";
@@ -28,12 +28,12 @@ function Downloads({ id }: { id: string }) {
 
 function Sentence({ summary }: { summary: EvaluationSummary }) {
   const { model, against, n, metrics } = summary;
-  if (against === null) return <p><strong>{model}</strong> answered {count(n)} rows.</p>;
+  if (against === null) return <p><strong>{modelName(model)}</strong> answered {count(n)} rows.</p>;
   return (
     <div className="stack tight">
-      <p><strong>{model}</strong> against <strong>{against}</strong> on the same {count(n)} rows:</p>
+      <p><strong>{modelName(model)}</strong> against <strong>{modelName(against)}</strong> on the same {count(n)} rows:</p>
       <ul className="plain-list row">
-        {Object.entries(metrics).map(([name, s]) => <li key={name} className="row">{name} {s.verdict === undefined ? null : <Verdict word={s.verdict} />}</li>)}
+        {Object.entries(metrics).map(([name, s]) => <li key={name} className="row">{name} {s.verdict === null ? null : <Verdict word={s.verdict} />}</li>)}
       </ul>
     </div>
   );

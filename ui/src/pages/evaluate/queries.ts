@@ -2,7 +2,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
 import { get, send } from "../../api/http";
-import type { AnswerRow, Evaluation, Job, List, Run } from "../../api/types-data";
+import type { AnswerRow, Evaluation, Job, List, Run } from "../../api/types";
 
 const PART = 200; // as many as the server gives at once
 const SOON_MS = 3000;

@@ -1,5 +1,5 @@
 /** Every metric with its interval; of two models also their difference and the verdict. */
-import type { Score } from "../../api/types-data";
+import type { Score } from "../../api/types";
 import { Table, type Column } from "../../kit/table";
 import { count, number } from "../../kit/words";
 import { Verdict } from "./verdict";
@@ -34,11 +34,11 @@ const ALONE: Column<Named>[] = [
 
 const COMPARED: Column<Named>[] = [
   METRIC,
-  { name: "Verdict", show: (s) => (s.verdict === undefined ? "–" : <Verdict word={s.verdict} />) },
+  { name: "Verdict", show: (s) => (s.verdict === null ? "–" : <Verdict word={s.verdict} />) },
   { name: "Base", number: true, show: (s) => <WithInterval at={s.base} low={s.base_ci_low} high={s.base_ci_high} /> },
   { name: "Tuned", number: true, show: (s) => <WithInterval at={s.tuned} low={s.tuned_ci_low} high={s.tuned_ci_high} /> },
   { name: "Difference", number: true, show: (s) => <>{signed(s.delta)}<br /><Between low={s.ci_low} high={s.ci_high} /></> },
-  { name: "p", number: true, show: (s) => (s.p === undefined ? "–" : s.p < 0.001 ? "< 0.001" : s.p.toFixed(3)) },
+  { name: "p", number: true, show: (s) => (s.p === null ? "–" : s.p < 0.001 ? "< 0.001" : s.p.toFixed(3)) },
   ROWS,
 ];
 

@@ -2,7 +2,7 @@
 import { useState } from "react";
 
 import { useDatasets, useKinds, useModels } from "../../api/nouns";
-import type { Dataset, KindEntry, Model, Run } from "../../api/types-data";
+import type { Dataset, Kind, Model, Run } from "../../api/types";
 import { Checks, type Option } from "../../kit/checks";
 import { Loaded } from "../../kit/loaded";
 import { Button, Field, Panel } from "../../kit/parts";
@@ -26,7 +26,7 @@ function sets(all: Dataset[]): Option[] {
   return all.map((d) => ({ value: d.id, name: d.name, about: `${count(d.rows)} rows` }));
 }
 
-function scorers(all: KindEntry[]): Option[] {
+function scorers(all: Kind[]): Option[] {
   return all.map((s) => ({ value: s.name, name: s.name, about: s.available ? s.summary : (s.reason ?? "not installed"), disabled: !s.available }));
 }
 

@@ -1,5 +1,5 @@
 /** The result in words: a colour only repeats them. */
-import type { Score, Verdict as Word } from "../../api/types-data";
+import type { Score, Verdict as Word } from "../../api/types";
 import { Tag, type Tone } from "../../kit/parts";
 import { number } from "../../kit/words";
 
@@ -16,7 +16,7 @@ export function Verdicts({ metrics }: { metrics: Record<string, Score> }) {
       {Object.entries(metrics).map(([name, score]) => (
         <span key={name} className="row tight">
           <span className="small soft">{name}</span>
-          {score.verdict === undefined ? <span className="num">{number(score.value)}</span> : <Verdict word={score.verdict} />}
+          {score.verdict === null ? <span className="num">{number(score.value)}</span> : <Verdict word={score.verdict} />}
         </span>
       ))}
     </span>

@@ -2,7 +2,7 @@
 import { Link } from "react-router";
 
 import { isDone, useJobs } from "../../api/jobs";
-import type { Job, Told } from "../../api/types-data";
+import type { Job, Told } from "../../api/types";
 import { Note, Panel } from "../../kit/parts";
 import { Progress, StateTag } from "../../kit/state";
 

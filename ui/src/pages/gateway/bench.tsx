@@ -3,7 +3,7 @@ import { useState } from "react";
 
 import { useChange } from "../../api/change";
 import { send } from "../../api/http";
-import type { Outlook } from "../../api/types-chat";
+import type { Outlook } from "../../api/types";
 import type { List } from "../../api/types";
 import { Button, Field, Note, Tag } from "../../kit/parts";
 import { Fault } from "../../kit/problem";

@@ -3,7 +3,7 @@ import { useId, useRef, useState } from "react";
 
 import { useChange } from "../../api/change";
 import { send } from "../../api/http";
-import type { Strategy } from "../../api/types-chat";
+import type { Strategy } from "../../api/types";
 import { Button, Note } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 import "./gateway.css";

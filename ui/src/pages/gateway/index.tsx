@@ -23,7 +23,7 @@ export default function Gateway() {
   ];
   const shown = items.find((i) => i.id === tab)?.id ?? "strategies";
   return (
-    <Page title="Gateway">
+    <Page title="Gateway" lead="Which models answer whom, by which way, and for how much.">
       <Tabs label="Gateway" items={items} value={shown} onChange={(id) => void go(`/gateway/${id}`)} />
     </Page>
   );

@@ -3,7 +3,7 @@ import { useState } from "react";
 
 import { useChange } from "../../api/change";
 import { send } from "../../api/http";
-import type { Key } from "../../api/types-chat";
+import type { Key } from "../../api/types";
 import { Dialog } from "../../kit/dialog";
 import { Button, Field } from "../../kit/parts";
 import { Fault } from "../../kit/problem";

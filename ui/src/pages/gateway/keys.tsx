@@ -4,7 +4,7 @@ import { useState } from "react";
 
 import { useChange } from "../../api/change";
 import { get, send } from "../../api/http";
-import type { Key } from "../../api/types-chat";
+import type { Key } from "../../api/types";
 import type { List } from "../../api/types";
 import { Code } from "../../kit/copy";
 import { Confirmed, Dialog } from "../../kit/dialog";
@@ -63,7 +63,7 @@ export function Keys() {
   return (
     <div className="stack">
       <div className="row spread">
-        <p className="soft">With the first key, the server asks every client for one.</p>
+        <p className="soft">With the first key or token, the server asks every client for one.</p>
         <Button kind="primary" onClick={() => { setForm("new"); }}>Make a key</Button>
       </div>
       <Loaded query={query}>

@@ -2,7 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { get } from "../../api/http";
-import type { Provider } from "../../api/types-chat";
+import type { Provider } from "../../api/types";
 import type { List } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty } from "../../kit/parts";

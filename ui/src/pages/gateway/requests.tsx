@@ -2,7 +2,7 @@
 import { useState } from "react";
 
 import { useEvents, type Link } from "../../api/events";
-import type { SeenRequest } from "../../api/types-chat";
+import type { SeenRequest } from "../../api/types";
 import { Button, Empty, Tag, type Tone } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
 import { count, seconds } from "../../kit/words";

@@ -1,11 +1,11 @@
-/** What was spent: by day as a line, by key and model as bars and numbers. */
+/** What was spent: a bar per day, by key, model and strategy as shares and numbers. */
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { get } from "../../api/http";
-import type { SpendRow } from "../../api/types-chat";
+import type { SpendRow } from "../../api/types";
 import type { List } from "../../api/types";
-import { Chart } from "../../kit/chart";
+import { Bars } from "../../kit/histogram";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Field, Meter, Panel } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
@@ -37,6 +37,28 @@ function columns(name: string): Column<SpendRow>[] {
   ];
 }
 
+function dayOf(seconds: number): string {
+  return new Date(1000 * seconds).toISOString().slice(0, 10);
+}
+
+/** A bar for each day of the time, days without requests too. Of models without a price, the requests are shown. */
+function Days({ rows, days }: { rows: SpendRow[]; days: number }) {
+  const of = new Map(rows.map((r) => [r.label, r]));
+  const all = Array.from({ length: days }, (_, i) => dayOf(sinceOf(days) + i * DAY_S));
+  const total = rows.reduce((sum, r) => sum + r.usd, 0);
+  const height = (r: SpendRow | undefined) => (total === 0 ? r?.requests : r?.usd) ?? 0;
+  return (
+    <figure className="histogram">
+      <figcaption className="row spread">
+        <span><span className="figure">{usd(total)}</span> <span className="small soft">in {count(days)} days</span></span>
+        <span className="small soft">{total === 0 ? "bars: requests a day" : "bars: US dollars a day"}</span>
+      </figcaption>
+      <Bars bars={all.map((day) => ({ key: day, height: height(of.get(day)), told: `${day}: ${usd(of.get(day)?.usd ?? 0)}, ${count(of.get(day)?.requests ?? 0)} requests` }))} />
+      <div className="row spread small soft num" aria-hidden><span>{all[0]}</span><span>{all.at(-1)} (UTC)</span></div>
+    </figure>
+  );
+}
+
 function ByDay({ days }: { days: number }) {
   const query = useSpend("day", days);
   return (
@@ -44,7 +66,7 @@ function ByDay({ days }: { days: number }) {
       <Loaded query={query}>
         {(rows) => rows.length === 0 ? <Empty title="Nothing was asked in this time" /> : (
           <div className="stack">
-            <Chart label="US dollars by day" x="days ago" steps={rows.map((r) => (new Date(`${r.label}T00:00:00Z`).getTime() / 1000 - sinceOf(1)) / DAY_S)} lines={[{ name: "US dollars", values: rows.map((r) => r.usd) }]} height={180} />
+            <Days rows={rows} days={days} />
             <Table label="Spend by day" columns={columns("Day (UTC)")} rows={[...rows].reverse()} id={(r) => r.label} />
           </div>
         )}

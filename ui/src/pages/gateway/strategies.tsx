@@ -4,7 +4,7 @@ import { Link } from "react-router";
 
 import { useChange } from "../../api/change";
 import { get, send } from "../../api/http";
-import type { Strategy, StrategyHead } from "../../api/types-chat";
+import type { Strategy, StrategyHead } from "../../api/types";
 import type { List } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Empty, Panel, Tag } from "../../kit/parts";

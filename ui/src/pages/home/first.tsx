@@ -3,7 +3,7 @@ import { useQueries } from "@tanstack/react-query";
 import { Link } from "react-router";
 
 import { get } from "../../api/http";
-import type { Hint, List } from "../../api/types-shell";
+import type { Hint, List } from "../../api/types";
 import { Panel, Tag } from "../../kit/parts";
 
 const STEPS = [

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 
 import { get } from "../../api/http";
-import type { HomeView } from "../../api/types-shell";
+import type { HomeView } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Panel } from "../../kit/parts";
 import { usd } from "../../kit/words";
@@ -21,7 +21,7 @@ export default function Home() {
     refetchInterval: ({ state }) => ((state.data?.running.length ?? 0) > 0 || (state.data?.queue ?? 0) > 0 ? BUSY_MS : IDLE_MS),
   });
   return (
-    <Page title="Home" lead="What runs now, and what to do next" actions={<Link className="button primary" to="/train">Train a model</Link>}>
+    <Page title="Home" lead="What runs now, and what to do next." actions={<Link className="button primary" to="/train">Train a model</Link>}>
       <Loaded query={home}>{(view) => <View view={view} />}</Loaded>
     </Page>
   );

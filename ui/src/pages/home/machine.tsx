@@ -1,5 +1,5 @@
 /** The machine as it is now: processor, memory, graphics cards, disk. */
-import type { Gpu, Hardware } from "../../api/types-shell";
+import type { Gpu, Hardware } from "../../api/types";
 import { Meter, Panel } from "../../kit/parts";
 import { bytes, count } from "../../kit/words";
 

@@ -1,7 +1,7 @@
 /** What is at work, with its progress, and what ended lately. */
 import { Link } from "react-router";
 
-import type { Run } from "../../api/types-shell";
+import type { Run } from "../../api/types";
 import { Empty, Panel } from "../../kit/parts";
 import { Progress, StateTag } from "../../kit/state";
 import { Table, type Column } from "../../kit/table";

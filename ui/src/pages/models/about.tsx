@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 
 import { get } from "../../api/http";
-import type { LineageStep, ModelCard } from "../../api/types-shell";
+import type { LineageStep, ModelCard } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Panel, Tag } from "../../kit/parts";
 import { pathOf } from "./one";
@@ -24,7 +24,7 @@ export function Lineage({ name }: { name: string }) {
   return (
     <Panel title="Lineage">
       <Loaded query={steps}>
-        {({ items }) => (items.length === 0 ? <p className="small soft">Where it came from was not recorded.</p> : (
+        {({ items }) => (items.length === 0 ? <p className="small soft">Nothing here was trained to make it.</p> : (
           <ol className="stack tight">
             {items.map((step, i) => (
               <li key={i}>

@@ -4,7 +4,7 @@ import { useNavigate } from "react-router";
 
 import { useChange } from "../../api/change";
 import { send } from "../../api/http";
-import type { Model } from "../../api/types-shell";
+import type { Model } from "../../api/types";
 import { Dialog } from "../../kit/dialog";
 import { Button, Note } from "../../kit/parts";
 import { Fault } from "../../kit/problem";

@@ -2,7 +2,7 @@
 import { useChange } from "../../api/change";
 import { send } from "../../api/http";
 import { isDone, useJobs } from "../../api/jobs";
-import type { Job } from "../../api/types-shell";
+import type { Job } from "../../api/types";
 import { Button, Note, Panel } from "../../kit/parts";
 import { Progress, StateTag } from "../../kit/state";
 

@@ -4,7 +4,7 @@ import { useState, type SyntheticEvent } from "react";
 import { useSearchParams } from "react-router";
 
 import { get } from "../../api/http";
-import type { HubModel, List } from "../../api/types-shell";
+import type { HubModel, List } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Empty, Field, Note, Tag } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";

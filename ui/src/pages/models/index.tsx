@@ -21,7 +21,7 @@ export default function Models() {
   const [search, setSearch] = useSearchParams();
   if (rest !== "") return <One name={rest} />;
   return (
-    <Page title="Models" lead="What is on this machine, and what can be brought here">
+    <Page title="Models" lead="What is on this machine, and what can be brought here.">
       <Downloads />
       <Tabs label="Models" items={TABS} value={search.get("tab") ?? "installed"} onChange={(tab) => { setSearch({ tab }, { replace: true }); }} />
     </Page>

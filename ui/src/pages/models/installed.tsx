@@ -4,7 +4,7 @@ import { useState } from "react";
 import { Link } from "react-router";
 
 import { get } from "../../api/http";
-import type { List, Model } from "../../api/types-shell";
+import type { List, Model } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Field, Tag } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";

@@ -4,7 +4,7 @@ import { Link } from "react-router";
 
 import { useChange } from "../../api/change";
 import { get, send } from "../../api/http";
-import type { Model, Verified } from "../../api/types-shell";
+import type { Model, Verified } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Facts, Note, Panel, Tag } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
@@ -92,10 +92,16 @@ function Outcome({ found }: { found: Verified }) {
   );
 }
 
+/** Who depends on a model; a run has a page. */
+function User({ name }: { name: string }) {
+  const [what, id] = name.split(" ");
+  return what === "run" && id !== undefined ? <>run <Link to={`/runs/${encodeURIComponent(id)}`}>{id}</Link></> : name;
+}
+
 function Uses({ model }: { model: Model }) {
   return (
     <Panel title="Used by">
-      {model.used_by.length === 0 ? <p className="small soft">Nothing depends on this model.</p> : <ul>{model.used_by.map((user) => <li key={user} className="wrap">{user}</li>)}</ul>}
+      {model.used_by.length === 0 ? <p className="small soft">Nothing depends on this model.</p> : <ul>{model.used_by.map((user) => <li key={user} className="wrap"><User name={user} /></li>)}</ul>}
       {model.adapters.length === 0 ? null : <p className="row small">Adapters: {model.adapters.map((adapter) => <Tag key={adapter}>{adapter}</Tag>)}</p>}
     </Panel>
   );

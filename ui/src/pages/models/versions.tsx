@@ -4,7 +4,7 @@ import { Link } from "react-router";
 
 import { useChange } from "../../api/change";
 import { send } from "../../api/http";
-import type { Model, ModelVersion } from "../../api/types-shell";
+import type { Model, ModelVersion } from "../../api/types";
 import { Button, Field, Panel, Tag } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
 import { ago } from "../../kit/words";

@@ -1,7 +1,7 @@
 /** What an answer is made of: reasoning, text, tool calls, and how it came about. */
 import { useState } from "react";
 
-import type { AnswerUsage, ChatMessage, Deviation, Part } from "../../api/types-chat";
+import type { AnswerUsage, ChatMessage, Deviation, Part } from "../../api/types";
 import { Code } from "../../kit/copy";
 import { Markdown } from "../../kit/markdown";
 import { Button, Field, Tag } from "../../kit/parts";

@@ -5,7 +5,7 @@ import { NavLink } from "react-router";
 
 import { useChange } from "../../api/change";
 import { get, send } from "../../api/http";
-import type { ChatHead } from "../../api/types-chat";
+import type { ChatHead } from "../../api/types";
 import type { List } from "../../api/types";
 import { Confirmed, Dialog } from "../../kit/dialog";
 import { Loaded } from "../../kit/loaded";

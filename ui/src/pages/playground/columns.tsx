@@ -1,7 +1,7 @@
 /** One column per model: what was said, and the answer on its way. */
 import { useEffect, useRef } from "react";
 
-import type { Chat } from "../../api/types-chat";
+import type { Chat } from "../../api/types";
 import { Button, Spinner, Tag } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 import { Content, Facts } from "./answer";

@@ -1,7 +1,7 @@
 /** Where the next message is written: text, pictures, send or stop. */
 import { useId, useState, type KeyboardEvent } from "react";
 
-import type { Part } from "../../api/types-chat";
+import type { Part } from "../../api/types";
 import { Button } from "../../kit/parts";
 import { Images } from "./message";
 

@@ -1,7 +1,7 @@
 /** The dialog that shows a talk as code or as training rows. */
 import { useState } from "react";
 
-import type { Chat } from "../../api/types-chat";
+import type { Chat } from "../../api/types";
 import { Code } from "../../kit/copy";
 import { Dialog } from "../../kit/dialog";
 import { Button, Empty } from "../../kit/parts";

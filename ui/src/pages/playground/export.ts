@@ -1,5 +1,5 @@
 /** A talk as code for other programs, and as a training row. */
-import type { ChatMessage } from "../../api/types-chat";
+import type { ChatMessage } from "../../api/types";
 import { bodyOf, readTools } from "./params";
 import type { Setup } from "./setup";
 import { textOf, wireOf } from "./words";

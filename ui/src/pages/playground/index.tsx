@@ -1,11 +1,11 @@
 /** Talk to up to three models side by side; every message and branch is kept. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { useNavigate, useParams } from "react-router";
+import { useNavigate, useParams, useSearchParams } from "react-router";
 
 import { told } from "../../api/change";
 import { get } from "../../api/http";
-import type { Askable, Chat, ChatMessage } from "../../api/types-chat";
+import type { Askable, Chat, ChatMessage } from "../../api/types";
 import type { List } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Note, Panel } from "../../kit/parts";
@@ -39,6 +39,13 @@ function whyNot(models: Askable[] | undefined, setup: Setup): string | null {
   if (setup.models.length === 0) return "no model can be asked";
   const { fault } = readTools(setup.tools);
   return fault === undefined ? null : "the tools are no JSON";
+}
+
+/** The models to begin with: those in the address, as other pages link here, or the first there is. */
+function useAsked(models: Askable[] | undefined): string[] {
+  const [search] = useSearchParams();
+  const named = search.getAll("model");
+  return named.length > 0 ? named : (models ?? []).slice(0, 1).map((m) => m.id);
 }
 
 function titleOf(content: ChatMessage["content"]): string {
@@ -76,7 +83,8 @@ function Conversation({ id, chat, models }: { id: string | null; chat: Chat | un
   const [changed, setChanged] = useState<Partial<Setup>>({});
   const [text, setText] = useState("");
   const [exporting, setExporting] = useState(false);
-  const setup = { ...setupOf(chat?.settings, models?.[0]?.id), ...changed };
+  const asked = useAsked(models);
+  const setup = { ...setupOf(chat?.settings, asked), ...changed };
   const { live, busy, acts, send } = useTalk(id, setup);
   const said = chat !== undefined && chat.messages.length > 0;
   return (
@@ -106,7 +114,7 @@ export default function Playground() {
   const models = useQuery({ queryKey: ["playground", "models"], queryFn: ({ signal }) => get<List<Askable>>("/api/playground/models", signal) });
   const items = models.data?.items;
   return (
-    <Page title="Playground" actions={<Button onClick={() => void go("/playground")}>New chat</Button>}>
+    <Page title="Playground" lead="Talk to up to three models side by side; every branch is kept." actions={<Button onClick={() => void go("/playground")}>New chat</Button>}>
       {models.isError ? <Fault error={models.error} again={() => void models.refetch()} /> : null}
       {items?.length === 0 ? <Note tone="warn">No model can be asked. Start the server with one: <code>stead serve --model NAME</code>, or use a strategy on the page Gateway.</Note> : null}
       {id === null ? <Conversation key="new" id={null} chat={undefined} models={items} /> : <Kept key={id} id={id} models={items} />}

@@ -2,7 +2,7 @@
 import { useSyncExternalStore } from "react";
 
 import { chat as stream, type Delta } from "../../api/stream";
-import type { AnswerUsage, Deviation, Part } from "../../api/types-chat";
+import type { AnswerUsage, Deviation, Part } from "../../api/types";
 
 export interface Live {
   model: string;

@@ -1,7 +1,7 @@
 /** One message with what can be done to it: copy, edit into a new branch, answer again, switch branch. */
 import { useState } from "react";
 
-import type { ChatMessage, Part } from "../../api/types-chat";
+import type { ChatMessage, Part } from "../../api/types";
 import { Copy } from "../../kit/copy";
 import { Button } from "../../kit/parts";
 import { Content, Facts, Results } from "./answer";

@@ -1,5 +1,5 @@
 /** What a chat is asked with: models, system prompt, parameters, tools. */
-import type { ChatSettings } from "../../api/types-chat";
+import type { ChatSettings } from "../../api/types";
 
 export interface Setup {
   models: string[];
@@ -12,8 +12,8 @@ export const MOST_MODELS = 3;
 
 const BARE: Setup = { models: [], system: "", params: {}, tools: "" };
 
-/** What a chat keeps of it; one without models takes the first there is. */
-export function setupOf(settings: ChatSettings | undefined, first: string | undefined): Setup {
+/** What a chat keeps of it; one without models takes those asked for. */
+export function setupOf(settings: ChatSettings | undefined, asked: string[]): Setup {
   const { models, system, params, tools } = { ...BARE, ...settings };
-  return { models: models.length > 0 || first === undefined ? models : [first], system, params, tools };
+  return { models: models.length > 0 ? models : asked.slice(0, MOST_MODELS), system, params, tools };
 }

@@ -1,7 +1,7 @@
 /** Beside the talk: models, system prompt, parameters, tools. */
 import { useState } from "react";
 
-import type { Askable } from "../../api/types-chat";
+import type { Askable } from "../../api/types";
 import { Button, Field } from "../../kit/parts";
 import { PARAMS, readTools, type Param } from "./params";
 import { MOST_MODELS, type Setup } from "./setup";
@@ -75,10 +75,12 @@ export function Side({ setup, change, models }: { setup: Setup; change: Change; 
         {(ids) => <textarea {...ids} className="input" rows={3} value={setup.system} onChange={(e) => { change({ system: e.target.value }); }} />}
       </Field>
       <div className="pair">{show(false)}</div>
-      <Stops setup={setup} change={change} />
       <details>
         <summary>More parameters</summary>
-        <div className="pair">{show(true)}</div>
+        <div className="stack">
+          <Stops setup={setup} change={change} />
+          <div className="pair">{show(true)}</div>
+        </div>
       </details>
       <details open={setup.tools !== ""}>
         <summary>Tools</summary>

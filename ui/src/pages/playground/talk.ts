@@ -2,7 +2,7 @@
 import type { QueryClient } from "@tanstack/react-query";
 
 import { send } from "../../api/http";
-import type { Chat, ChatHead, ChatMessage, ChatSettings, Part } from "../../api/types-chat";
+import type { Chat, ChatHead, ChatMessage, ChatSettings, Part } from "../../api/types";
 import { answer, contentOf, forget, unkept, type Live } from "./live";
 import { bodyOf, readTools } from "./params";
 import type { Setup } from "./setup";

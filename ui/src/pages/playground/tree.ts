@@ -1,5 +1,5 @@
 /** A chat as a tree of messages: what leads to a message, and what else was said in its place. */
-import type { ChatMessage } from "../../api/types-chat";
+import type { ChatMessage } from "../../api/types";
 
 export type Tree = ReadonlyMap<string, ChatMessage>;
 

@@ -1,5 +1,5 @@
 /** Messages as the OpenAI route takes them, and as one text. Knows nothing about where they are kept. */
-import type { ChatMessage, Part } from "../../api/types-chat";
+import type { ChatMessage, Part } from "../../api/types";
 
 export interface WireMessage {
   role: string;

@@ -1,7 +1,7 @@
 /** What can be done with a run in its state: pause, go on, end, fork, rename, remove. */
 import { useState } from "react";
 
-import type { Run, Started } from "../../api/types-train";
+import type { Run, Started } from "../../api/types";
 import { Confirmed, Dialog } from "../../kit/dialog";
 import { Button, Field } from "../../kit/parts";
 import { Fault } from "../../kit/problem";

@@ -4,7 +4,7 @@ import { useEffect, useMemo, useSyncExternalStore } from "react";
 
 import { useEvents } from "../../api/events";
 import { get, send } from "../../api/http";
-import type { Metrics, Run, RunEvent, State } from "../../api/types-train";
+import type { Metrics, Run, RunEvent, State } from "../../api/types";
 import { Feed, type Told } from "./feed";
 
 const LIVE: State[] = ["queued", "running", "pausing"];

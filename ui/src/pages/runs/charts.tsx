@@ -1,7 +1,7 @@
 /** The curves of one or several runs: one chart per measurement, all under the same smoothing, scale and stretch. */
 import { useMemo, useState, useSyncExternalStore } from "react";
 
-import type { Metrics } from "../../api/types-train";
+import type { Metrics } from "../../api/types";
 import { Curves, type Curve, type Source, type Stretch } from "../../kit/curves";
 import { Button, Field, Note, Panel, Spinner } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
@@ -45,7 +45,7 @@ function useTogether(runs: Shown[]): { source: Source; keys: string[] } {
 function chartsOf(keys: string[]): Chart[] {
   const known = FIRST.map((c) => ({ ...c, keys: c.keys.filter((k) => keys.includes(k)) })).filter((c) => c.keys.length > 0);
   const others = keys.filter((k) => !DULL.includes(k) && !FIRST.some((c) => c.keys.includes(k)));
-  return [...known, ...others.map((k) => ({ title: k.replaceAll("_", " "), keys: [k] }))];
+  return [...known, ...others.map((k) => ({ title: k.charAt(0).toUpperCase() + k.slice(1).replaceAll("_", " "), keys: [k] }))];
 }
 
 function curvesOf(chart: Chart, runs: Shown[], from: (run: Shown, key: string) => Series | undefined): Curve[] {

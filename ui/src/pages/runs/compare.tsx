@@ -4,7 +4,7 @@ import { useMemo } from "react";
 import { Link, useSearchParams } from "react-router";
 
 import { get } from "../../api/http";
-import type { Comparison, Run } from "../../api/types-train";
+import type { Comparison, Run } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Panel } from "../../kit/parts";
 import { StateTag } from "../../kit/state";

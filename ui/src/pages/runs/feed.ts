@@ -2,7 +2,7 @@
  * What is known of a run's measurements: what the server kept, thinned, then every event as it comes.
  * Lives outside of React, so that a hundred points a second cost no rendering; who draws subscribes.
  */
-import type { Metrics, RunEvent } from "../../api/types-train";
+import type { Metrics, RunEvent } from "../../api/types";
 import type { Source } from "../../kit/curves";
 import { Series } from "../../kit/series";
 

@@ -1,7 +1,7 @@
 /** A new run by this one's recipe, with some settings changed, from its beginning or from a checkpoint. */
 import { useState } from "react";
 
-import type { Checkpoint, List, Run } from "../../api/types-train";
+import type { Checkpoint, List, Run } from "../../api/types";
 import { Dialog } from "../../kit/dialog";
 import { Button, Field } from "../../kit/parts";
 import { Fault } from "../../kit/problem";

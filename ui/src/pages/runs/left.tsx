@@ -1,14 +1,14 @@
 /** What a run leaves: its log, checkpoints, answers during training, files, settings. */
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useRef } from "react";
 import { Link } from "react-router";
 
 import { get } from "../../api/http";
-import type { Artifact, Checkpoint, List, Run } from "../../api/types-train";
+import type { Artifact, Checkpoint, List, Run } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
-import { Button, Empty, Panel, Tag } from "../../kit/parts";
+import { Copy } from "../../kit/copy";
+import { Empty, Panel, Tag } from "../../kit/parts";
 import { Table } from "../../kit/table";
-import { useTell } from "../../kit/toast";
 import { ago, bytes, count } from "../../kit/words";
 import { address, isLive, useNotes, useOf } from "./asking";
 import type { Feed } from "./feed";
@@ -154,15 +154,10 @@ export function Artifacts({ run }: { run: Run }) {
 
 export function Config({ run }: { run: Run }) {
   const found = useQuery({ queryKey: ["run", run.id, "config"], queryFn: ({ signal }) => get<{ yaml: string }>(address(run.id, "/config"), signal) });
-  const tell = useTell();
-  const [copied, setCopied] = useState(false);
-  const copy = (text: string) => {
-    navigator.clipboard.writeText(text).then(() => { setCopied(true); }, () => { tell("bad", "the browser does not allow copying here"); });
-  };
   return (
     <Loaded query={found}>
       {({ yaml }) => (
-        <Panel title="Recipe" actions={<><Link className="button small" to={`/train?from=${encodeURIComponent(run.id)}`}>Use for a new run</Link><Button small onClick={() => { copy(yaml); }}>{copied ? "Copied" : "Copy"}</Button></>}>
+        <Panel title="Recipe" actions={<><Link className="button small" to={`/train?from=${encodeURIComponent(run.id)}`}>Use for a new run</Link><Copy text={yaml} /></>}>
           <pre className="code" tabIndex={0} aria-label="recipe as YAML">{yaml}</pre>
         </Panel>
       )}

@@ -4,7 +4,7 @@ import { useState } from "react";
 import { Link, useSearchParams } from "react-router";
 
 import { get } from "../../api/http";
-import type { List, Run } from "../../api/types-train";
+import type { List, Run } from "../../api/types";
 import { Button, Empty, Field } from "../../kit/parts";
 import { Loaded } from "../../kit/loaded";
 import { Progress, StateTag } from "../../kit/state";

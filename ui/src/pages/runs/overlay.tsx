@@ -2,7 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { get } from "../../api/http";
-import type { List, Run } from "../../api/types-train";
+import type { List, Run } from "../../api/types";
 import { Button, Field } from "../../kit/parts";
 
 interface Named {

@@ -2,7 +2,7 @@
 import { useMemo, useState } from "react";
 import { Link, useNavigate, useSearchParams } from "react-router";
 
-import type { Run } from "../../api/types-train";
+import type { Run } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Facts, Note, Panel } from "../../kit/parts";
 import { Progress, StateTag } from "../../kit/state";

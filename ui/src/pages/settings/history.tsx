@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 
 import { useChange } from "../../api/change";
 import { get, send } from "../../api/http";
-import type { List, SettingChange } from "../../api/types-shell";
+import type { List, SettingChange } from "../../api/types";
 import { Confirmed } from "../../kit/dialog";
 import { Loaded } from "../../kit/loaded";
 import { Empty } from "../../kit/parts";

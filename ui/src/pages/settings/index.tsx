@@ -26,7 +26,7 @@ export default function Settings() {
   const [search, setSearch] = useSearchParams();
   const items = useMay("admin") ? [...EVERYONE, ...ADMINS] : EVERYONE;
   return (
-    <Page title="Settings" lead="How this stead is set up, where each value is from, and who may use it">
+    <Page title="Settings" lead="How this stead is set up, where each value is from, and who may use it.">
       <Tabs label="Settings" items={items} value={search.get("tab") ?? "values"} onChange={(tab) => { setSearch({ tab }, { replace: true }); }} />
     </Page>
   );

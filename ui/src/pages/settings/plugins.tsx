@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 
 import { useChange } from "../../api/change";
 import { get, send } from "../../api/http";
-import type { List, Plugin } from "../../api/types-shell";
+import type { List, Plugin } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Empty } from "../../kit/parts";
 import { StateTag } from "../../kit/state";

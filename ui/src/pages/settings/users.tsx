@@ -4,7 +4,7 @@ import { useState, type SyntheticEvent } from "react";
 
 import { useChange } from "../../api/change";
 import { get, send } from "../../api/http";
-import type { List, Role, User } from "../../api/types-shell";
+import type { List, Role, User } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Button, Field, Note, Panel, Tag } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";

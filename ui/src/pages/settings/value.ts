@@ -1,5 +1,5 @@
 /** A setting's value between JSON, what is shown and what is typed. */
-import type { Setting } from "../../api/types-shell";
+import type { Setting } from "../../api/types";
 
 export function shown(value: unknown): string {
   if (value === null || value === undefined) return "not set";

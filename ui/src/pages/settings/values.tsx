@@ -4,7 +4,7 @@ import { useState, type SyntheticEvent } from "react";
 
 import { useChange } from "../../api/change";
 import { get, send } from "../../api/http";
-import type { List, Setting } from "../../api/types-shell";
+import type { List, Setting } from "../../api/types";
 import { Dialog } from "../../kit/dialog";
 import { Loaded } from "../../kit/loaded";
 import { Button, Empty, Field, Tag } from "../../kit/parts";

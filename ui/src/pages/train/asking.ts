@@ -3,7 +3,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
 import { ask, get } from "../../api/http";
-import type { Hardware, Kind, List, Model, Planned } from "../../api/types-train";
+import type { Hardware, Kind, List, Model, Planned } from "../../api/types";
 import type { Schema } from "./fields";
 
 const WAIT_MS = 450; // after the last key stroke

@@ -2,7 +2,7 @@
 import { useId, useState } from "react";
 import { Link } from "react-router";
 
-import type { Kind } from "../../api/types-train";
+import type { Kind } from "../../api/types";
 import { Button, Field, Note, Tag } from "../../kit/parts";
 import { count } from "../../kit/words";
 import { useDatasets, useModels, type DatasetName } from "./asking";
@@ -64,7 +64,7 @@ export function DataChoice({ value, fault, onChange }: { value: string; fault?: 
   const byId = items.find((d) => d.id === value);
   return (
     <div className="stack tight">
-      <Named name="Data set" help="the rows that are learnt from" options={options} value={byId === undefined ? value : called(byId)} fault={fault} onChange={onChange} />
+      <Named name="Data set" help="the rows it learns from" options={options} value={byId === undefined ? value : called(byId)} fault={fault} onChange={onChange} />
       {sets.data?.items.length === 0 ? <Note>No data set is here yet. <Link to="/datasets">Add one</Link>.</Note> : null}
     </div>
   );
@@ -88,7 +88,8 @@ export function KindChoice({ name, kinds, usual, value, onChange }: { name: stri
   const [all, setAll] = useState(false);
   const group = useId();
   const near = [...new Set([...usual, value])];
-  const shown = all ? kinds : kinds.filter((k) => near.includes(k.name));
+  const first = near.flatMap((wanted) => kinds.filter((k) => k.name === wanted));
+  const shown = all ? [...first, ...kinds.filter((k) => !near.includes(k.name))] : first;
   return (
     <fieldset className="picks">
       <legend>{name}</legend>

@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useState } from "react";
 
 import { Problem } from "../../api/http";
-import type { Kind, Planned } from "../../api/types-train";
+import type { Kind, Planned } from "../../api/types";
 import { Note, Panel } from "../../kit/parts";
 import { Advanced, type FormProps } from "./advanced";
 import { useHardware, usePlan } from "./asking";

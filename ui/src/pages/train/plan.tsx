@@ -1,7 +1,7 @@
 /** What the run would need, beside what this machine has; warnings with what helps. */
 import type { UseQueryResult } from "@tanstack/react-query";
 
-import type { Fix, Hardware, Interval, PlanInfo, Planned, Verdict, Warned } from "../../api/types-train";
+import type { Fix, Hardware, Interval, PlanInfo, Planned, Fit, Warned } from "../../api/types";
 import { Button, Facts, Note, Panel, Spinner, Tag } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 import { bytes, count, seconds, short } from "../../kit/words";
@@ -14,7 +14,7 @@ function percent(part: number, whole: number): string {
 }
 
 /** A forecast on the machine's own scale: the likely range, the best guess, what is free and what there is. */
-function Need({ label, need, verdict, all }: { label: string; need: Interval; verdict: Verdict | undefined; all: number | undefined }) {
+function Need({ label, need, verdict, all }: { label: string; need: Interval; verdict: Fit | undefined; all: number | undefined }) {
   const [low, middle, high] = need;
   const free = verdict?.have_bytes;
   const whole = Math.max(all ?? 0, free ?? 0, high * 1.05, 1);

@@ -4,7 +4,7 @@ import { useRef } from "react";
 import { useNavigate } from "react-router";
 
 import { send } from "../../api/http";
-import type { Planned, Started } from "../../api/types-train";
+import type { Planned, Started } from "../../api/types";
 import { Button, Panel } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 

@@ -1,0 +1,43 @@
+/** Models: fetched from a hub with its progress, checked, given an alias, deleted once it is said what depends on it. */
+import { drive } from "./harness.mjs";
+
+await drive("models", async (page, { open, looks, check, facts }) => {
+  await open("/models?tab=hub", "Models");
+  await page.getByLabel("Words of the name").fill("tiny");
+  await page.getByRole("button", { name: "Search" }).click();
+  await page.getByRole("button", { name: "Download makers/tiny" }).click();
+  await page.getByRole("progressbar", { name: "fetched" }).waitFor();
+  await page.waitForFunction(() => Number(document.querySelector("[role=progressbar]")?.ariaValueNow) > 0, null, { polling: 50 });
+  await looks("models-hub");
+  await page.getByRole("tab", { name: "Installed" }).click();
+  await page.getByRole("link", { name: "makers/tiny", exact: true }).click({ timeout: 60_000 });
+  await page.getByRole("heading", { level: 1, name: "makers/tiny" }).waitFor();
+  await page.getByRole("button", { name: "Verify" }).click();
+  await page.getByText(/files are as they were/).waitFor();
+
+  await page.getByLabel("Alias").fill("production");
+  await page.getByRole("button", { name: "Point it there" }).click();
+  await page.getByRole("region", { name: "Versions" }).last().getByText("production", { exact: true }).waitFor();
+  await looks("models-one");
+  await page.getByRole("button", { name: "Remove the alias production" }).click();
+  await page.getByRole("button", { name: "Remove the alias production" }).waitFor({ state: "detached" });
+
+  await open(`/models/${facts.model}`, facts.model);
+  await page.getByRole("button", { name: "Delete" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText(facts.run).waitFor();
+  check(await dialog.getByRole("button", { name: "Delete" }).isDisabled(), "what is used can be deleted without a word");
+  await looks("models-delete");
+  await page.keyboard.press("Escape");
+
+  await open("/models/makers%2Ftiny", "makers/tiny");
+  await page.getByRole("button", { name: "Delete" }).click();
+  await dialog.getByText("Nothing depends on it.").waitFor();
+  await dialog.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("heading", { level: 1, name: "Models" }).waitFor();
+  await page.getByRole("link", { name: "makers/tiny", exact: true }).waitFor({ state: "detached" });
+  for (const tab of ["catalogue", "add"]) {
+    await open(`/models?tab=${tab}`, "Models");
+    await looks(`models-${tab}`);
+  }
+});

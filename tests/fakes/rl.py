@@ -24,7 +24,7 @@ QUESTIONS = (
 )
 
 
-def rows(path: Path, model: Path, count: int = 6) -> PreparedData:
+def rows(path: Path, model: Path, count: int = 6, eval_share: float = 0.0) -> PreparedData:
     """Write question rows with a reference answer and a column, and prepare them."""
     made = [
         {
@@ -39,7 +39,7 @@ def rows(path: Path, model: Path, count: int = 6) -> PreparedData:
     path.mkdir(parents=True, exist_ok=True)
     source = path / "rows.jsonl"
     source.write_text("".join(json.dumps(r) + "\n" for r in made))
-    section = DataSection(path=str(source), eval_share=0.0)
+    section = DataSection(path=str(source), eval_share=eval_share)
     return prepare(section, model, path / "data", kind_wanted="prompts")
 
 

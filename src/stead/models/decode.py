@@ -20,6 +20,7 @@ from stead.core.errors import ModelError
 from stead.messages import Sampling
 from stead.models import virtual
 from stead.models.attention import attend
+from stead.models.columns import Columns
 from stead.models.fused import FusedLayer, rms_norm, signed_sin, split_heads
 from stead.models.learner import head_of
 from stead.models.sample import draw
@@ -136,7 +137,7 @@ class _Writer:
         self, loaded: LoadedModel, prompts: Sequence[Sequence[int]],
         each: Sequence[Sequence[int]], sampling: Sampling, stop_ids: frozenset[int],
     ) -> None:  # fmt: skip
-        decoder = loaded.model.get_decoder()
+        self.decoder = decoder = loaded.model.get_decoder()
         self.embed, self.norm = decoder.embed_tokens, decoder.norm
         self.layers = [(layer, layer._stead) for layer in decoder.layers]
         self.head = head_of(loaded.model)
@@ -177,11 +178,12 @@ class _Writer:
         owner = [row.prompt for row in self.rows]
         live = self._choose(self.rows, self._logits(hidden_PE)[owner], limits)
         longest = max((limits[r.prompt] for r in live), default=0)
+        if not live:
+            return
         batch = _Live(self, live, longest)
         while batch.rows:
             halt()
-            logits_BV = self._logits(batch.advance())
-            batch.keep(self._choose(batch.rows, logits_BV, limits))
+            batch.keep(self._choose(batch.rows, batch.advance(), limits))
 
     def _choose(
         self, rows: Sequence[_Row], logits_BV: "Tensor", limits: Sequence[int]
@@ -257,6 +259,7 @@ class _Live:
     def _place(self) -> None:
         """Find for each row its prompt's place and its number among the prompt's rows."""
         w = self.writer
+        self.columns = Columns(w.decoder, w.head.weight, len(self.rows), w.dtype)
         count: dict[int, int] = {}
         slots = []
         for row in self.rows:
@@ -299,29 +302,28 @@ class _Live:
         self._place()
 
     def advance(self) -> "Tensor":
-        """Compute every row's newest token. Shapes: returns [B, E]."""
-        w = self.writer
-        x = w.embed(torch.tensor([r.ids[-1] for r in self.rows]))
-        place = self.lengths[self.owner] + self.seen
-        cos, sin = (t[place.clamp(max=len(t) - 1)] for t in w.turns)
+        """Compute every row's newest token; return its logits. Shapes: [B, V]."""
+        w, step = self.writer, self.columns
+        x = step.begin([r.ids[-1] for r in self.rows])
+        place = (self.lengths[self.owner] + self.seen).clamp(max=len(w.turns[0]) - 1)
+        cos, sin = (t[place].t().reshape(1, 2, -1, len(self.rows)) for t in w.turns)
         end = self.seen + 1
-        for i, (layer, fused) in enumerate(w.layers):
-            q, k, v = _heads(layer, fused, x, cos, sin)
+        for i, layer in enumerate(step.layers):
+            layer.turned(x, cos, sin)
             own = self.suffix[i]
-            own[0, :, :, self.seen], own[1, :, :, self.seen] = k.transpose(0, 1), v.transpose(0, 1)
-            mixed = fused.out.input(x)
-            out_BHD = self._attend(q.transpose(0, 1), i, own[:, :, :, :end], fused)
-            mixed[:, : fused.out.K] = out_BHD.reshape(len(self.rows), -1)
-            x = finish(layer, fused, mixed, x)
+            own[:, :, :, self.seen] = layer.keys_values.permute(0, 3, 1, 2)
+            self._attend(layer.queries, i, own[:, :, :, :end], layer.mixed)
+            layer.finish_(x)
         self.seen = end
-        return x
+        return step.logits()
 
-    def _attend(self, q_BHD: "Tensor", i: int, own: "Tensor", fused: FusedLayer) -> "Tensor":
+    def _attend(self, q_BHD: "Tensor", i: int, own: "Tensor", into_HDB: "Tensor") -> None:
         """Join attention over the prompt, shared by its rows, and over the row's own tokens."""
+        fused: FusedLayer = self.writer.layers[i][1]
         B, H, D = q_BHD.shape
         K, P, G = fused.key_heads, len(self.prompts), self.most
         R = H // K
-        q_BKRD = q_BHD.reshape(B, K, R, D)
+        q_BKRD = q_BHD.contiguous().view(B, K, R, D)
         grouped = self._grouped(q_BKRD).transpose(1, 2).reshape(P, K, G * R, D)
         keys, values = self.prefix[i]
         one, one_log = _attention(grouped, keys, values, 0.0, False, attn_mask=self.bias, scale=fused.scale)  # fmt: skip
@@ -329,7 +331,8 @@ class _Live:
         one = self._rows_of(one.view(P, K, G, R, D))
         one_log = self._rows_of(one_log.view(P, K, G, R))
         share = torch.sigmoid(one_log.float() - two_log.float())[..., None]
-        return torch.lerp(two.float(), one.float(), share).to(q_BHD.dtype).view(B, H, D)
+        joined = torch.lerp(two.float(), one.float(), share).view(B, H, D)
+        into_HDB.copy_(joined.permute(1, 2, 0))
 
     def _grouped(self, rows: "Tensor") -> "Tensor":
         """Put rows beside those of the same prompt. Shapes: [B, …] → [P, G, …]."""

@@ -4,12 +4,13 @@ Knows nothing about which tokens count or what the loss is for. Legend: N labell
 size, V vocabulary.
 """
 
-import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from stead.models.scratch import scratch
 
 _CACHED_NUMBERS = 1 << 18  # float32 numbers per inner step: 1 MiB, stays in a core's cache
 _STEP = 64  # rows of a product on a CPU: oneDNN compiles a kernel for each new shape
@@ -110,9 +111,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # tor
         total = torch.zeros((), dtype=torch.float64)
         for start in range(0, hidden.shape[0], chunk):
             rows = slice(start, start + chunk)
-            part = _filled(hidden[rows])
+            part = filled(hidden[rows])
             n = labels[rows].shape[0]
-            logits = _logits(part, weight)
+            logits = product(part, weight)
             gradient = wants_hidden or wants_weight
             losses = _label_losses_(logits[:n], labels[rows], gradient=gradient)
             total += losses.double().sum().cpu()
@@ -166,7 +167,7 @@ class ChunkedLogProbs(torch.autograd.Function):  # type: ignore[misc]  # torch i
         for start in range(0, hidden.shape[0], chunk):
             rows = slice(start, start + chunk)
             n = labels[rows].shape[0]
-            logits = _logits(_filled(hidden[rows]), weight)
+            logits = product(filled(hidden[rows]), weight)
             found[rows] = -_label_losses_(logits[:n], labels[rows], gradient=one_pass)
             if slope is not None:
                 logits[n:] = 0
@@ -188,8 +189,8 @@ class ChunkedLogProbs(torch.autograd.Function):  # type: ignore[misc]  # torch i
         chunk = max(ctx.chunk, _rows_like_a_gradient(weight))
         for start in range(0, hidden.shape[0], chunk):
             rows = slice(start, start + chunk)
-            part, n = _filled(hidden[rows]), labels[rows].shape[0]
-            logits = _logits(part, weight)
+            part, n = filled(hidden[rows]), labels[rows].shape[0]
+            logits = product(part, weight)
             _label_losses_(logits[:n], labels[rows], gradient=True)
             logits[:n] *= -grad[rows, None]
             logits[n:] = 0
@@ -198,27 +199,14 @@ class ChunkedLogProbs(torch.autograd.Function):  # type: ignore[misc]  # torch i
         return d_hidden, None if d_weight is None else d_weight.to(weight.dtype), None, None
 
 
-class _Kept(threading.local):
-    """Memory for the logits of each lane: fresh memory of that size costs as much as the product."""
-
-    buffer: Tensor | None = None
-
-
-_kept = _Kept()
-
-
-def _logits(rows: Tensor, weight: Tensor) -> Tensor:
+def product(rows: Tensor, weight: Tensor) -> Tensor:
     """Return rows·weightᵀ in memory that the next call of this thread overwrites. Shapes: [n, V]."""
-    n, V = rows.shape[0], weight.shape[0]
-    if rows.device.type != "cpu":
-        return torch.mm(rows, weight.t())
-    kept = _kept.buffer
-    if kept is None or kept.dtype != rows.dtype or kept.numel() < n * V:
-        kept = _kept.buffer = torch.empty(n * V, dtype=rows.dtype)
-    return torch.mm(rows, weight.t(), out=kept[: n * V].view(n, V))
+    shape = (rows.shape[0], weight.shape[0])
+    out = scratch("logits", shape, rows.dtype, rows.device)
+    return torch.mm(rows, weight.t(), out=out)
 
 
-def _filled(rows: Tensor) -> Tensor:
+def filled(rows: Tensor) -> Tensor:
     """Add zero rows up to a multiple of `_STEP`. Shapes: [n, E] → [n', E]."""
     more = -rows.shape[0] % _STEP if rows.device.type == "cpu" else 0
     return torch.nn.functional.pad(rows, (0, 0, 0, more)) if more else rows
@@ -233,10 +221,9 @@ def _label_losses_(logits: Tensor, labels: Tensor, *, gradient: bool) -> Tensor:
     n, V = logits.shape
     step = max(1, _CACHED_NUMBERS // V) if logits.device.type == "cpu" else n
     losses = torch.empty(n, dtype=torch.float32, device=logits.device)
-    buffer = torch.empty(min(step, n), V, dtype=torch.float32, device=logits.device)
     for start in range(0, n, step):
         part = logits[start : start + step]
-        wide = buffer[: part.shape[0]].copy_(part)
+        wide = scratch("wide", part.shape, torch.float32, part.device).copy_(part)
         index = labels[start : start + step, None]
         picked = wide.gather(1, index).squeeze(1)
         highest = wide.amax(1, keepdim=True)

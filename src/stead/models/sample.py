@@ -15,6 +15,7 @@ import torch
 
 from stead.core import seeds
 from stead.messages import Sampling
+from stead.models.scratch import scratch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,18 +172,26 @@ def draw(
     ids: list[Tensor] = []
     logs: list[Tensor] = []
     for part_nV, point_n in zip(logits_BV.split(_BLOCK), point_B.split(_BLOCK), strict=True):
-        x = part_nV.float()
-        x = x - x.amax(-1, keepdim=True)
-        if temperature != 1.0:
-            x = x / temperature
-        e = x.exp()
+        x, highest = _shifted(part_nV, temperature)
+        e = x.exp_()
         if filtered:
             chosen, total = _filtered(e, point_n, top_k, top_p, min_p), e.sum(-1)
         else:
             chosen, total = _place(e, point_n)
         ids.append(chosen)
-        logs.append(x.gather(1, chosen[:, None]).squeeze(1) - total.log())
+        picked = (part_nV.gather(1, chosen[:, None]).float() - highest) / temperature
+        logs.append(picked.squeeze(1) - total.log())
     return Drawn(torch.cat(ids).tolist(), torch.cat(logs).tolist())
+
+
+def _shifted(logits_nV: "Tensor", temperature: float) -> tuple["Tensor", "Tensor"]:
+    """Return logits minus each row's highest, over the temperature, and the highest, in float32."""
+    x = scratch("draw", logits_nV.shape, torch.float32, logits_nV.device).copy_(logits_nV)
+    highest = x.amax(-1, keepdim=True)
+    x -= highest
+    if temperature != 1.0:
+        x /= temperature
+    return x, highest
 
 
 def _place(weights_BV: "Tensor", point_B: "Tensor") -> tuple["Tensor", "Tensor"]:

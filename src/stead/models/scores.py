@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from stead.models.loss import Head
+from stead.models.loss import Head, filled, product
+from stead.models.scratch import scratch
 
-_CACHED_NUMBERS = 1 << 18  # float32 numbers per inner step: 1 MiB, stays in a core's cache
-_STEP = 64  # rows of a product on a CPU: oneDNN compiles a kernel for each new shape
+_CACHED_NUMBERS = 1 << 17  # float32 numbers per inner step: twice 512 KiB, stays in a core's cache
 
 
 def token_scores(
@@ -62,9 +62,8 @@ class TokenScores(torch.autograd.Function):  # type: ignore[misc]  # torch is un
         direction = torch.empty_like(hidden) if wants else None
         for start in range(0, N, chunk):
             rows = slice(start, start + chunk)
-            part = _filled(hidden[rows])
             n = labels[rows].shape[0]
-            logits = torch.mm(part, weight.t())
+            logits = product(filled(hidden[rows]), weight)
             scores[:, rows] = _score_(logits[:n], labels[rows], temperature, keep=wants)
             if direction is not None:
                 logits[n:] = 0
@@ -85,12 +84,6 @@ class TokenScores(torch.autograd.Function):  # type: ignore[misc]  # torch is un
         return scaled, None, None, None, None
 
 
-def _filled(rows: Tensor) -> Tensor:
-    """Add zero rows up to a multiple of `_STEP`. Shapes: [n, E] → [n', E]."""
-    more = -rows.shape[0] % _STEP if rows.device.type == "cpu" else 0
-    return torch.nn.functional.pad(rows, (0, 0, 0, more)) if more else rows
-
-
 def _score_(logits: Tensor, labels: Tensor, temperature: float, *, keep: bool) -> Tensor:
     """Return log-probabilities and entropies; with `keep` replace logits by softmax − one-hot.
 
@@ -101,19 +94,19 @@ def _score_(logits: Tensor, labels: Tensor, temperature: float, *, keep: bool) -
     found = torch.empty(2, n, dtype=torch.float32, device=logits.device)
     for start in range(0, n, step):
         rows = slice(start, start + step)
-        x = logits[rows].float()
+        part = logits[rows]
+        x = scratch("scores", part.shape, torch.float32, part.device).copy_(part)
         if temperature != 1.0:
-            x = x / temperature
-        x = x - x.amax(1, keepdim=True)
+            x /= temperature
+        x -= x.amax(1, keepdim=True)
         index = labels[rows, None]
         picked = x.gather(1, index)
-        e = x.exp()
+        e = torch.exp(x, out=scratch("weights", part.shape, torch.float32, part.device))
         sums = e.sum(1, keepdim=True)
         log_sums = sums.log()
         found[0, rows] = (picked - log_sums).squeeze(1)
         found[1, rows] = (log_sums - x.mul_(e).sum(1, keepdim=True) / sums).squeeze(1)
         if keep:
-            part = logits[rows]
-            torch.mul(e, sums.reciprocal_(), out=part)
+            part.copy_(e.mul_(sums.reciprocal_()))
             part.scatter_add_(1, index, part.new_full((1, 1), -1.0).expand(part.shape[0], 1))
     return found

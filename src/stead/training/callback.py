@@ -42,13 +42,14 @@ class Run:
     emit: Emit
     save: Callable[[], None]
     evaluate: Callable[[], float | None]
+    examine: Callable[[], dict[str, float]] = dict  # what else the method measures on held-out rows
     step: int = 0
     epoch: float = 0.0
     tokens: int = 0
     seconds: float = 0.0
     stop: str | None = None  # a callback's reason to end the run early
     rewind: str | None = None  # a callback's reason to go back to the last good checkpoint
-    held_out: float | None = None  # the newest held-out loss, measured after step `measured`
+    held_out: float | None = None  # the newest held-out loss (or −reward), after step `measured`
     measured: int = -1
     values: dict[str, float] = field(default_factory=dict)  # added to the next progress event
 

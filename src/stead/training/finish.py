@@ -68,11 +68,16 @@ def _choose(parts: Parts) -> None:
 
 
 def _judged(parts: Parts, run: Run) -> dict[str, Any]:
-    """Return the held-out loss of the weights that are written, and why there are no others."""
-    found: dict[str, Any] = {"eval_loss": parts.callbacks["evaluate"].state()["last"]}
+    """Return the held-out loss or reward of the weights that are written, and why there are no others."""
+    state = parts.callbacks["evaluate"].state()
+    found: dict[str, Any] = {"eval_loss": state["last"]}
+    by_reward = state["last"] is None and state["reward"] is not None
+    if by_reward:
+        found["eval_reward"] = state["reward"]
     if "best" in parts.callbacks:
         best = parts.callbacks["best"].state()
-        found |= {"eval_loss": best["loss"], "best_step": best["step"]}
+        value = {"eval_reward": -best["loss"]} if by_reward else {"eval_loss": best["loss"]}
+        found |= value | {"best_step": best["step"]}
     if run.stop is not None:
         found["stopped"] = run.stop
     return found

@@ -118,6 +118,7 @@ def _run(parts: Parts) -> Run:
         allow=_guard(parts).allow, rewind=lambda run: rewind(parts, run),
         left_out=parts.adjustments.is_skipped, smaller=lambda step, why: _smaller(parts, step, why),
         facts=lambda step: _split_at(parts, step), out_of_memory=oom.OutOfMemory,
+        examine=lambda: parts.method.examine(parts.tools),
     )  # fmt: skip
     if parts.start == 0 and wants_rewind(parts):
         save(parts, Run(total=job.total, emit=job.emit, save=_nothing, evaluate=_nothing))

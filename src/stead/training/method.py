@@ -279,6 +279,13 @@ class Method(ABC):
     def loss(self, model: Model, batch: Columns) -> Loss:
         """Compute the summed loss of one micro-batch."""
 
+    def examine(self, tools: Tools) -> dict[str, float]:
+        """Measure the weights on held-out rows beyond their loss; names begin with "eval_".
+
+        `eval_reward` is what the weights are judged by where there is no held-out loss.
+        """
+        return {}
+
     def callbacks(self) -> dict[str, dict[str, Any]]:  # Any: a callback's arguments
         """Name the callbacks this method wants besides the loop's own, each with its arguments."""
         return {}

@@ -3,7 +3,7 @@
 Knows nothing about surfaces. The choice is the adapter `pruning`'s own, asked for everything at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from stead.data.pack import TokenStore, make_batch, plan_batches
 from stead.hub.inspect import inspect, locate
 from stead.models import layers
 from stead.models.adapter import Adapter, Origin, Step
+from stead.models.adapters.pruning import Pruning
 from stead.models.learner import Learner
 from stead.models.load import Device, Dtype, load_model
+from stead.training.layerwise import each_layer
 from stead.values import LoadedModel
 
 _BATCH_TOKENS = 2048
@@ -64,8 +66,10 @@ def prune(
     loaded = load_model(folder, dtype=dtype, device=device)
     adapter = registry("adapter").create("pruning", config=config)
     adapter.wrap(loaded.model, layers, 0)
-    gradients = _show(loaded, shown, emit) if looks and shown is not None else {}
-    _choose(loaded, adapter, gradients)
+    if config.method == "wanda" and shown is not None:
+        _layer_by_layer(loaded, adapter, shown, emit)
+    else:
+        _choose(loaded, adapter, _show(loaded, shown, emit) if looks and shown is not None else {})
     report = adapter.report()
     before = sum(p.numel() for p in loaded.model.parameters())
 
@@ -89,6 +93,20 @@ def _folder(model: str) -> Path:
             hint=f"stead merge {model} --out merged",
         )  # fmt: skip
     return found.path
+
+
+def _layer_by_layer(loaded: LoadedModel, adapter: Pruning, shown: Calibration, emit: Emit) -> None:
+    named = dict(loaded.model.named_parameters())
+    learner = Learner(loaded)
+
+    def choose(names: Sequence[str]) -> None:
+        weights = {n: named[n].detach().float() for n in names}
+        adapter.choose_among(Step(loaded.model, weights, {}, 1, 1), names)
+        for name, weight in weights.items():
+            named[name].copy_(weight)
+
+    each_layer(learner, list(_batches(loaded, shown)), adapter.matrices, choose, emit)
+    learner.close()
 
 
 def _show(loaded: LoadedModel, shown: Calibration, emit: Emit) -> dict[str, torch.Tensor]:

@@ -40,7 +40,8 @@ class Job:
 
     `allow(loss)` lets a step change the weights; `rewind(run)` goes back to the last good
     checkpoint; `left_out(step)` says that a step's rows are not learnt from; `smaller(step, why)`
-    cuts micro-batches after memory ran out, or raises; `facts(step)` are added to the step's line.
+    cuts micro-batches after memory ran out, or raises; `facts(step)` are added to the step's line; `examine` measures
+    held-out rows in the method's own way.
     """
 
     start: int
@@ -62,6 +63,7 @@ class Job:
     facts: Callable[[int], dict[str, Any]]  # Any: JSON values
     out_of_memory: type[TrainingError]
     tokens: int = 0
+    examine: Callable[[], dict[str, float]] = dict
 
 
 class Trainer(ABC):
@@ -121,6 +123,7 @@ def _open(job: Job) -> Run:
     run.step, run.tokens, run.epoch = job.start, job.tokens, job.epoch_at(job.start)
     run.save = lambda: job.save(run)
     run.evaluate = lambda: job.stepper.evaluate(job.evaluation())
+    run.examine = job.examine
     return run
 
 

@@ -279,3 +279,27 @@ def test_the_prompt_ends_where_the_answer_begins(tiny_model: Path, tmp_path: Pat
     assert prompts[0].ids == store.tokens(0)[:first].tolist()
     assert prompts[0].ids == TokenStore.open(data, "train").tokens(0).tolist()
     assert prompts[0].reference == "four 0"
+
+
+def test_held_out_rewards_are_told_and_change_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    """Each evaluation draws the same numbers, so rewards differ by the weights alone."""
+    split = rl.rows(tmp_path / "data", tiny_model, 12, eval_share=0.3)
+    told: dict[int, float] = {}
+
+    def listen(event: AnyEvent) -> None:
+        values = getattr(event, "values", {})
+        if "eval_reward" in values:
+            told[event.done] = values["eval_reward"]
+            assert values["eval_rewards/vowels"] == values["eval_reward"]
+
+    more = {"lr": 0.05, "max_steps": 4}
+    seen = rl.run(tiny_model, split, tmp_path / "seen", "grpo", eval_every=1, emit=listen, **more)
+    blind = rl.run(tiny_model, split, tmp_path / "blind", "grpo", **more)
+    best = rl.run(tiny_model, split, tmp_path / "best", "grpo", eval_every=1, keep_best=True, **more)
+
+    assert sorted(told) == [1, 2, 3]  # the last weights are judged after the last progress event
+    assert len(set(told.values())) > 1
+    assert seen["weights_sha256"] == blind["weights_sha256"]
+    assert seen["eval_reward"] == blind["eval_reward"]
+    assert seen["eval_loss"] is None
+    assert best["eval_reward"] == max(*told.values(), seen["eval_reward"])

@@ -4,6 +4,7 @@ Knows nothing about losses or the loop. Sources: gradual magnitude pruning, arXi
 arXiv:2306.11695; first-order importance, arXiv:1906.10771 eq. 8.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -78,7 +79,7 @@ class Pruning(Adapter):
     config: PruningConfig
     kind: ClassVar[str] = "model"
 
-    _names: list[str]  # matrices that lose weights
+    _names: list[str]
     _units: list[structure.Unit]  # or the heads and neurons that go
     _layers: Layers
 
@@ -161,19 +162,42 @@ class Pruning(Adapter):
                 for u in self._units
             }  # fmt: skip
             return
-        scores = {n: self._gone_first(n, self._scores(n, weights[n])) for n in self._names}
-        if self.config.pattern is not None:
-            n, m = self.config.kept_of
-            self._masks = {name: choose.keep_n_of_m(s, n, m) for name, s in scores.items()}
-        elif self.config.method == "wanda":
-            self._masks = {n: choose.keep_largest_of_rows(s, sparsity) for n, s in scores.items()}
-        elif self.config.scope == "global":
+        if self.config.scope == "global" and self.config.pattern is None and self._is_by_size:
+            scores = {n: self._ranked(n, weights) for n in self._names}
             self._masks = choose.keep_largest_together(scores, sparsity)
-        else:
-            self._masks = {n: choose.keep_largest(s, sparsity) for n, s in scores.items()}
+            return
+        self._masks = {n: self._mask(n, weights, sparsity) for n in self._names}
+
+    def choose_among(self, step: Step, names: Sequence[str]) -> None:
+        """Choose among these matrices alone, for good, by what was observed so far; others stay."""
+        self._watch(step)
+        with torch.no_grad():
+            for name in names:
+                self._masks[name] = self._mask(name, step.weights, self.config.sparsity)
+                step.weights[name].mul_(self._masks[name].to(step.weights[name].device))
+
+    @property
+    def matrices(self) -> list[str]:
+        """The names of the weights that lose some, unless whole units go."""
+        return self._names
+
+    @property
+    def _is_by_size(self) -> bool:
+        return self.config.method == "magnitude"
+
+    def _mask(self, name: str, weights: "dict[str, Tensor]", sparsity: float) -> "Tensor":
+        scores = self._ranked(name, weights)
+        if self.config.pattern is not None:
+            return choose.keep_n_of_m(scores, *self.config.kept_of)
+        if self.config.method == "wanda":
+            return choose.keep_largest_of_rows(scores, sparsity)
+        return choose.keep_largest(scores, sparsity)
+
+    def _ranked(self, name: str, weights: "dict[str, Tensor]") -> "Tensor":
+        return self._gone_first(name, self._scores(name, weights[name]))
 
     def _scores(self, name: str, weight: "Tensor") -> "Tensor":
-        if self.config.method == "magnitude":
+        if self._is_by_size:
             return weight.detach().abs()
         squares = self._sums.get(name.removesuffix(".weight"))
         if squares is None:

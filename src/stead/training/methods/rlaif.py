@@ -83,6 +83,10 @@ class RLAIF(RolloutMethod):
         won = [float(w) for first in self._judge.prefers_first(pairs) for w in (first, not first)]
         return [t + w for t, w in zip(total, won, strict=True)], parts | {"judge": won}
 
+    def examine(self, tools: Tools) -> dict[str, float]:
+        """Grade held-out answers; which of two own answers is better says nothing of either."""
+        return {} if self.config.labels == "preference" else super().examine(tools)
+
     def judge(self, tools: Tools, buffer: Buffer) -> None:
         """Sign the answers of each pair, or compare each graded answer with the others."""
         rewards = np.asarray(buffer.rewards, dtype=np.float64)

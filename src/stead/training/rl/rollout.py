@@ -25,7 +25,7 @@ from stead.training.rl.advantages import is_flat
 from stead.training.rl.reward_signs import WatchSettings, signs
 from stead.training.rl.rewards import Answered, Rewards, RewardSpec, Scores
 from stead.training.rl.rollout_buffer import Buffer, Rolled
-from stead.training.rl.rollout_prompts import Prompt, Prompts
+from stead.training.rl.rollout_prompts import CutNote, Prompt, Prompts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,7 @@ class RolloutConfig(MethodConfig):
     mask_truncated_completions: bool = Field(default=False, description="do not learn from answers that were cut at the limit")  # fmt: skip
     micro_batch_tokens: int = Field(default=4096, gt=0, description="tokens of answers and prompts computed at once in a training pass")  # fmt: skip
     sampler: Literal["transformers"] = Field(default="transformers", description="what writes the answers: the trained weights in this process")  # fmt: skip
+    eval_prompts: int = Field(default=64, gt=0, description="held-out prompts that are answered, once each, at every evaluation")  # fmt: skip
     watch: WatchSettings = Field(default=WatchSettings(), description="warn when the reward is being gamed")  # fmt: skip
 
 
@@ -92,6 +93,7 @@ class RolloutMethod(Method):
     rollout: ClassVar[bool] = True
 
     _prompts: Prompts
+    _unseen: Prompts | None = None
     _rewards: Rewards
     _buffer: Buffer | None = None
     _next: int = 0  # the phase that the next step has
@@ -128,7 +130,10 @@ class RolloutMethod(Method):
                 hint=f"stead train recipe.yaml --set method.max_completion_length={max(1, context // 2)}",
             )
         limit = room if c.max_prompt_length is None else min(room, c.max_prompt_length)
-        self._prompts = Prompts(tools.loaded.folder, tools.train.prepared, tools.train.split, limit, _CutNote(tools, limit))  # fmt: skip
+        on_cut = CutNote(tools.emit, limit)
+        self._prompts = Prompts(tools.loaded.folder, tools.train.prepared, tools.train.split, limit, on_cut)  # fmt: skip
+        if tools.held_out is not None:
+            self._unseen = Prompts(tools.loaded.folder, tools.held_out.prepared, tools.held_out.split, limit, on_cut)  # fmt: skip
         self.open_rewards(tools)
         if self.needs_reference:
             tools.keep_reference()
@@ -164,37 +169,59 @@ class RolloutMethod(Method):
     def write(self, tools: Tools, step: int, rows: Sequence[int], attempt: int = 0) -> Buffer:
         """Write and reward answers to the prompts of `rows`; column "reward" has [N] tokens' sums."""
         prompts = [self._prompts[row] for row in rows]
-        c = self.config
         each = [
             [seeds.stream(tools.seed, step, f"rollout-{row}-{i}-{attempt}") for i in range(self.group)]
             for row in rows
         ]  # fmt: skip
+        buffer = self._answers(tools, prompts, each)
+        answered = self._answered(buffer, prompts)
+        buffer.rewards, buffer.parts = self.reward(answered)
+        buffer.signs = signs(answered, [a.ids for a in buffer.answers])
+        return buffer
+
+    def _answers(
+        self, tools: Tools, prompts: Sequence[Prompt], each: Sequence[Sequence[int]]
+    ) -> Buffer:
+        """Write an answer per seed; column "sampled" has the sampler's log-probabilities."""
+        c = self.config
         sampling = Sampling(max_tokens=c.max_completion_length, temperature=c.temperature,
                             top_p=c.top_p, top_k=c.top_k, min_p=c.min_p)  # fmt: skip
         tools.loaded.model.eval()
-        stops = self._prompts.tokenizer.stop_ids
-        written = tools.write([p.ids for p in prompts], each, sampling, stops)
+        ids = [p.ids for p in prompts]
+        written = tools.write(ids, each, sampling, self._prompts.tokenizer.stop_ids)
         answers = [one for group in written for one in group]
-        owner = np.repeat(np.arange(len(prompts)), self.group)
-        buffer = Buffer(list(rows), [p.ids for p in prompts], answers, owner)
+        owner = np.repeat(np.arange(len(prompts)), [len(group) for group in written])
+        buffer = Buffer([p.row for p in prompts], ids, answers, owner)
         logprobs = [x for a in answers for x in a.logprobs]
         buffer.columns["sampled"] = np.array(logprobs, dtype=np.float32)
-        self._reward(buffer, prompts)
         return buffer
 
-    def _reward(self, buffer: Buffer, prompts: Sequence[Prompt]) -> None:
+    def _answered(self, buffer: Buffer, prompts: Sequence[Prompt]) -> list[Answered]:
+        """Return what rewards look at, answer by answer."""
         decode = self._prompts.tokenizer.decode
         stops = frozenset(self._prompts.tokenizer.stop_ids)
-        answered = []
+        found = []
         for owner, one in zip(buffer.owner, buffer.answers, strict=True):
             prompt = prompts[int(owner)]
             ids = one.ids[:-1] if one.stopped and one.ids[-1] in stops else one.ids
-            answered.append(
+            found.append(
                 Answered(prompt.where, prompt.messages, decode(ids), prompt.reference,
                          prompt.columns, one.stopped, len(one.ids))
             )  # fmt: skip
-        buffer.rewards, buffer.parts = self.reward(answered)
-        buffer.signs = signs(answered, [a.ids for a in buffer.answers])
+        return found
+
+    def examine(self, tools: Tools) -> dict[str, float]:
+        """Answer held-out prompts once each, with the same draws at every evaluation."""
+        if self._unseen is None:
+            return {}
+        count = min(len(self._unseen), self.config.eval_prompts)
+        prompts = [self._unseen[row] for row in range(count)]
+        each = [[seeds.stream(tools.seed, row, "held-out")] for row in range(count)]
+        buffer = self._answers(tools, prompts, each)
+        rewards, parts = self.reward(self._answered(buffer, prompts))
+        means = {f"eval_rewards/{name}": float(np.mean(part)) for name, part in parts.items()}
+        length = float(buffer.lengths.mean())
+        return {"eval_reward": float(np.mean(rewards)), "eval_completion_length": length} | means
 
     def fill(self, tools: Tools, step: int, rows: Sequence[int]) -> Buffer:
         """Return the answers to learn from; a method may drop or replace groups."""
@@ -364,17 +391,3 @@ def _is_shared() -> bool:
 
 def _places(part: Rolled) -> Any:  # Any: int64 [N]
     return np.flatnonzero(part.labels != IGNORED)
-
-
-class _CutNote:
-    """Tells once that prompts are cut, with the first one's place."""
-
-    def __init__(self, tools: Tools, limit: int) -> None:
-        self._emit, self._limit, self._told = tools.emit, limit, False
-
-    def __call__(self, where: str, tokens: int) -> None:
-        if self._told:
-            return
-        self._told = True
-        message = f"prompts longer than {self._limit} tokens lose their beginning; the first: {where} ({tokens} tokens)"
-        self._emit(Note(stage="train", message=message, level="warning", code="prompt-cut"))

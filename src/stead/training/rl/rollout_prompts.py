@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stead.core.errors import DataError
+from stead.core.events import Emit, Note
 from stead.data.examples import prompt_of
 from stead.data.mask import chat_needs_bos
 from stead.data.template import ChatTemplate
@@ -62,3 +63,18 @@ class Prompts:
             self._on_cut(found.where, len(ids))
             ids = ids[-self._limit :]
         return Prompt(row, ids, found.where, messages, reference, dict(found.meta))
+
+
+class CutNote:
+    """Tells once that prompts are cut, with the first one's place."""
+
+    def __init__(self, emit: Emit, limit: int) -> None:
+        self._emit, self._limit, self._told = emit, limit, False
+
+    def __call__(self, where: str, tokens: int) -> None:
+        """Tell it, unless it was told."""
+        if self._told:
+            return
+        self._told = True
+        message = f"prompts longer than {self._limit} tokens lose their beginning; the first: {where} ({tokens} tokens)"
+        self._emit(Note(stage="train", message=message, level="warning", code="prompt-cut"))

@@ -29,6 +29,7 @@ class Wanted:
     threads: int | None = None
     adapters: tuple[str, ...] = ()  # folders; a request's model `name:adapter` chooses
     exact: bool = False  # an answer alone and in company are computed with the same bits
+    speculate: bool = True  # guess tokens from a row's own text and check them together
     requires_gpu: bool = False
     min_gpu_memory_bytes: int | None = None
 
@@ -75,6 +76,7 @@ def plan(wanted: Wanted, home: Home) -> Choice:
         adapter=None if adapter is None else str(adapter),
         adapters=wanted.adapters,
         exact=wanted.exact,
+        speculate=wanted.speculate,
         context=wanted.context,
         parallel=wanted.parallel,
         threads=wanted.threads,

@@ -33,6 +33,7 @@ class Wanted:
     adapters: tuple[str, ...] = ()  # folders; a request's model `name:adapter` chooses
     beside: tuple[str, ...] = ()  # as `adapters`, where the engine can; no reason to take another
     exact: bool = False  # an answer alone and in company are computed with the same bits
+    speculate: bool = True  # guess tokens from a row's own text and check them together
     requires_gpu: bool = False
     min_gpu_memory_bytes: int | None = None
 
@@ -88,6 +89,7 @@ def plan(wanted: Wanted, home: Home) -> Choice:
         adapter=None if adapter is None else str(adapter),
         adapters=wanted.adapters,
         exact=wanted.exact,
+        speculate=wanted.speculate,
         context=wanted.context,
         parallel=wanted.parallel,
         threads=wanted.threads,

@@ -42,6 +42,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     `adapter` is put on for good; those in `adapters` (folders, or folders of them) are chosen by each
     request as `name:adapter`. `exact`: an answer alone and in company are computed with the same bits.
+    `speculate`: the engine may guess tokens from a row's own text and check them together (transformers).
     """
 
     model: str
@@ -49,6 +50,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     adapter: str | None = None
     adapters: tuple[str, ...] = ()
     exact: bool = False
+    speculate: bool = True
     context: int | None = None
     parallel: int = 4
     threads: int | None = None

@@ -115,5 +115,5 @@ def stream(
             batch.join_rows(waiting) if waiting else batch.step()
         if len(one.ids) > before:
             newest = one.picked[-1]
-            yield Piece(newest.id, one.newest_text(), newest.logprob, newest.top)
+            yield Piece(newest.id, one.text_of(before), newest.logprob, newest.top)
     yield Piece(None, one.rest(), finish_reason="length" if one.reason is None else one.reason)

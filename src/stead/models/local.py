@@ -31,32 +31,18 @@ from stead.messages import (
 from stead.models import decode, fused, generate, likelihood
 from stead.models.answering import Answerer, is_worth_sending, marked_decoder, new_id
 from stead.models.constraints import Constraints, Forced
+from stead.models.draft import Guesses
 from stead.models.lora_set import Lora, LoraSet, adapted
 from stead.models.prompting import Asked, Prompter, is_scoring
 from stead.models.row import Row, context_length, decoder
 from stead.models.schedule import Job, PlainWriter, Scheduler, SlotWriter, Writer
+from stead.models.served import Serving
 from stead.models.told import Counted, Voice, on_loop, settle
 from stead.models.tool_calls import detect
 from stead.models.turns import Turns
 from stead.values import LoadedModel
 
 T = TypeVar("T")
-_CACHE_BYTES = 2 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """How a model is shared. `rows`: answers written at once; `queue`: answers that may wait.
-
-    None: as many as fit, and no bound. `exact`: an answer alone gets the very bits it gets in company,
-    for about half of its speed (see `slots`). `fuse`: compute the Llama family's layers here.
-    """
-
-    rows: int | None = None
-    queue: int | None = None
-    budget_bytes: int = _CACHE_BYTES
-    exact: bool = False
-    fuse: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +92,7 @@ class LocalBackend(Backend):
         self._serving = Serving() if serving is None else serving
         self._adapters = adapters
         self._lock = Turns()
+        self.guesses = Guesses()
         self._context = context_length(loaded)
         self._words = int(loaded.model.config.get_text_config().vocab_size)
         self._prompter = Prompter(template, tokenizer, self._context)
@@ -221,17 +208,16 @@ class LocalBackend(Backend):
     def _writer(self) -> Writer:
         """Return an empty batch: fused where the model allows it. Called once, and after a fault."""
         serving, stops = self._serving, frozenset(self._tokenizer.stop_ids)
-        rows = 64 if serving.rows is None else serving.rows
         loaded = self._loaded
         if serving.fuse and loaded.device.type == "cpu":
             if decode.fits(loaded):
-                return SlotWriter(loaded, stops, rows=rows, budget_bytes=serving.budget_bytes, exact=serving.exact)  # fmt: skip
+                return SlotWriter(loaded, stops, serving, self.guesses)
             with self._lock:
                 if decode.could_fit(loaded):
                     fused.install(loaded.model)
             if decode.fits(loaded):
                 return self._writer()
-        return PlainWriter(loaded, stops, rows=rows, budget_bytes=serving.budget_bytes)
+        return PlainWriter(loaded, stops, rows=serving.places, budget_bytes=serving.budget_bytes)
 
     def _task(self, request: GenerateRequest) -> _Task:
         """Return what to do for a request; called off the loop, since templates and models take time."""

@@ -99,14 +99,14 @@ class Row:
         return self.reason is not None
 
     def show(self) -> str:
-        """Turn the newest id into text that may be shown."""
-        piece = self._stop.push(self._detokenizer.push(self.ids[-1]))
+        """Turn the first id that has not been into text that may be shown."""
+        piece = self._stop.push(self._detokenizer.push(self.ids[len(self.shown)]))
         self.shown.append(piece)
         return piece
 
-    def newest_text(self) -> str:
-        """Return what the newest id lets be shown; call once per id, in order."""
-        return self.shown[-1] if self._eager else self.show()
+    def text_of(self, at: int) -> str:
+        """Return what the id at a place of the answer lets be shown; ask for all, in order."""
+        return self.shown[at] if at < len(self.shown) else self.show()
 
     def rest(self) -> str:
         """Return the text still held back at the end."""

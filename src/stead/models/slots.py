@@ -7,21 +7,29 @@ What a row's numbers are made of does not depend on its company: a prompt is rea
 fixed places; attention is computed row by row; and a product over two or more rows gives each row the
 same bits however many there are. A row alone takes a faster product that rounds otherwise, unless
 `exact`: then it is computed twice, as a pair.
+
+A guessed token (`draft`) is computed as a row of its own beside its row's newest token. It costs little,
+since a product's time is that of reading the weights, and counts when it is what the row's rule then
+chooses: so guesses change no answer, whatever the rule.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from stead.models import steps
+from stead.models.draft import Draft, Guesses
 from stead.models.fused import FusedLayer, signed_sin
 from stead.models.learner import head_of
 from stead.models.lora_set import Lora
 from stead.models.packed import Packed
+from stead.models.panels import Panels
 from stead.models.prefix import PIECE, Prefixes
 from stead.models.row import Row, choose
+from stead.models.served import Serving
 from stead.values import LoadedModel
 
 if TYPE_CHECKING:
@@ -29,16 +37,18 @@ if TYPE_CHECKING:
 
 _FILL = 64  # pieces are filled up to this: fewer shapes, fewer kernels to prepare
 _GROWTH = 256  # columns; larger steps copy less often and hold more
+_FEW = 2  # rows up to which tokens are guessed: more share the reading of weights among themselves
 _attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
 class _Held:
     """One row's keys and values. Shapes: `kv` [L, 2, K, C, D], of which `seen` columns are filled."""
 
-    __slots__ = ("kv", "row", "seen", "todo")
+    __slots__ = ("draft", "guess", "kv", "row", "seen", "todo")
 
     def __init__(self, row: Row, kv: "Tensor") -> None:
         self.row, self.kv, self.seen = row, kv, 0
+        self.draft, self.guess = Draft(), list[int]()
         self.todo = [*row.prompt, *row.ids]  # ids: it was put back when memory ran out
 
     @property
@@ -55,30 +65,36 @@ class SlotBatch:
 
     `budget_bytes` bounds the keys and values of all rows and of kept beginnings of prompts. When
     longer answers than expected need more, the youngest row gives its place up and is read again
-    later (`put_back`).
+    later (`put_back`). `guesses` counts guessed tokens.
     """
 
     def __init__(
-        self, loaded: LoadedModel, stop_ids: frozenset[int], *, rows: int, budget_bytes: int,
-        exact: bool = False,
+        self, loaded: LoadedModel, stop_ids: frozenset[int], serving: Serving,
+        guesses: Guesses | None = None,
     ) -> None:  # fmt: skip
         decoder = loaded.model.get_decoder()
         self._decoder, self._embed, self._norm = decoder, decoder.embed_tokens, decoder.norm
         self._layers: list[tuple[Any, FusedLayer]] = [(x, x._stead) for x in decoder.layers]
         self._head = head_of(loaded.model)
         self._dtype, self._stop_ids = loaded.dtype, stop_ids
-        self._most, self._exact = rows, exact
+        self._most, self._exact, self._speculate = serving.places, serving.exact, serving.speculate
+        self.guesses = Guesses() if guesses is None else guesses
         first = self._layers[0][1]
         self._shape = (len(self._layers), 2, first.key_heads)
         numbers = 2 * len(self._layers) * first.key_heads * first.D
         self.token_bytes: int = numbers * self._dtype.itemsize
-        self._budget = budget_bytes
-        self._prefixes = Prefixes(budget_bytes // 4)
+        self._budget = serving.budget_bytes
+        self._prefixes = Prefixes(self._budget // 4)
         self._names = _names(loaded.model, self._layers)
         self._reading: list[_Held] = []
         self._live: list[_Held] = []
         self.put_back: list[Row] = []
         self._cos, self._sin = self._turns(_GROWTH)
+        packs = [p for _, f in self._layers for p in (f.qkv, f.out, f.up, f.down)]
+        for one in packs:
+            one.refresh()
+        matrices = [*(p.matrix for p in packs), self._head.weight]
+        self._panels = Panels(matrices, serving.panel_bytes)
 
     def __len__(self) -> int:
         return len(self._reading) + len(self._live)
@@ -161,53 +177,84 @@ class SlotBatch:
             i = torch.arange(begin, end)[:, None]
             hidden = torch.arange(end)[None] > i
             rule = {"attn_mask": torch.zeros(hidden.shape, dtype=x.dtype).masked_fill_(hidden, -torch.inf)}  # fmt: skip
-        extras = self._extras([(slice(None), held.row.adapter)])
+        product = self._product([(slice(None), held.row.adapter)])
         for n, (layer, fused) in enumerate(self._layers):
-            heads = steps.turned_heads(layer, fused, x, cos, sin, extras).transpose(0, 1)
+            heads = steps.turned_heads(layer, fused, x, cos, sin, product).transpose(0, 1)
             H, K = fused.heads, fused.key_heads
             kv = held.kv[n, :, :, :end]
             kv[:, :, begin:] = heads[H:].unflatten(0, (2, K))
             out = sdpa(heads[None, :H], kv[None, 0], kv[None, 1], scale=fused.scale, enable_gqa=True, **rule)  # fmt: skip
             mixed = fused.out.input(x)
             mixed[:, : fused.out.K] = out[0].transpose(0, 1).reshape(len(x), -1)
-            x = steps.finish(layer, fused, mixed, x, extras)
+            x = steps.finish(layer, fused, mixed, x, product)
         return x
 
     def _advance(self) -> list[Row]:
-        """Write one token in every live row."""
+        """Write a token in every live row, and more in those whose guesses are right."""
+        self._guess()
         for held in list(self._live):
             if held in self._live:  # else another's growth has put it back
-                self._reserve(held, held.seen + 1)
-        places, groups = _places([h.row.adapter for h in self._live], exact=self._exact)
-        logits_BV = self._logits(self._tokens(places, groups))
-        logits_BV = logits_BV[: len(self._live)]
-        rows = [h.row for h in self._live]
-        done = choose(rows, logits_BV, self._stop_ids)
-        self._live = [h for h, over in zip(self._live, done, strict=True) if not over]
+                self._reserve(held, held.seen + 1 + len(held.guess))
+        ahead = [(h, n) for h in self._live for n in range(1 + len(h.guess))]
+        places, groups = _places([h.row.adapter for h, _ in ahead], exact=self._exact)
+        logits_NV = self._logits(self._tokens([ahead[i] for i in places], groups))
+        rows, seen = [h.row for h in self._live], [h.seen for h in self._live]
+        self._settle(logits_NV[: len(ahead)])
+        for held, before in zip(self._live, seen, strict=True):
+            if held.guess:
+                self._judge(held, held.seen - before - 1)
+        self._live = [h for h in self._live if h.row.reason is None]
         return rows
 
-    def _tokens(self, places: list[int], groups: "list[tuple[slice, Lora | None]]") -> "Tensor":
-        """Compute the newest token of the live rows `places`. Shapes: returns [B, E]."""
-        live = [self._live[i] for i in places]
-        x = self._embed(torch.tensor([h.row.ids[-1] for h in live]))
-        at = torch.tensor([h.seen for h in live])
+    def _guess(self) -> None:
+        """Let rows guess what they go on with, where few are written."""
+        guessing = self._speculate and len(self._live) <= _FEW
+        for held in self._live:
+            row = held.row
+            most = row.limit - len(row.ids) - 1
+            held.guess = held.draft.guess(row.prompt, row.ids, most) if guessing else []
+
+    def _judge(self, held: _Held, right: int) -> None:
+        held.draft.judge(len(held.guess), right)
+        self.guesses.drafted += len(held.guess)
+        self.guesses.accepted += right
+
+    def _settle(self, logits_NV: "Tensor") -> None:
+        """Choose tokens, place after place, while what is chosen is what was guessed. Shapes: [N, V]."""
+        firsts = accumulate((1 + len(h.guess) for h in self._live[:-1]), initial=0)
+        going, turn = list(zip(self._live, firsts, strict=True)), 0
+        while going:
+            alone = len(going) == len(logits_NV)
+            logits_BV = logits_NV if alone else logits_NV[[at + turn for _, at in going]]
+            over = choose([h.row for h, _ in going], logits_BV, self._stop_ids)
+            for held, _ in going:
+                held.seen += 1
+            going = [
+                (h, at) for (h, at), done in zip(going, over, strict=True)
+                if not done and h.guess[turn : turn + 1] == h.row.ids[-1:]
+            ]  # fmt: skip
+            turn += 1
+
+    def _tokens(
+        self, ahead: list[tuple[_Held, int]], groups: "list[tuple[slice, Lora | None]]"
+    ) -> "Tensor":
+        """Compute rows' tokens that come so many places after the last read. Shapes: returns [B, E]."""
+        x = self._embed(torch.tensor([h.guess[n - 1] if n else h.row.ids[-1] for h, n in ahead]))
+        at = [h.seen + n for h, n in ahead]
         cos, sin = self._cos[at], self._sin[at]
-        extras = self._extras(groups)
-        for n, (layer, fused) in enumerate(self._layers):
-            heads = steps.turned_heads(layer, fused, x, cos, sin, extras)
+        product = self._product(groups)
+        for i, (layer, fused) in enumerate(self._layers):
+            heads = steps.turned_heads(layer, fused, x, cos, sin, product)
             H, K, D = fused.heads, fused.key_heads, fused.D
-            q_B1KRD = heads[:, :H].view(len(live), 1, K, H // K, D)
-            kv_B2KD = heads[:, H:].view(len(live), 2, K, D)
+            q_B1KRD = heads[:, :H].view(len(at), 1, K, H // K, D)
+            kv_B2KD = heads[:, H:].view(len(at), 2, K, D)
             mixed = fused.out.input(x)
-            for b, held in enumerate(live):
-                end = held.seen + 1
-                kv = held.kv[n, :, :, :end]
+            for b, (held, _) in enumerate(ahead):
+                kv = held.kv[i, :, :, : at[b] + 1]
                 kv[:, :, -1] = kv_B2KD[b]
                 out, _ = _attention(q_B1KRD[b], kv[None, 0], kv[None, 1], 0.0, False, scale=fused.scale)  # fmt: skip
                 mixed[b, : fused.out.K] = out.reshape(-1)
-            x = steps.finish(layer, fused, mixed, x, extras)
-        for held in {id(h): h for h in live}.values():
-            held.seen += 1
+            x = steps.finish(layer, fused, mixed, x, product)
         return x
 
     def _logits(self, hidden_NE: "Tensor") -> "Tensor":
@@ -216,18 +263,18 @@ class SlotBatch:
             return self._logits(hidden_NE.expand(2, -1))[:1]
         normed = torch.empty_like(hidden_NE)
         steps.normed_(hidden_NE, self._norm, normed)
-        return steps.rows_by_matrix(normed, self._head.weight)
+        return self._panels.times(normed, self._head.weight)
 
-    def _extras(self, groups: "Sequence[tuple[slice, Lora | None]]") -> steps.Extras:
+    def _product(self, groups: "Sequence[tuple[slice, Lora | None]]") -> steps.Product:
+        """Return how to multiply, the rows' own adapters included."""
         used = [(rows, lora) for rows, lora in groups if lora is not None]
-        if not used:
-            return steps.no_extra
 
-        def extras(packed: Packed) -> steps.Extra:
+        def product(packed: Packed, wide: "Tensor") -> "Tensor":
             pairs = ((rows, lora.beside(packed, self._names[id(packed)])) for rows, lora in used)
-            return [(rows, *pair) for rows, pair in pairs if pair is not None]
+            extra = [(rows, *pair) for rows, pair in pairs if pair is not None]
+            return steps.product(packed, wide, extra, self._panels.times)
 
-        return extras
+        return product
 
     def _turns(self, length: int) -> "tuple[Tensor, Tensor]":
         """Return cos and signed sin of the first positions. Shapes: [length, D]."""

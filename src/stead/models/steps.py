@@ -19,39 +19,8 @@ if TYPE_CHECKING:
 
 FEW = 256  # rows up to which W·xᵀ is faster than x·Wᵀ: 1.5 to 2.5 times for 8 to 64 rows
 Extra = Sequence[tuple[slice, "Tensor", "Tensor"]]  # rows, A [R, K], scaled B [N, R]
-Extras = Callable[[Packed], Extra]
-
-
-def no_extra(packed: Packed) -> Extra:
-    """Say that no row has a low-rank part of its own."""
-    return ()
-
-
-def turned_heads(
-    layer: Any, fused: FusedLayer, x: "Tensor", cos: "Tensor", sin: "Tensor",
-    extras: Extras = no_extra,
-) -> "Tensor":  # fmt: skip
-    """Return queries and keys, turned, and values. Shapes: x [T, E] → [T, H+2K', D]."""
-    norm = layer.input_layernorm
-    wide = fused.qkv.input(x)
-    normed_(x, norm, wide[:, : fused.qkv.K])
-    heads = product(fused.qkv, wide, extras(fused.qkv)).view(x.shape[0], -1, fused.D)
-    rotate_(heads[:, : fused.heads + fused.key_heads], cos, sin)
-    return heads
-
-
-def finish(
-    layer: Any, fused: FusedLayer, mixed: "Tensor", x: "Tensor", extras: Extras = no_extra
-) -> "Tensor":
-    """Do the rest of a layer after attention. Shapes: mixed [T, H·D (+ P)], x [T, E] → [T, E]."""
-    x = product(fused.out, mixed, extras(fused.out)).add_(x)
-    norm = layer.post_attention_layernorm
-    wide = fused.up.input(x)
-    normed_(x, norm, wide[:, : fused.up.K])
-    gate, up = product(fused.up, wide, extras(fused.up)).chunk(2, dim=1)
-    inner = fused.down.input(x)
-    torch.mul(torch.nn.functional.silu(gate), up, out=inner[:, : fused.down.K])
-    return product(fused.down, inner, extras(fused.down)).add_(x)
+Times = Callable[["Tensor", "Tensor"], "Tensor"]  # x [T, K], W [N, K] → x·Wᵀ
+Product = Callable[[Packed, "Tensor"], "Tensor"]  # x' [T, K+P] → [T, N]
 
 
 def rows_by_matrix(x: "Tensor", matrix_NK: "Tensor") -> "Tensor":
@@ -62,6 +31,55 @@ def rows_by_matrix(x: "Tensor", matrix_NK: "Tensor") -> "Tensor":
     if len(x) == 1:
         return torch.mv(matrix_NK, x[0])[None]
     return torch.mm(matrix_NK, x.t()).t().contiguous()
+
+
+def product(
+    packed: Packed, wide: "Tensor", extra: Extra = (), times: Times = rows_by_matrix
+) -> "Tensor":
+    """Multiply x' by W' as `Packed.forward` does; few rows take another order of the two.
+
+    Shapes: wide [T, K+P] → [T, N]. W'·x'ᵀ reads W' as it lies; x'·W'ᵀ makes oneDNN copy it first.
+    """
+    if wide.shape[0] > FEW:
+        return packed.forward(wide)[0]
+    if packed.P:
+        packed.refresh()
+        low_PT = torch.mm(packed.low, wide[:, : packed.K].t())
+        wide[:, packed.K :] = 0 if current_draw().plain else low_PT.t()
+    out = times(wide, packed.matrix)
+    for rows, low_RK, up_NR in extra:
+        part_KT = wide[rows, : packed.K].t()
+        out[rows] += torch.mm(up_NR, torch.mm(low_RK, part_KT)).t()
+    if any(m.bias is not None for m in packed.linears):
+        packed.add_bias(out)
+    return out
+
+
+def turned_heads(
+    layer: Any, fused: FusedLayer, x: "Tensor", cos: "Tensor", sin: "Tensor",
+    product: Product = product,
+) -> "Tensor":  # fmt: skip
+    """Return queries and keys, turned, and values. Shapes: x [T, E] → [T, H+2K', D]."""
+    norm = layer.input_layernorm
+    wide = fused.qkv.input(x)
+    normed_(x, norm, wide[:, : fused.qkv.K])
+    heads = product(fused.qkv, wide).view(x.shape[0], -1, fused.D)
+    rotate_(heads[:, : fused.heads + fused.key_heads], cos, sin)
+    return heads
+
+
+def finish(
+    layer: Any, fused: FusedLayer, mixed: "Tensor", x: "Tensor", product: Product = product
+) -> "Tensor":
+    """Do the rest of a layer after attention. Shapes: mixed [T, H·D (+ P)], x [T, E] → [T, E]."""
+    x = product(fused.out, mixed).add_(x)
+    norm = layer.post_attention_layernorm
+    wide = fused.up.input(x)
+    normed_(x, norm, wide[:, : fused.up.K])
+    gate, up = product(fused.up, wide).chunk(2, dim=1)
+    inner = fused.down.input(x)
+    torch.mul(torch.nn.functional.silu(gate), up, out=inner[:, : fused.down.K])
+    return product(fused.down, inner).add_(x)
 
 
 def normed_(x: "Tensor", norm: Any, out: "Tensor") -> None:
@@ -76,23 +94,3 @@ def normed_(x: "Tensor", norm: Any, out: "Tensor") -> None:
     inverse = inverse.div_(x.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
     torch.mul(x, inverse, out=out)
     out.mul_(norm.weight)
-
-
-def product(packed: Packed, wide: "Tensor", extra: Extra = ()) -> "Tensor":
-    """Multiply x' by W' as `Packed.forward` does; few rows take another order of the two.
-
-    Shapes: wide [T, K+P] → [T, N]. W'·x'ᵀ reads W' as it lies; x'·W'ᵀ makes oneDNN copy it first.
-    """
-    if wide.shape[0] > FEW:
-        return packed.forward(wide)[0]
-    if packed.P:
-        packed.refresh()
-        low_PT = torch.mm(packed.low, wide[:, : packed.K].t())
-        wide[:, packed.K :] = 0 if current_draw().plain else low_PT.t()
-    out = rows_by_matrix(wide, packed.matrix)
-    for rows, low_RK, up_NR in extra:
-        part_KT = wide[rows, : packed.K].t()
-        out[rows] += torch.mm(up_NR, torch.mm(low_RK, part_KT)).t()
-    if any(m.bias is not None for m in packed.linears):
-        packed.add_bias(out)
-    return out

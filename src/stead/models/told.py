@@ -22,23 +22,24 @@ class Voice:
         self._sent = 0
 
     def chunk(self) -> Chunk:
-        """Return the newest token, if there is one, and the end, if it has come."""
+        """Return the newest tokens, if there are any, and the end, if it has come."""
         row, events = self._row, []
-        logprobs: tuple[TokenLogprob, ...] = ()
-        if len(row.ids) > self._sent:
-            self._sent = len(row.ids)
-            events += self._speaker.feed(row.newest_text())
-            picked = row.picked[-1]
+        logprobs: list[TokenLogprob] = []
+        for at in range(self._sent, len(row.ids)):
+            events += self._speaker.feed(row.text_of(at))
+            picked = row.picked[at]
             if picked.logprob is not None and row.rule.logprobs is not None:
-                logprobs = (self._answer.logprob(picked.id, picked.logprob, picked.top),)
+                logprobs.append(self._answer.logprob(picked.id, picked.logprob, picked.top))
+        self._sent = len(row.ids)
         reason = None
         if row.reason is not None:
             events += [*self._speaker.feed(row.rest()), *self._speaker.finish()]
             reason = self._speaker.reason(row.reason)
         text, calls = parts(events)
         return self._head(
-            index=self._index, text=text, tool_calls=calls, logprobs=logprobs, finish_reason=reason
-        )
+            index=self._index, text=text, tool_calls=calls, logprobs=tuple(logprobs),
+            finish_reason=reason,
+        )  # fmt: skip
 
 
 class Counted:

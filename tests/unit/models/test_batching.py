@@ -10,9 +10,10 @@ from stead.core.errors import BackendTimeout, ResourceError, UsageError
 from stead.messages import GenerateRequest, Message, Sampling
 from stead.models.generate import generate
 from stead.models.load import load_model
-from stead.models.local import LocalBackend, Serving
+from stead.models.local import LocalBackend
 from stead.models.prefix import PIECE
 from stead.models.schedule import PlainWriter, SlotWriter
+from stead.models.served import Serving
 
 TEXTS = [
     "what is two plus two?", "the quick brown fox", "a small model", "one token after another. " * 9,

@@ -46,8 +46,11 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         typer.Option(help="Folder of adapters, asked for as MODEL:ADAPTER (repeatable)."),
     ] = None,
     exact: Annotated[
-        bool, typer.Option(help="Same bits alone and in company, at about half the speed alone.")
+        bool, typer.Option(help="Same bits alone and in company; alone somewhat slower.")
     ] = False,
+    speculate: Annotated[
+        bool, typer.Option(help="Guess tokens from the text so far, check them together.")
+    ] = True,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
     engine: Annotated[str, typer.Option(help="auto, llama_cpp or transformers.")] = "auto",
@@ -109,7 +112,10 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         books = Books(Metrics(), accounts.shared, accounts.ledger)
         folders = () if adapters is None else tuple(str(Path(a).resolve()) for a in adapters)
         wanted = [
-            Wanted(m, adapter, engine, name, ctx, parallel, threads, adapters=folders, exact=exact)
+            Wanted(
+                m, adapter, engine, name, ctx, parallel, threads,
+                adapters=folders, exact=exact, speculate=speculate,
+            )  # fmt: skip
             for m in models
         ]
         here = tuned(home) if with_platform else None

@@ -144,6 +144,7 @@ def test_every_cut_empty_or_missing_file_is_found(name: str, source: Path, tmp_p
     assert chosen(run) == (4, "")
 
 
+@pytest.mark.spec("001-058")
 def test_a_checkpoint_is_read_and_written_without_unpickling(tmp_path: Path) -> None:
     _COUNTED.update(on=True, events=[])
     try:

@@ -28,7 +28,7 @@ def rows(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.spec("003-016", "001-024", "003-012", "003-013")
+@pytest.mark.spec("003-016", "001-024", "003-012", "003-013", "000-076", "003-082")
 def test_a_model_is_made_tuned_measured_exported_and_compared(tmp_path, rows):
     base, run, gguf = tmp_path / "base", tmp_path / "run", tmp_path / "sums.gguf"
     stead("model", "new", str(base), "--preset", "nano", "--text", str(rows))

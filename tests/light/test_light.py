@@ -58,6 +58,7 @@ def test_the_blocker_blocks() -> None:
     assert python(code) == "blocked: numpy\n"
 
 
+@pytest.mark.spec("000-088", "001-031", "002-055")
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["plan", "--help"]])
 def test_help_works_in_a_base_install(arguments: list[str]) -> None:
     code = """
@@ -91,6 +92,7 @@ print(json.dumps(sorted(m for m in sys.modules if m.startswith(("stead", "rich",
     assert not [m for m in loaded if m.startswith("stead.cli.commands.")]
 
 
+@pytest.mark.spec("000-088", "001-031", "002-055")
 def test_every_light_module_imports_without_a_heavy_library() -> None:
     code = """
 import importlib, json, pkgutil, tomllib, stead

@@ -33,6 +33,7 @@ def drive(script: str, platform: Platform, out: Path) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
+@pytest.mark.spec("002-001")
 @pytest.mark.parametrize("script", [s for s in SCRIPTS if not s.startswith("empty")])
 def test_page_works_in_light_dark_and_at_phone_width(script, platform, tmp_path):
     drive(script, platform, tmp_path)

@@ -22,7 +22,7 @@ def code(folder: Path) -> str:
     return caught.value.code
 
 
-@pytest.mark.spec("002-013", "003-031", "003-033")
+@pytest.mark.spec("002-013", "003-031", "003-033", "003-008")
 def test_choices_are_recorded_with_their_reason(tiny_model: Path) -> None:
     loaded = load_model(tiny_model, device="cpu")
 

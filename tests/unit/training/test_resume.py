@@ -122,7 +122,7 @@ training.run(model, PreparedData.open(data), out, resume=True, max_steps=60, epo
 """
 
 
-@pytest.mark.spec("001-011")
+@pytest.mark.spec("001-011", "001-046")
 def test_killed_at_random_times_ends_with_the_same_bytes(
     tiny_model: Path, data: dict[str, PreparedData], tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """What a base install can do: import every light module, list every registry, print help."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,21 @@ print(json.dumps(found))
         files = {p.stem for p in (package / folder).glob("*.py") if not p.stem.startswith("_")}
         assert files <= set(found[kind])
         assert files
+
+
+@pytest.mark.spec("001-027")
+def test_a_checkout_works_without_being_installed(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("static"))
+    code = "import stead; print(stead.__file__); from stead.cli.main import run; run(['--version'])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": "./src"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.startswith(str(tmp_path / "src" / "stead" / "__init__.py")), done.stderr
+    assert len(done.stdout.splitlines()) == 2

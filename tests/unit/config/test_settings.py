@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
+from stead.app.database import open_database
 from stead.config import load
 from stead.config.kinds import Section
 from stead.config.settings import read_env, read_settings, resolve, variable
@@ -150,6 +151,19 @@ def test_the_settings_file_is_checked_with_its_lines(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"config\.yaml:2: .* did you mean 'log\.level'"):
         read_settings(Home(tmp_path), environment={})
+
+
+@pytest.mark.spec("002-048")
+def test_the_database_of_another_tool_is_a_files_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELFORGE_DB_PATH", str(tmp_path / "moved.db"))
+    home = Home(tmp_path / "home")
+
+    open_database(home).close()
+
+    assert (tmp_path / "moved.db").is_file()
+    assert not home.database.exists()
 
 
 @pytest.mark.spec("004-046")

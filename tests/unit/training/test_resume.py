@@ -200,6 +200,8 @@ def test_a_finished_run_is_not_trained_again(
     again = start(tiny_model, data, tmp_path, "lora", resume=True)
 
     assert again == first
+    with pytest.raises(ConfigError, match="of another config; nothing is left"):
+        start(tiny_model, data, tmp_path, "lora", resume=True, lr=1e-4)
     with pytest.raises(ConfigError, match="finished run"):
         start(tiny_model, data, tmp_path, "lora")
 

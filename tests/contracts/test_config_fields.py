@@ -37,6 +37,7 @@ def test_every_key_is_read_where_the_work_is_done() -> None:
     assert unread == set()
 
 
+@pytest.mark.spec("000-026")
 @pytest.mark.parametrize(("kind", "name"), OWNED)
 def test_the_config_of_an_extension_is_frozen_strict_and_described(kind: str, name: str) -> None:
     config = registry(kind).config_of(name)
@@ -49,6 +50,7 @@ def test_the_config_of_an_extension_is_frozen_strict_and_described(kind: str, na
     assert [n for n, f in config.model_fields.items() if n != "type" and not f.description] == []
 
 
+@pytest.mark.spec("000-026", "000-077")
 @pytest.mark.parametrize(
     "kind",
     [

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -22,6 +24,7 @@ def run_blocks(guide: str, folder: Path) -> int:
     return len(blocks)
 
 
+@pytest.mark.spec("000-025")
 def test_getting_started_and_what_follows_run(tmp_path: Path) -> None:
     assert run_blocks("getting-started.md", tmp_path) >= 5
     assert run_blocks("python.md", tmp_path) == 3

@@ -14,6 +14,7 @@ from stead.config.run import RunConfig  # noqa: E402
 from stead.config.validate import keys  # noqa: E402
 
 
+@pytest.mark.spec("003-085", "000-025")
 @pytest.mark.parametrize("page", reference.PAGES)
 def test_the_page_says_what_the_code_says(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
@@ -28,6 +29,7 @@ def test_every_key_of_a_recipe_is_documented() -> None:
     assert [k for k in keys(RunConfig, {}) if f"| `{k.rpartition('.')[2]}` |" not in text] == []
 
 
+@pytest.mark.spec("003-025")
 def test_every_error_code_is_documented() -> None:
     text = (reference.FOLDER / "errors.md").read_text(encoding="utf-8")
     codes = {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from stead.core.errors import CheckpointError
 from stead.core.events import AnyEvent, Note
 from stead.models import checkpoint
 
@@ -144,6 +145,7 @@ def test_every_cut_empty_or_missing_file_is_found(name: str, source: Path, tmp_p
     assert chosen(run) == (4, "")
 
 
+@pytest.mark.spec("001-058")
 def test_a_checkpoint_is_read_and_written_without_unpickling(tmp_path: Path) -> None:
     _COUNTED.update(on=True, events=[])
     try:
@@ -156,3 +158,17 @@ def test_a_checkpoint_is_read_and_written_without_unpickling(tmp_path: Path) -> 
 
     assert _COUNTED["events"] == []
     assert {p.suffix for p in found.path.iterdir()} == {".safetensors", ".json"}
+
+
+def test_nothing_is_deleted_while_the_newest_does_not_verify(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    newest = tmp_path / "step-00000003" / "model.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1
+    newest.write_bytes(data)
+
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        checkpoint.retire(tmp_path, 1)
+
+    assert len(list(tmp_path.glob("step-*"))) == 3

@@ -55,6 +55,7 @@ def limit(monkeypatch: pytest.MonkeyPatch, rows: int, error: Exception, after: i
     monkeypatch.setattr(SFT, "loss", loss)
 
 
+@pytest.mark.spec("001-044")
 @pytest.mark.parametrize("error", SAYINGS, ids=["cpu", "python", "cuda"])
 def test_the_same_rows_are_computed_in_smaller_parts(
     error: Exception, tiny_model: Path, data: PreparedData, tmp_path: Path,
@@ -127,6 +128,7 @@ def test_other_runtime_errors_are_not_taken_for_memory(
         start(tiny_model, data, tmp_path)
 
 
+@pytest.mark.spec("001-044")
 def test_a_real_limit_of_the_address_space_is_survived(tiny_model: Path, tmp_path: Path) -> None:
     rows = [([5 + i % 200] * 250, [0] * 4 + [1] * 246) for i in range(64)]
     data = training.prepared(tmp_path / "d", rows)

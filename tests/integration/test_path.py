@@ -28,7 +28,7 @@ def rows(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.spec("003-016", "001-024", "003-012", "003-013")
+@pytest.mark.spec("003-016", "001-024", "003-012", "003-013", "000-076", "003-082", "001-057")
 def test_a_model_is_made_tuned_measured_exported_and_compared(tmp_path, rows):
     base, run, gguf = tmp_path / "base", tmp_path / "run", tmp_path / "sums.gguf"
     stead("model", "new", str(base), "--preset", "nano", "--text", str(rows))
@@ -63,6 +63,9 @@ def test_a_model_is_made_tuned_measured_exported_and_compared(tmp_path, rows):
     assert exported["bytes"] == gguf.stat().st_size
     assert compared["verdict"] == "pass"
     assert compared["hops"][0]["logprob_max_abs"] < 0.05  # the reference is bf16-free: f32 file
+    logs = [p.read_text() for e in ("*.log", "metrics.jsonl", "events.jsonl") for p in run.rglob(e)]
+    assert logs
+    assert not [text for text in logs if "What is 7 plus 7?" in text]
 
 
 def test_a_run_in_the_same_folder_is_refused_and_resume_says_where_it_begins(tmp_path, rows):

@@ -1,6 +1,7 @@
 """What a base install can do: import every light module, list every registry, print help."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,7 @@ def test_the_blocker_blocks() -> None:
     assert python(code) == "blocked: numpy\n"
 
 
+@pytest.mark.spec("000-088", "001-031", "002-055")
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["plan", "--help"]])
 def test_help_works_in_a_base_install(arguments: list[str]) -> None:
     code = """
@@ -91,6 +93,7 @@ print(json.dumps(sorted(m for m in sys.modules if m.startswith(("stead", "rich",
     assert not [m for m in loaded if m.startswith("stead.cli.commands.")]
 
 
+@pytest.mark.spec("000-088", "001-031", "002-055")
 def test_every_light_module_imports_without_a_heavy_library() -> None:
     code = """
 import importlib, json, pkgutil, tomllib, stead
@@ -155,3 +158,21 @@ print(json.dumps(found))
         files = {p.stem for p in (package / folder).glob("*.py") if not p.stem.startswith("_")}
         assert files <= set(found[kind])
         assert files
+
+
+@pytest.mark.spec("001-027")
+def test_a_checkout_works_without_being_installed(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("static"))
+    code = "import stead; print(stead.__file__); from stead.cli.main import run; run(['--version'])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": "./src"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.startswith(str(tmp_path / "src" / "stead" / "__init__.py")), done.stderr
+    assert len(done.stdout.splitlines()) == 2

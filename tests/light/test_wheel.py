@@ -32,6 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
+@pytest.mark.spec("000-008")
 def test_the_wheel_holds_exactly_the_files_of_the_source(wheel: Path) -> None:
     package = ROOT / "src"
     source = {
@@ -47,6 +48,7 @@ def test_the_wheel_holds_exactly_the_files_of_the_source(wheel: Path) -> None:
     assert "stead/planning/defaults.yaml" in packed
 
 
+@pytest.mark.spec("000-007")
 def test_the_wheel_has_one_console_script(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         name = next(n for n in archive.namelist() if n.endswith("entry_points.txt"))

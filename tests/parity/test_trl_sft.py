@@ -11,6 +11,7 @@ from tests.fakes.sft import tiny_model, tiny_rows
 HERE = Path(__file__).parent
 
 
+@pytest.mark.spec("002-018")
 def test_every_step_has_the_loss_of_trl(tmp_path: Path) -> None:
     from tests.conftest import make_tiny_tokenizer
 

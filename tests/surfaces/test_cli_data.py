@@ -109,6 +109,7 @@ def test_formats_lists_each_with_an_example(stead):
     assert all(one["example"] and one["about"] for one in found["formats"])
 
 
+@pytest.mark.spec("000-086")
 @pytest.mark.parametrize(
     ("content", "code"),
     [("", "empty-file"), ('{"n": 1}\n{"n": 2}', "no-text-columns"), ("[", "bad-json")],

@@ -86,6 +86,7 @@ def test_verify_ends_with_1_and_names_the_file_and_both_hashes(stead, tmp_path):
     assert wrong["expected"] in err
 
 
+@pytest.mark.spec("000-086", "003-025")
 def test_bad_input_ends_with_2_a_message_and_a_hint(stead, tmp_path):
     (tmp_path / "evil.bin").write_bytes(b"\x80\x04.")
     os.mkdir(tmp_path / "empty")

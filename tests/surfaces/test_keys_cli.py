@@ -12,6 +12,7 @@ from stead.store.migrate import open_database
 from stead.store.spend import SpendLedger
 
 
+@pytest.mark.spec("001-052")
 def test_a_key_from_birth_to_revocation(stead):
     status, token, note = stead("keys", "create", "team-a", "--rpm", "5", "--daily-budget", "2.5")
     assert (status, token[:9]) == (0, "sk-stead-")

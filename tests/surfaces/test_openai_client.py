@@ -170,6 +170,7 @@ def test_errors_are_the_clients_own_classes(client, served):
     assert key.value.code == "invalid_api_key"
 
 
+@pytest.mark.spec("000-090", "004-003")
 def test_the_async_client_asks_many_at_once(served):
     async def run():
         async with openai.AsyncOpenAI(base_url=served["base_url"], api_key=KEY) as found:

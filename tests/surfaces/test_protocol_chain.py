@@ -99,6 +99,7 @@ BODIES = {
 }
 
 
+@pytest.mark.spec("004-001")
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("path", BODIES)
 def test_every_route_over_every_upstream_gives_the_same_calls(url, dialect, path):

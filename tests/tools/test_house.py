@@ -90,6 +90,7 @@ def hits(name: str, code: str) -> set[str]:
     return {rule for _, rule, _ in rules.check(Source.parse(name, code, DOORS))}
 
 
+@pytest.mark.spec("002-059")
 @pytest.mark.parametrize(("rule", "name", "code"), FAULTS)
 def test_a_planted_fault_is_found(rule: str, name: str, code: str) -> None:
     assert rule in hits(name, code)
@@ -121,6 +122,7 @@ def f(items):
 """
 
 
+@pytest.mark.spec("002-068")
 def test_a_block_of_six_equal_statements_is_found_under_other_names() -> None:
     other = SAME.replace("total", "count").replace("items", "rows").replace("def f", "def g")
 

@@ -40,6 +40,7 @@ def test_all_pages_together_are_at_most_300_kb_gzipped():
     assert sum(sizes.values()) <= 300_000, sizes
 
 
+@pytest.mark.spec("002-001")
 def test_first_page_loads_nothing_from_another_host():
     page = (STATIC / "index.html").read_text()
 

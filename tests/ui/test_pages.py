@@ -44,6 +44,7 @@ def drive(script: str, platform: Platform) -> None:
     assert child.returncode == 0, complaints
 
 
+@pytest.mark.spec("002-001")
 @pytest.mark.parametrize("script", [s for s in SCRIPTS if not s.startswith("empty")])
 def test_page_works_in_light_dark_and_at_phone_width(script, platform):
     drive(script, platform)

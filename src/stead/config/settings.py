@@ -70,7 +70,7 @@ class Settings(Section):
     engines: EngineSettings = Field(default=EngineSettings(), description="local models")
     database_url: str | None = Field(
         default=None,
-        description="address of the store, e.g. postgresql://user@host/name; without it stead.db in the data directory",
+        description="address of the store, e.g. postgresql://user@host/name, or the path of a SQLite file; without it stead.db in the data directory",
     )
     count_limits_in: str = Field(
         default="memory",
@@ -85,6 +85,7 @@ class Settings(Section):
 ALIASES: dict[str, str] = {
     "HF_HUB_OFFLINE": "offline",
     "MODELFORGE_DISABLE_TENSORBOARD": "disable_tensorboard",
+    "MODELFORGE_DB_PATH": "database_url",
     "OLLAMA_BASE_URL": "engines.ollama_url",
     "LLM_FRAMEWORK_MODELS_DIR": "engines.models_dirs",
 }

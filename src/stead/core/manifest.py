@@ -79,25 +79,35 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> dict[str, dict[str, Any]]:
+    """Fsync and hash every file; what the disk is waited for, the processor hashes meanwhile."""
     paths = list(_walk(folder))
+    digests = _digests(paths, lambda: _sync(paths))
+    for sub in sorted(p for p in folder.rglob("*") if p.is_dir()):
+        files.sync_folder(sub)
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
+        for path, digest in zip(paths, digests, strict=True)
+    }
+
+
+def _sync(paths: Sequence[Path]) -> None:
     for path in paths:
         with open(path, "rb") as file:
             os.fsync(file.fileno())
-    entries = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
-        for path, digest in zip(paths, _digests(paths), strict=True)
-    }
-    for sub in sorted(p for p in folder.rglob("*") if p.is_dir()):
-        files.sync_folder(sub)
-    return entries
 
 
-def _digests(paths: Sequence[Path]) -> list[str]:
-    """Return the SHA-256 of each file; large ones side by side, because hashing frees the lock."""
-    if len(paths) < 2 or sum(path.stat().st_size for path in paths) < _LARGE_BYTES:
+def _digests(paths: Sequence[Path], beside: Callable[[], None] = lambda: None) -> list[str]:
+    """Return the SHA-256 of each file; large ones side by side, because hashing frees the lock.
+
+    `beside` is done by this thread while others hash.
+    """
+    if sum(path.stat().st_size for path in paths) < _LARGE_BYTES:
+        beside()
         return [files.hash_file(path) for path in paths]
     with ThreadPoolExecutor(_THREADS, "hash") as pool:
-        return list(pool.map(files.hash_file, paths))
+        found = pool.map(files.hash_file, paths)
+        beside()
+        return list(found)
 
 
 def _write_last(folder: Path, manifest: Manifest) -> None:

@@ -37,7 +37,7 @@ class State:
 
 
 def save(parent: Path, step: int, state: State, emit: Emit) -> Checkpoint:
-    """Commit `parent/step-00000042` and read it back; return it only when it verifies.
+    """Commit `parent/step-00000042`; its hashes are those of the files as they were read back.
 
     Raises: ResourceError("disk-full"), CheckpointError. Nothing half-written stays.
     """
@@ -52,8 +52,8 @@ def save(parent: Path, step: int, state: State, emit: Emit) -> Checkpoint:
                 save_file(ready, folder / f"{group}.safetensors")
         files.write_json(folder / _STATE, state.values)
 
-    manifest.commit(target, KIND, fill, {"step": step})
-    found = Checkpoint.open(target)
+    made = manifest.commit(target, KIND, fill, {"step": step})
+    found = Checkpoint(target, step, made.hash, made.meta)
     emit(Saved(stage="train", path=str(target), what="checkpoint"))
     return found
 
@@ -119,11 +119,18 @@ def load(checkpoint: Checkpoint, groups: tuple[str, ...]) -> State:
 
 
 def retire(parent: Path, keep: int, also: Collection[int] = ()) -> None:
-    """Delete all but the `keep` newest and the steps `also`; call only after the newest verified."""
+    """Delete all but the `keep` newest and the steps `also`, once the newest was read and verified.
+
+    Raises: CheckpointError naming the newest's file that differs; then nothing is deleted.
+    """
     wanted = {f"{PREFIX}{step:08d}" for step in also}
     with _typed(parent):
-        _delete([f for f in sorted(parent.glob(PREFIX + "*"))[:-keep] if f.name not in wanted])
-        files.sync_folder(parent)
+        there = sorted(parent.glob(PREFIX + "*"))
+        old = [f for f in there[:-keep] if f.name not in wanted]
+        if old:
+            manifest.verify(there[-1], KIND)
+            _delete(old)
+            files.sync_folder(parent)
 
 
 def forget_after(parent: Path, step: int) -> None:

@@ -43,6 +43,7 @@ def check_base(base: Path, adapter: Path, config: dict[str, Any]) -> None:  # An
         "wrong-base",
         f"the adapter {str(adapter)!r} was trained on {name!r} with hash {want[:12]}…, "
         f"{str(base)!r} has {have[:12]}…",
+        hint=f"stead model show {str(name)!r}",
         recorded=want,
         found=have,
     )

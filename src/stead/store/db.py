@@ -22,8 +22,7 @@ from stead.core.errors import ConfigError, ResourceError
 from stead.store.writer_lock import WriterLock
 
 T = TypeVar("T")
-_POOL: dict[str, int] = {"pool_size": 10, "max_overflow": 20}
-_RECYCLE_S = 3600
+_POOL: dict[str, int] = {"pool_size": 10, "max_overflow": 20, "pool_recycle": 3600}  # seconds
 _BUSY_S = 30.0
 _WAL_LIMIT_BYTES = 4 << 20  # then the next writer moves it into the database
 _PRAGMAS = (
@@ -215,7 +214,6 @@ def _postgres(url: URL) -> Engine:
         return sa.create_engine(
             url,
             connect_args={"options": f"-c lock_timeout={_LOCK_TIMEOUT_MS} -c timezone=UTC"},
-            pool_recycle=_RECYCLE_S,
             pool_pre_ping=True,
             **_POOL,
         )

@@ -28,10 +28,14 @@ def current(connection: Connection) -> str | None:
 def open_database(home: Home, url: str | None = None) -> Database:
     """Open the database of a data directory, or the one of `url`, and bring its tables up to date.
 
+    `url` may be the path of a SQLite file.
+
     Raises: ConfigError("bad-database-url"); ResourceError("database-unavailable", "newer-database").
     """
     if url is None:
         made = Database(URL.create("sqlite", database=str(home.ensure().database)))
+    elif ":" not in url:
+        made = Database(URL.create("sqlite", database=str(Path(url).expanduser().absolute())))
     else:
         made = Database(url)
     try:

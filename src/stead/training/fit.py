@@ -26,7 +26,7 @@ from stead.training.finish import finish
 from stead.training.measured import Meter
 from stead.training.parts import Learning, Parts, Resume, TrainerSettings
 from stead.training.proving.proofs import prove
-from stead.training.resume import resume_run, rewind, save, wants_rewind
+from stead.training.resume import hash_of, resume_run, rewind, save, wants_rewind
 from stead.training.trainer import Job, Trainer
 from stead.training.world import World
 from stead.values import LoadedModel, PreparedData
@@ -63,7 +63,8 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
     learning = Learning(method_name, plain(method_config), adapter_name, plain(adapter_config))
     world = World() if world is None else world
     with lease.held(run_dir) if world.leads else nullcontext():
-        done = _finished(run_dir, resume)
+        asked = {"config": hash_of(trainer, learning), "data": prepared.hash}
+        done = _finished(run_dir, resume, asked)
         if done is not None:
             emit(Note(stage="train", message="the run is finished already; nothing to do"))
             return done
@@ -84,8 +85,8 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
             parts.log.close()
 
 
-def _finished(run_dir: Path, resume: Resume) -> dict[str, Any] | None:
-    """Return the result of a run that was finished before it was resumed."""
+def _finished(run_dir: Path, resume: Resume, asked: dict[str, str]) -> dict[str, Any] | None:
+    """Return the result of a run that was finished before it was resumed; refuse one of other settings."""
     final, result = run_dir / "final", run_dir / "result.json"
     if not final.exists():
         return None
@@ -96,6 +97,14 @@ def _finished(run_dir: Path, resume: Resume) -> dict[str, Any] | None:
             hint="stead train --out another-folder",
         )
     manifest.verify(final)
+    had = files.read_json(final / "stead.json")["fingerprint"]
+    other = [name for name, value in asked.items() if had[name] != value]
+    if other and resume in (True, "exact"):
+        raise ConfigError(
+            "run-exists",
+            f"{str(run_dir)!r} holds a finished run of another {' and '.join(other)}; nothing is left to resume",
+            hint="stead train --out another-folder",
+        )
     if not result.is_file():  # killed between the two: the numbers are in final/stead.json
         files.write_json(result, files.read_json(final / "stead.json")["result"])
     found: dict[str, Any] = files.read_json(result)

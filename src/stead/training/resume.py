@@ -16,7 +16,7 @@ from stead.models import checkpoint
 from stead.training import fingerprint, forked, watching
 from stead.training.callback import Run
 from stead.training.method import Kept
-from stead.training.parts import Parts, Resume, TrainerSettings
+from stead.training.parts import Learning, Parts, Resume, TrainerSettings
 
 _GROUPS = ("model", "optimizer", "extra")
 _REWINDS = 5  # in one run; then it is given up
@@ -46,10 +46,15 @@ def print_of(parts: Parts) -> dict[str, Any]:
 
 def settings_hash(parts: Parts) -> str:
     """Return the SHA-256 of every setting that decides the result."""
+    return hash_of(parts.trainer, parts.learning)
+
+
+def hash_of(trainer: TrainerSettings, learning: Learning) -> str:
+    """Return the same before a run is built."""
     names = [n for n in dir(TrainerSettings) if n[0] != "_" and n not in _NO_MATTER]
-    config = {n: getattr(parts.trainer, n) for n in names} | {
-        "method": dict(parts.learning.method_config, type=parts.learning.method),
-        "adapter": dict(parts.learning.adapter_config, type=parts.learning.adapter),
+    config = {n: getattr(trainer, n) for n in names} | {
+        "method": dict(learning.method_config, type=learning.method),
+        "adapter": dict(learning.adapter_config, type=learning.adapter),
     }
     return files.hash_value(config)
 

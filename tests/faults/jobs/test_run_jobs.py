@@ -55,6 +55,7 @@ def until(check, timeout_s=60.0):
     return found
 
 
+@pytest.mark.spec("002-030")
 def test_a_run_as_a_job_ends_as_one_that_nobody_touched(jobs, config, tmp_path):
     torch.set_num_threads(1)  # as OMP_NUM_THREADS says to workers
     whole = plans.make_plan(config).placed(tmp_path / "whole")

@@ -30,6 +30,7 @@ def assert_whole(place, job, steps):
     assert place.stores.artefacts.get(job.id).bytes == steps
 
 
+@pytest.mark.spec("002-032")
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_a_job_is_done_and_everything_it_told_is_stored(place):
     job = place.submit(steps=5)
@@ -151,6 +152,7 @@ def test_a_supervisor_that_slept_through_its_lease_writes_nothing_more(place):
     assert_whole(place, job, 60)
 
 
+@pytest.mark.spec("002-032")
 def test_killing_supervisors_and_workers_at_random_loses_and_doubles_nothing(place):
     """JB1 in small: 24 jobs, three supervisors, 12 kills of either."""
     rng = random.Random(5)

@@ -32,6 +32,7 @@ def code_of(access, token):
     return "in"
 
 
+@pytest.mark.spec("001-052")
 def test_a_key_opens_with_its_models_and_limits(keys):
     grant = Grant(
         ("gpt-a", "gpt-b"), rpm=5, tpm=100, concurrency=2, daily_budget=10, monthly_budget=20
@@ -55,6 +56,7 @@ def test_a_key_opens_with_its_models_and_limits(keys):
     assert asyncio.run(access.recall(made.key.id)) == caller
 
 
+@pytest.mark.spec("001-052")
 def test_the_token_is_nowhere_but_in_the_answer(keys):
     made = create(keys, "a", Grant(), now=NOW)
     token = made.token.reveal()
@@ -81,6 +83,7 @@ def test_refusals_have_one_code_each(keys):
     assert code_of(access, token) == "expired-api-key"
 
 
+@pytest.mark.spec("001-052")
 def test_a_revocation_is_seen_within_two_seconds_and_hot_checks_ask_nobody(keys):
     made = create(keys, "a", Grant(), now=NOW)
     asked, tick = [], [0.0]
@@ -108,6 +111,7 @@ def test_made_up_ids_do_not_fill_the_memory(keys, monkeypatch):
     assert len(access._seen) == 5
 
 
+@pytest.mark.spec("000-095")
 def test_names_are_unique_among_keys_in_force_and_changes_are_audited(keys):
     first = create(keys, "a", Grant(rpm=1), now=NOW)
     with pytest.raises(ConfigError, match="there is a key 'a' already"):

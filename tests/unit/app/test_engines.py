@@ -109,6 +109,7 @@ def run(home, work, **more):
     return asyncio.run(main())
 
 
+@pytest.mark.spec("004-026", "004-063")
 def test_a_model_is_loaded_once_however_many_ask(home):
     async def work(world):
         replies = await asyncio.gather(*(world.ask("a") for _ in range(8)))
@@ -121,6 +122,7 @@ def test_a_model_is_loaded_once_however_many_ask(home):
     assert [(s.name, s.requests, s.active, s.bytes) for s in status] == [("a", 8, 0, 4 * GB)]
 
 
+@pytest.mark.spec("001-068")
 def test_the_model_unused_the_longest_makes_room(home):
     async def work(world):
         for name in ("a", "b", "a", "c"):
@@ -237,6 +239,7 @@ def test_the_deadline_ends_the_wait_and_not_the_loading(home):
     assert run(home, work) == ("hi", ["a"])
 
 
+@pytest.mark.spec("004-026")
 def test_an_unused_model_is_unloaded_and_a_used_one_is_not(home):
     async def work(world):
         await world.ask("a")

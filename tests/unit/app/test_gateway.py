@@ -89,6 +89,7 @@ def test_a_turn_that_is_left_is_forgotten():
     assert talk.turns == []
 
 
+@pytest.mark.spec("004-026")
 def test_a_local_model_starts_on_demand_and_again_after_it_died(tiny_gguf):
     async def run():
         async with stead.Gateway(str(tiny_gguf), threads=1, parallel=1) as g:
@@ -108,6 +109,7 @@ def test_a_local_model_starts_on_demand_and_again_after_it_died(tiny_gguf):
         os.kill(pid, 0)
 
 
+@pytest.mark.spec("003-008")
 def test_the_engine_is_chosen_by_the_kind_of_model(tiny_gguf, tiny_model, tmp_path):
     home = Home(tmp_path)
 

@@ -49,6 +49,7 @@ def test_a_folder_is_added_by_link_shown_listed_verified_and_removed(models, tmp
     assert code(NotFound, models.show, "m") == "unknown-model"
 
 
+@pytest.mark.spec("004-019")
 def test_the_library_survives_a_restart_and_a_damaged_entry(models, tmp_path, home):
     models.add(str(model_folder(tmp_path / "a")))
     entry, _ = models.add(str(model_folder(tmp_path / "b")))
@@ -280,7 +281,7 @@ def test_a_gguf_file_comes_by_url_into_the_content_store(models, tmp_path, home)
     assert models.remove("q8").freed_bytes == len(data)
 
 
-@pytest.mark.spec("000-046")
+@pytest.mark.spec("000-046", "003-003")
 def test_a_source_is_passed_in_without_patching(home, tmp_path):
     folder = model_folder(tmp_path / "m")
 

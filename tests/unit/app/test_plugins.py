@@ -86,7 +86,7 @@ def test_a_plugin_that_shadows_a_name_is_refused_with_both_origins(home, plugins
     assert "stead.inference.hook_kinds.redact" in error.value.message
 
 
-@pytest.mark.spec("004-004")
+@pytest.mark.spec("004-004", "001-070")
 def test_a_file_adds_a_backend_type_without_touching_the_package(home, plugins):
     place(
         home,
@@ -177,6 +177,7 @@ def test_plugins_of_the_package_the_working_folder_and_the_data_directory(
     assert full - empty == {"hook/of_the_user", "hook/of_the_project"}
 
 
+@pytest.mark.spec("000-071")
 def test_an_installed_entry_point_is_used_once_enabled_and_not_after_it_changed(
     home, tmp_path, monkeypatch
 ):

@@ -20,7 +20,7 @@ def backend_of(home, kind, **config):
     return composed, composed.candidates[0]
 
 
-@pytest.mark.spec("000-019")
+@pytest.mark.spec("000-019", "000-030")
 def test_ollama_is_started_and_the_model_fetched_at_the_first_use(put_program, home, monkeypatch):  # noqa: F811
     put_program("ollama", "ollama_program.py")
     url = f"http://127.0.0.1:{free_port()}"

@@ -118,7 +118,7 @@ def test_places_name_file_and_line_of_every_key() -> None:
     }
 
 
-@pytest.mark.spec("000-084")
+@pytest.mark.spec("000-084", "000-014")
 def test_merging_is_deep_and_the_later_wins() -> None:
     base = {"a": {"x": 1, "y": [1, 2]}, "b": 0}
 
@@ -137,7 +137,7 @@ def test_merging_flat_mappings_is_what_the_sketch_does(
     assert merge_maps(base, over) == {**base, **over}
 
 
-@pytest.mark.spec("000-059")
+@pytest.mark.spec("000-059", "000-014")
 def test_variables_are_replaced_anywhere_in_a_text() -> None:
     document = load.parse_yaml("a: ${ROOT}/x\nb: [\"${N:-7}\", '$${ROOT}']\n", "r.yaml")
 

@@ -78,6 +78,7 @@ def test_a_key_in_the_wrong_section_is_suggested_where_it_belongs() -> None:
     assert problem(r=3)["suggestion"] == "adapter.r"
 
 
+@pytest.mark.spec("000-047")
 def test_a_key_of_an_extension_is_checked_by_the_extension() -> None:
     assert problem(adapter__rr=3)["suggestion"] == "adapter.r"
     assert problem(adapter="lroa")["code"] == "unknown-name"
@@ -85,7 +86,7 @@ def test_a_key_of_an_extension_is_checked_by_the_extension() -> None:
     assert problem(**{"adapter": "full", "adapter.r": 8})["code"] == "unknown-key"
 
 
-@pytest.mark.spec("003-005")
+@pytest.mark.spec("003-005", "000-047")
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -223,6 +224,7 @@ def test_every_field_has_a_description() -> None:
     assert missing == []
 
 
+@pytest.mark.spec("000-033")
 def test_schemas_hold_registered_extensions_and_names() -> None:
     run = schemas()["run"]
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
+from stead.app.database import open_database
 from stead.config import load
 from stead.config.kinds import Section
 from stead.config.settings import read_env, read_settings, resolve, variable
@@ -57,6 +58,7 @@ def given(source: str, key: str, value: Any) -> dict[str, Any]:
     return {"file": load.parse_yaml(load.dump_yaml(nested(key, value)), "f.yaml")}
 
 
+@pytest.mark.spec("004-040")
 @pytest.mark.parametrize("key", VALUES)
 @pytest.mark.parametrize(("winner", "loser"), list(itertools.combinations(SOURCES, 2)))
 def test_the_earlier_source_wins_also_with_a_falsy_value(key: str, winner: str, loser: str) -> None:
@@ -70,6 +72,7 @@ def test_the_earlier_source_wins_also_with_a_falsy_value(key: str, winner: str, 
     assert found.origins[key] == expected.get(winner, winner)
 
 
+@pytest.mark.spec("004-040")
 def test_what_nobody_gave_is_a_default() -> None:
     found = resolve(Sample)
 
@@ -148,3 +151,24 @@ def test_the_settings_file_is_checked_with_its_lines(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"config\.yaml:2: .* did you mean 'log\.level'"):
         read_settings(Home(tmp_path), environment={})
+
+
+@pytest.mark.spec("002-048")
+def test_the_database_of_another_tool_is_a_files_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELFORGE_DB_PATH", str(tmp_path / "moved.db"))
+    home = Home(tmp_path / "home")
+
+    open_database(home).close()
+
+    assert (tmp_path / "moved.db").is_file()
+    assert not home.database.exists()
+
+
+@pytest.mark.spec("004-046")
+def test_the_models_folders_of_another_tool_are_looked_at(tmp_path: Path) -> None:
+    found = read_settings(Home(tmp_path), environment={"LLM_FRAMEWORK_MODELS_DIR": "/a,/b"})
+
+    assert found.value.engines.models_dirs == ["/a", "/b"]
+    assert found.origins["engines.models_dirs"] == "environment LLM_FRAMEWORK_MODELS_DIR"

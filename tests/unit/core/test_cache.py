@@ -12,7 +12,7 @@ STEPS = st.lists(
 )
 
 
-@pytest.mark.spec("001-034")
+@pytest.mark.spec("001-034", "000-089", "001-051")
 @given(STEPS)
 def test_the_limit_is_never_passed_and_the_counts_match_the_trace(steps):
     area, model, hits = Area("a", 1500), {}, 0

@@ -44,6 +44,7 @@ def test_a_cut_transfer_goes_on_where_it_stopped(server, tmp_path):
     assert ranges == [None, "bytes=100000-", *["bytes=150000-"] * 3, "bytes=150001-"]
 
 
+@pytest.mark.spec("001-046")
 def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server, tmp_path):
     server.faults = ["cut:100000", "hangup", "hangup", "hangup", "hangup"]
     with pytest.raises(BackendError) as caught:

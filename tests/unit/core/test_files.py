@@ -27,6 +27,7 @@ def test_a_write_is_whole_and_has_its_mode(tmp_path):
     assert os.listdir(tmp_path / "deep") == ["a.txt"]
 
 
+@pytest.mark.spec("001-059")
 def test_a_failure_leaves_the_old_file(tmp_path):
     path = tmp_path / "a"
     files.write_bytes(path, b"old")
@@ -53,6 +54,7 @@ def test_another_os_error_is_not_called_a_full_disk(tmp_path):
         Full(errno.EACCES)()
 
 
+@pytest.mark.spec("001-059")
 def test_json_goes_round_and_nan_is_refused(tmp_path):
     files.write_json(tmp_path / "a.json", {"b": [1, "ü", None]})
 

@@ -9,6 +9,7 @@ from stead.core import hardware
 from stead.core.hardware import Hardware, probe
 
 
+@pytest.mark.spec("002-011")
 def test_the_probe_finds_this_machine() -> None:
     found = probe()
 

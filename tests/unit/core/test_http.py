@@ -74,6 +74,7 @@ async def get(server: Server, http: Http | None = None, **options: object) -> tu
             await client.close()
 
 
+@pytest.mark.spec("000-090", "000-091")
 async def test_one_connection_carries_many_requests() -> None:
     async with Server(PLAIN) as server:
         http = Http()

@@ -27,7 +27,7 @@ def handlers() -> list[logging.Handler]:
     return [h for name in dict.fromkeys(names) for h in logging.getLogger(name).handlers]
 
 
-@pytest.mark.spec("001-049")
+@pytest.mark.spec("001-049", "003-057")
 def test_a_second_set_up_adds_no_second_handler(tmp_path: Path) -> None:
     log.set_up(LogConfig(folder=tmp_path), io.StringIO())
     first = sorted(str(h.name) for h in handlers())
@@ -79,6 +79,7 @@ def test_color_only_on_a_terminal_that_wants_it(
     assert "careful" in stream.getvalue()
 
 
+@pytest.mark.spec("001-059", "002-061")
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_planted_key_appears_in_no_sink(tmp_path: Path, form: str) -> None:
     console = io.StringIO()
@@ -99,6 +100,7 @@ def test_a_planted_key_appears_in_no_sink(tmp_path: Path, form: str) -> None:
     assert not [text for text in (*written, console.getvalue()) if KEY in text]
 
 
+@pytest.mark.spec("000-082", "003-004")
 def test_json_lines_hold_level_logger_message_and_fields() -> None:
     stream = io.StringIO()
     log.set_up(LogConfig(format="json"), stream)
@@ -113,6 +115,7 @@ def test_json_lines_hold_level_logger_message_and_fields() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.spec("003-055")
 def test_fields_nest_and_end_also_after_an_exception() -> None:
     stream = io.StringIO()
     log.set_up(LogConfig(), stream)
@@ -132,6 +135,7 @@ def test_fields_nest_and_end_also_after_an_exception() -> None:
     assert ends == ["task  a=1  b=2", "after  a=1", "outside"]
 
 
+@pytest.mark.spec("000-082", "003-055")
 def test_timed_logs_start_end_and_duration_and_closes_on_failure() -> None:
     stream = io.StringIO()
     log.set_up(LogConfig(), stream)

@@ -11,6 +11,7 @@ BAD = [
 ]  # fmt: skip
 
 
+@pytest.mark.spec("002-060")
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_name_is_refused(name):
     with pytest.raises(UnsafeError) as caught:
@@ -34,12 +35,14 @@ def test_a_name_that_passes_is_one_component(name):
     assert not set(name) & set("/\\\0:\n")
 
 
+@pytest.mark.spec("002-060")
 @pytest.mark.parametrize("path", ["", "/abs", "../x", "a/../b", "a//b", "a\\b", "a\0", "a/"])
 def test_a_path_that_leads_out_is_refused(tmp_path, path):
     with pytest.raises(UnsafeError):
         inside(tmp_path, path)
 
 
+@pytest.mark.spec("002-060")
 def test_a_link_on_the_way_is_refused(tmp_path):
     (tmp_path / "link").symlink_to("/etc")
 
@@ -51,6 +54,7 @@ def test_a_plain_path_is_joined(tmp_path):
     assert inside(tmp_path, "a/b.json") == tmp_path / "a" / "b.json"
 
 
+@pytest.mark.spec("001-058")
 def test_home_is_named_by_the_environment_and_private(tmp_path):
     home = Home.find({"STEAD_HOME": str(tmp_path / "deep" / "home")}).ensure()
 
@@ -66,6 +70,7 @@ def test_home_defaults_to_the_user(monkeypatch, tmp_path):
     assert Home.find({"STEAD_HOME": ""}).root == tmp_path / ".stead"
 
 
+@pytest.mark.spec("002-027")
 def test_every_place_is_inside_home_and_none_is_created(tmp_path):
     home = Home(tmp_path / "home")
     names = [n for n, v in vars(Home).items() if isinstance(v, property)]

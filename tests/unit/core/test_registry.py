@@ -62,6 +62,7 @@ def test_a_new_file_is_a_new_extension_and_nothing_else_changes(kind):
     assert {p: p.read_bytes() for p in before} == before
 
 
+@pytest.mark.spec("000-016")
 def test_listing_imports_nothing(kind):
     kind.add("broken", "raise RuntimeError('imported')")
 
@@ -82,7 +83,7 @@ def test_a_hidden_file_is_no_extension(kind):
     assert kind.registry().names() == []
 
 
-@pytest.mark.spec("000-004", "000-046")
+@pytest.mark.spec("000-004", "000-046", "000-016", "003-003", "003-008")
 def test_the_factory_makes_an_instance_from_a_name_and_injected_collaborators(kind):
     kind.add("polite", "class Polite(Greeter): pass")
     clock = object()
@@ -92,7 +93,7 @@ def test_the_factory_makes_an_instance_from_a_name_and_injected_collaborators(ki
     assert (made.tone, made.clock) == ("warm", clock)
 
 
-@pytest.mark.spec("000-045")
+@pytest.mark.spec("000-045", "000-016")
 def test_a_second_registration_is_refused_unless_override_is_said(kind):
     kind.add("polite", "class Polite(Greeter): pass")
     found = kind.registry()
@@ -122,6 +123,7 @@ def test_a_class_made_at_run_time_is_found_by_name(kind):
     assert isinstance(found.create("late"), Late)
 
 
+@pytest.mark.spec("000-016", "003-076")
 def test_an_unknown_name_suggests_the_nearest_and_lists_all(kind):
     kind.add("polite", "class Polite(Greeter): pass")
     kind.add("rude", "class Rude(Greeter): pass")

@@ -100,6 +100,7 @@ def test_a_short_value_is_not_registered() -> None:
     assert redact("a short line") == "a short line"
 
 
+@pytest.mark.spec("001-059")
 def test_a_secret_shows_itself_only_when_asked() -> None:
     secret = Secret("swordfish-0001")
 

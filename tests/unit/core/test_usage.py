@@ -10,6 +10,7 @@ from stead.core import usage
 from stead.core.usage import Usage
 
 
+@pytest.mark.spec("001-051")
 def test_work_shows_as_processor_time_and_memory_as_a_peak() -> None:
     before = usage.read()
 

@@ -143,6 +143,7 @@ def test_refuse_stops_at_the_first_bad_row_with_its_place(write, model, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.spec("000-089")
 def test_the_same_inputs_are_prepared_once(write, model, tmp_path):
     events: list = []
     first = prepared(write, model, tmp_path, pairs(20))
@@ -155,6 +156,7 @@ def test_the_same_inputs_are_prepared_once(write, model, tmp_path):
     assert changed.path != first.path
 
 
+@pytest.mark.spec("001-058")
 def test_a_damaged_folder_is_not_used_and_not_touched(write, model, tmp_path):
     first = prepared(write, model, tmp_path, pairs(20))
     mask = first.path / "train.tokens.mask.bin"

@@ -160,6 +160,7 @@ def test_the_vectorized_permutation_is_the_one_of_core(seed, epoch, n):
     assert permutation(seed, epoch, n).tolist() == seeds.permutation(seed, epoch, n)
 
 
+@pytest.mark.spec("001-038")
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=200), st.integers(10, 100), st.integers(0, 9),
@@ -183,6 +184,7 @@ def test_plans_are_pure_and_differ_by_epoch():
     assert plan(0) != plan(1)
 
 
+@pytest.mark.spec("001-038")
 def test_micro_batches_are_nearly_full():
     lengths = np.random.default_rng(0).integers(20, 300, 5000)
 

@@ -144,6 +144,7 @@ def test_weights_that_end_the_wheel_are_a_typed_error(wheel, weights, home):
     assert caught.value.code == "load-failed"
 
 
+@pytest.mark.spec("004-033")
 def test_a_program_is_started_for_each_answer_and_obeys_the_sampling(
     put_program, weights, home, monkeypatch
 ):
@@ -179,6 +180,7 @@ def test_a_damaged_file_is_refused_by_its_header(weights, home, damage):
         sbs_file.describe(weights, Home(home))
 
 
+@pytest.mark.spec("004-033")
 def test_the_layout_of_a_whole_file_is_read(tmp_path):
     header = sbs_file.read(write_sbs(tmp_path / "gemma-2b-pt.sbs"))
 

@@ -37,7 +37,7 @@ def ask(model="tiny", **more):
     return GenerateRequest(model=model, prompt="the quick brown", sampling=sampling)
 
 
-@pytest.mark.spec("004-034")
+@pytest.mark.spec("004-034", "004-062")
 def test_ten_clients_at_once_get_what_each_gets_alone(backend):
     runner, backend = backend
     models = ["tiny", "tiny:poet", "tiny:clerk", "tiny:poet", "tiny"] * 2

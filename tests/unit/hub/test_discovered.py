@@ -39,7 +39,7 @@ def look(place, tmp_path, monkeypatch):
 NAMES = ["g", "llama", "q", "tickets"]
 
 
-@pytest.mark.spec("004-002")
+@pytest.mark.spec("004-002", "000-089", "004-019")
 def test_the_second_look_believes_the_first_until_something_changes(look, place):
     assert look() == (NAMES, 1)
     assert look() == (NAMES, 0)
@@ -59,6 +59,7 @@ def test_a_weight_file_written_anew_is_seen(look, place, tmp_path):
     assert {m["size_bytes"] for m in kept["models"] if m["name"] == "q"} == {40}
 
 
+@pytest.mark.spec("001-058")
 @pytest.mark.parametrize(
     "damage", ["{", "[]", '{"version": 1}', '{"version": 9, "places": []}', ""]
 )

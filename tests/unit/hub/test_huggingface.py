@@ -53,7 +53,7 @@ def acquire(env, home, ref="hf:org/tiny", emit=ignore, **options):
     return fetch.acquire(refs.parse(ref), HuggingFace(env, **options), home, emit=emit)
 
 
-@pytest.mark.spec("001-003")
+@pytest.mark.spec("001-003", "001-023")
 def test_a_model_comes_into_the_librarys_cache_and_is_linked_not_copied(hub, env, home, tmp_path):
     told = []
 
@@ -123,6 +123,7 @@ def test_a_connection_cut_midway_goes_on_where_it_stopped(hub, env, home):
     assert fetch.problems(entry) == []
 
 
+@pytest.mark.spec("001-023")
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_a_flipped_bit_in_transit_is_caught_with_both_hashes_and_not_kept(hub, env, home, name):
     hub.faults = {f"/{name}": ["flip"]}
@@ -226,6 +227,7 @@ def test_offline_refuses_a_search(env):
         HuggingFace(env, offline=True).search("tiny")
 
 
+@pytest.mark.spec("002-047", "002-061")
 def test_the_token_is_taken_from_the_three_names_in_order(hub, env, home):
     hub.token = "first"
 
@@ -279,7 +281,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(hub, env, home, name):
     assert library.entries(home) == []
 
 
-@pytest.mark.spec("001-007")
+@pytest.mark.spec("001-007", "001-023")
 def test_a_model_that_does_not_fit_is_refused_before_a_byte_is_fetched(hub, env, home):
     source = HuggingFace(env)
     listing = Listing(hub.commit, (RemoteFile("model.safetensors", 1 << 60),))
@@ -303,6 +305,7 @@ def test_one_file_is_opened_and_a_large_one_refused(env):
         source.open(ref, "none.txt")
 
 
+@pytest.mark.spec("001-005")
 def test_two_revisions_stand_side_by_side_and_the_newest_is_meant(hub, env, home):
     old = acquire(env, home)
     changed = FILES | {"config.json": json.dumps(CONFIG | {"rms_norm_eps": 1e-6}).encode()}

@@ -127,6 +127,7 @@ def test_shards_are_one_table(tmp_path):
         assert code(kind, inspect, folder) == expected
 
 
+@pytest.mark.spec("000-094")
 def test_code_loading_fields_are_dropped_and_named(tmp_path):
     config = CONFIG | {
         "auto_map": {"AutoModel": "evil/repo--modeling.Evil"}, "_attn_implementation_internal": "evil/repo",

@@ -61,6 +61,7 @@ async def gathered(stream):
     return found.reply()
 
 
+@pytest.mark.spec("000-089")
 def test_streamed_or_not_the_second_time_nothing_is_sent():
     async def go():
         inner = Counted()

@@ -63,7 +63,7 @@ async def text_and_last(stream):
 
 
 @ALL
-@pytest.mark.spec("004-037")
+@pytest.mark.spec("004-037", "001-069", "004-001")
 def test_whole_and_streamed_are_one_text_and_one_bill(dialects):
     async def work(vendor, backend):
         reply = await backend.generate(ask())
@@ -118,6 +118,7 @@ def test_a_tool_is_called_whole_and_streamed_and_its_answer_goes_back(dialects):
     assert final.text == SAID
 
 
+@pytest.mark.spec("004-001")
 @ALL
 def test_each_refusal_and_each_broken_stream_is_typed(dialects):
     async def work(vendor, backend):

@@ -73,6 +73,7 @@ async def read(stream):
     return "".join([chunk.text async for chunk in stream])
 
 
+@pytest.mark.spec("000-087", "001-043")
 def test_two_failures_and_then_an_answer_are_three_attempts() -> None:
     request, inner = ask(), Scripted(LOST, BackendError("x", "x", upstream_status=503))
 
@@ -87,6 +88,7 @@ def test_two_failures_and_then_an_answer_are_three_attempts() -> None:
     assert request.call.attempts[2].usage == Usage(3, 3)
 
 
+@pytest.mark.spec("000-087")
 @pytest.mark.parametrize(
     ("error", "asked"),
     [
@@ -194,6 +196,7 @@ def test_a_wait_that_the_deadline_does_not_allow_fails_at_once() -> None:
     assert clock.waits == []
 
 
+@pytest.mark.spec("000-087")
 def test_waits_are_spread_evenly_from_zero_to_twice_the_one_before() -> None:
     """Full jitter: a Kolmogorov-Smirnov distance below the 1 % point, 1.63 / sqrt(n)."""
     clock, n = Clock(), 400

@@ -95,7 +95,7 @@ async def read(stream):
     return [chunk async for chunk in stream]
 
 
-@pytest.mark.spec("000-070")
+@pytest.mark.spec("000-070", "004-011")
 def test_primary_then_fallbacks_in_order_and_the_answer_says_who_and_why() -> None:
     a, b, c = Named("a", DOWN), Named("b", RateLimited("rate-limited", "slow")), Named("c")
     request = ask()

@@ -53,6 +53,7 @@ def test_every_vendor_of_the_documents_is_there() -> None:
         vendor("opnai")
 
 
+@pytest.mark.spec("000-092")
 def test_an_unset_key_is_a_reason_and_no_error_until_it_is_needed() -> None:
     made = vendor("groq", environment={})
 
@@ -108,6 +109,7 @@ def asked_of(name, request=None, **given):
     return asyncio.run(run())
 
 
+@pytest.mark.spec("000-092", "004-051")
 def test_a_key_of_the_environment_goes_to_the_vendors_own_origin_only() -> None:
     with pytest.raises(BackendError) as raised:
         asked_of("openai", environment={"OPENAI_API_KEY": KEY})

@@ -2,10 +2,14 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import make_tiny_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from stead.core.errors import ModelError, NotFound, SteadError
 from stead.models.load import choose_attention, choose_device, choose_dtype, load_model
@@ -22,7 +26,7 @@ def code(folder: Path) -> str:
     return caught.value.code
 
 
-@pytest.mark.spec("002-013", "003-031", "003-033")
+@pytest.mark.spec("002-013", "003-031", "003-033", "003-008")
 def test_choices_are_recorded_with_their_reason(tiny_model: Path) -> None:
     loaded = load_model(tiny_model, device="cpu")
 
@@ -95,3 +99,29 @@ def test_missing_layers_are_refused(folder: Path) -> None:
     change(folder, num_hidden_layers=3)
 
     assert code(folder) == "weights-mismatch"
+
+
+@pytest.mark.spec("003-035")
+def test_loading_takes_little_more_than_the_weights(tmp_path: Path) -> None:
+    folder, size = tmp_path / "m", 64 << 20
+    small = LlamaConfig(
+        hidden_size=512, intermediate_size=1536, num_hidden_layers=5, num_attention_heads=8,
+        vocab_size=320,
+    )  # fmt: skip
+    LlamaForCausalLM(small).to(torch.float32).save_pretrained(folder)
+    make_tiny_tokenizer(folder)
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom stead.core import usage\nimport stead.models.load as m\n"
+        "import transformers.models.llama.modeling_llama, psutil\n"
+        "begun = psutil.Process().memory_info().rss\n"
+        "m.load_model(Path(sys.argv[1]), dtype='fp32', device='cpu')\n"
+        "print(usage.read().peak_bytes - begun)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
+
+    stored = (folder / "model.safetensors").stat().st_size
+    assert stored > size
+    assert int(done.stdout.split()[-1]) < 1.5 * stored  # twice: a copy in memory beside the file

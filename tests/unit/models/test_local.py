@@ -59,6 +59,7 @@ def test_a_stream_adds_up_to_the_whole_answer_and_ends_with_usage(backend):
     assert streamed == [t.id for t in whole.choices[0].logprobs]
 
 
+@pytest.mark.spec("004-003")
 def test_a_stream_goes_on_while_a_batch_runs(backend):
     async def both():
         order = []

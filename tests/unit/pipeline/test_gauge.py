@@ -59,6 +59,7 @@ def test_a_run_that_was_finished_before_is_not_recorded_twice(plan: Plan, home: 
     assert len(history.read(Home(home))) == 1
 
 
+@pytest.mark.spec("002-011")
 def test_the_machine_is_measured_once_and_again_when_asked(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

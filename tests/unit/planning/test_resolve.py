@@ -77,6 +77,7 @@ def make(
     )
 
 
+@pytest.mark.spec("004-040")
 def test_nothing_is_left_open_and_every_key_has_an_origin() -> None:
     made = make()
 
@@ -191,6 +192,7 @@ def test_fixed_rows_take_the_place_of_the_token_budget() -> None:
     assert made.forecast.steps == 225 * 3
 
 
+@pytest.mark.spec("001-038")
 def test_little_memory_gives_small_batches() -> None:
     tight = replace(CPU, ram_bytes=TIGHT, ram_free_bytes=TIGHT)
 
@@ -337,6 +339,7 @@ def test_a_memory_saving_setting_lowers_its_part(over: dict[str, Any], part: str
     assert saved < whole
 
 
+@pytest.mark.spec("001-038")
 def test_the_automatic_budget_is_the_largest_that_the_calibrated_memory_allows() -> None:
     tight = replace(CPU, ram_bytes=TIGHT, ram_free_bytes=TIGHT)
     large = replace(DATA, tokens=9_000_000, rows=90_000)

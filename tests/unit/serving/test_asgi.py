@@ -111,6 +111,7 @@ def test_a_stream_ends_with_one_reason_and_one_marker():
     assert answer.done
 
 
+@pytest.mark.spec("001-053")
 @pytest.mark.parametrize(
     ("path", "body", "more", "status", "code"),
     [
@@ -177,6 +178,7 @@ def test_two_hosts_are_refused():
     assert ask("/health", headers=[(b"host", b"localhost")]).status == 400
 
 
+@pytest.mark.spec("000-094")
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -431,6 +433,7 @@ def test_other_protocols_and_the_life_of_the_server():
     ]
 
 
+@pytest.mark.spec("000-094")
 @pytest.mark.parametrize("host", ["0.0.0.0", "203.0.113.5", "::", "example.org"])
 def test_an_address_others_reach_needs_a_key(host):
     with pytest.raises(ConfigError) as caught:

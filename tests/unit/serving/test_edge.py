@@ -109,6 +109,7 @@ def test_picodollars_are_dollars_exactly(cost, text):
     assert dollars(cost) == text
 
 
+@pytest.mark.spec("000-068")
 def test_the_call_carries_id_key_tags_and_strictness():
     backend = Doing()
     app = App(backend, Settings(api_keys=(KEY,)))
@@ -151,6 +152,7 @@ def test_a_key_asks_only_for_its_models_and_sees_no_others():
     assert ask(app, "/v1/models/other", headers=wide).status == 200
 
 
+@pytest.mark.spec("004-024")
 @pytest.mark.parametrize("format_", ["json", "text"])
 def test_the_access_log_has_a_line_per_request_and_no_secret(caplog, format_):
     caplog.set_level(logging.INFO, "stead.access")

@@ -81,6 +81,7 @@ class Shaky(Echo):
             self._trip()
 
 
+@pytest.mark.spec("001-045")
 def test_after_faults_and_disconnects_nothing_is_left_and_every_request_is_counted():
     seen = []
 

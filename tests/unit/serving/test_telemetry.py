@@ -37,6 +37,7 @@ def collected():
     found.close()
 
 
+@pytest.mark.spec("004-024")
 def test_every_request_to_a_model_is_a_span_with_its_parent_and_measures(collected):
     telemetry, spans, reader = collected
 

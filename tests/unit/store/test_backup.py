@@ -55,6 +55,7 @@ def test_a_restored_store_is_the_one_that_was_backed_up(stores, tmp_path, portab
         backup.back_up(stores.database, file)
 
 
+@pytest.mark.spec("002-065")
 @pytest.mark.parametrize("stores", ["sqlite"], indirect=True)
 def test_a_store_moves_to_postgres_and_is_the_same_there(stores, tmp_path, postgres):
     """JB8: the dump of one database is the dump of the other."""
@@ -127,6 +128,7 @@ def test_a_backup_under_load_is_one_state(stores, tmp_path):
     assert seen == sorted(seen)
 
 
+@pytest.mark.spec("001-059")
 def test_status_counts_rows_and_hides_passwords(stores):
     fill(stores)
     found = facts(stores.database)

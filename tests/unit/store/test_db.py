@@ -40,6 +40,7 @@ def count(database):
         return connection.execute(sa.select(sa.func.count()).select_from(COUNTERS)).scalar_one()
 
 
+@pytest.mark.spec("002-026")
 def test_the_newest_migration_makes_the_tables_of_the_code(database):
     migrate(database)
     migrate(database)
@@ -86,6 +87,7 @@ def test_a_database_of_a_later_version_is_refused(database):
     assert caught.value.code == "newer-database"
 
 
+@pytest.mark.spec("002-032")
 def test_a_block_that_raises_writes_nothing(database):
     migrate(database)
 
@@ -271,3 +273,12 @@ def test_a_migration_runs_without_the_migrations_tool_when_there_is_nothing_to_d
     migrate(database)
     monkeypatch.setattr(migration, "upgrade", None)
     migrate(database)
+
+
+@pytest.mark.spec("002-054")
+def test_the_pool_has_the_documented_size(tmp_path):
+    for url in (f"sqlite:///{tmp_path / 'a.db'}", "postgresql://u@127.0.0.1:9/d"):
+        database = Database(url)
+        pool = database.engine.pool
+        assert (pool.size(), pool._max_overflow, pool._recycle) == (10, 20, 3600)
+        database.close()

@@ -15,6 +15,7 @@ def register(stores, digest, **values):
     )
 
 
+@pytest.mark.spec("001-005")
 def test_versions_never_change_and_aliases_point_at_one(stores):
     first, again, second = (
         register(stores, "a"),
@@ -56,6 +57,7 @@ def test_a_chat_is_a_tree(stores):
         stores.chats.messages("c")
 
 
+@pytest.mark.spec("002-028")
 def test_rows_are_added_changed_found_and_removed(stores):
     nouns = (
         (
@@ -86,6 +88,7 @@ def test_rows_are_added_changed_found_and_removed(stores):
         stores.chats.list(after="x_y")
 
 
+@pytest.mark.spec("001-059")
 def test_each_change_of_a_setting_is_a_version(stores):
     one = stores.settings.add("ada", "log.level", None, {"value": "debug"})
     two = stores.settings.add("ada", "log.level", {"value": "debug"}, {"value": None})

@@ -138,6 +138,7 @@ def test_a_tail_moves_once(stores):
         queue.write(held, tail=10)
 
 
+@pytest.mark.spec("001-068")
 def test_memory_and_gpus_limit_what_is_held_together(stores):
     queue, limits = stores.jobs, Capacity(memory_bytes=100, gpus=1, jobs=3)
     for name, memory, gpus in (("a", 60, 0), ("b", 60, 0), ("c", 10, 1), ("d", 0, 1), ("e", 0, 0)):

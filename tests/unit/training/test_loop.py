@@ -22,7 +22,7 @@ def losses(out: Path) -> list[float]:
     return [json.loads(x)["loss"] for x in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.spec("000-020", "003-072")
+@pytest.mark.spec("000-020", "003-072", "000-033")
 def test_the_flat_script_has_the_losses_of_the_real_loop_to_the_bit(
     tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -89,7 +89,7 @@ def test_a_learning_rate_of_zero_is_a_value(tiny_model: Path, tmp_path: Path) ->
     assert {e.values["lr"] for e in events if isinstance(e, Progress)} == {0.0}
 
 
-@pytest.mark.spec("001-012", "002-031")
+@pytest.mark.spec("001-012", "002-031", "001-051")
 def test_every_step_reports_loss_rate_speed_and_memory(tiny_model: Path, tmp_path: Path) -> None:
     data = training.prepared(tmp_path / "data", training.rows(8), training.rows(2, seed=9))
     events: list[AnyEvent] = []
@@ -102,6 +102,7 @@ def test_every_step_reports_loss_rate_speed_and_memory(tiny_model: Path, tmp_pat
     assert result["eval_loss"] > 0
 
 
+@pytest.mark.spec("003-076")
 def test_data_of_another_kind_and_unknown_names_are_refused(
     tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -122,7 +122,7 @@ training.run(model, PreparedData.open(data), out, resume=True, max_steps=60, epo
 """
 
 
-@pytest.mark.spec("001-011")
+@pytest.mark.spec("001-011", "001-046")
 def test_killed_at_random_times_ends_with_the_same_bytes(
     tiny_model: Path, data: dict[str, PreparedData], tmp_path: Path
 ) -> None:
@@ -200,6 +200,8 @@ def test_a_finished_run_is_not_trained_again(
     again = start(tiny_model, data, tmp_path, "lora", resume=True)
 
     assert again == first
+    with pytest.raises(ConfigError, match="of another config; nothing is left"):
+        start(tiny_model, data, tmp_path, "lora", resume=True, lr=1e-4)
     with pytest.raises(ConfigError, match="finished run"):
         start(tiny_model, data, tmp_path, "lora")
 

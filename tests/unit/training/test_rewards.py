@@ -195,6 +195,7 @@ def test_rlaif_needs_a_judge_and_whole_pairs(
     assert found.value.code == code
 
 
+@pytest.mark.spec("002-020")
 def test_a_trained_reward_model_is_a_reward(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "judge"
     shutil.copytree(tiny_model, folder)

@@ -48,6 +48,7 @@ def learn(tmp_path: Path, name: str, more: dict[str, Any]) -> tuple[torch.Tensor
 SLOW = [pytest.param(c, marks=pytest.mark.slow) for c in CASES if c not in ("grpo", "rloo", "ppo")]
 
 
+@pytest.mark.spec("002-020")
 @pytest.mark.parametrize("case", ["grpo", "rloo", "ppo", *SLOW])
 def test_the_policy_becomes_the_known_optimum(case: str, tmp_path: Path) -> None:
     name, more = CASES[case]

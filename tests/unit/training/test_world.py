@@ -47,7 +47,7 @@ def losses(out: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.spec("001-036")
+@pytest.mark.spec("001-036", "002-063")
 @pytest.mark.parametrize("adapter", ["lora", "full"])
 def test_two_processes_follow_one_with_the_doubled_batch(
     tiny_model: Path, tmp_path: Path, adapter: str

@@ -1,18 +1,25 @@
 """The platform's API through a real server: each route, who may ask, and each defence on its own."""
 
+import asyncio
 import json
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 from fastapi import APIRouter
+from tests.fakes.asgi import call
 from tests.fakes.platform_server import Client, browser, platform_server
 
+from stead.app.identity import Who
+from stead.app.models import Models
 from stead.core.errors import ConfigError
 from stead.store.events import Stored
+from stead.store.rows import Page as Listed
 from stead.store.runs import Run
 from stead.store.users import User
 from stead.web import app as web_app
+from stead.web import deps
 from stead.web.guard import Guarded
 from stead.web.policies import POLICIES
 
@@ -53,6 +60,7 @@ def table():
     return sorted(found)
 
 
+@pytest.mark.spec("002-002")
 def test_every_route_declares_a_policy_and_every_policy_has_a_route():
     assert {f"{m} {p}" for m, p in table()} == set(POLICIES)
 
@@ -106,6 +114,7 @@ READS = [
 ]  # fmt: skip
 
 
+@pytest.mark.spec("001-051")
 @pytest.mark.parametrize("path", READS)
 def test_each_list_answers_on_an_empty_home(owner, path):
     answer = owner.get(path)
@@ -120,6 +129,7 @@ MISSING = [
 ]
 
 
+@pytest.mark.spec("002-045")
 @pytest.mark.parametrize("path", MISSING)
 def test_what_is_not_there_is_a_problem_with_a_code(owner, path):
     query = "?model=none" if path.endswith(("mask", "statistics")) else ""
@@ -167,6 +177,7 @@ def test_changes_of_a_session_need_its_csrf_token(owner):
     assert given.status == 201
 
 
+@pytest.mark.spec("000-094")
 @pytest.mark.parametrize(
     ("headers", "status", "code"),
     [
@@ -207,6 +218,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.spec("001-053", "002-058")
 @pytest.mark.parametrize("raw", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_bodies_are_refused_as_input(owner, raw):
     answer = owner.post("/api/chats", raw=raw)
@@ -250,6 +262,7 @@ def test_a_token_has_the_role_of_its_user_and_a_gateway_key_none(server, owner):
     assert owner.ask("DELETE", f"/api/tokens/{made.json['id']}").status == 200
 
 
+@pytest.mark.spec("002-005")
 def test_a_session_asks_models_with_its_csrf_token_only(owner):
     body = {"model": "echo", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -258,6 +271,7 @@ def test_a_session_asks_models_with_its_csrf_token_only(owner):
     assert owner.post("/v1/chat/completions", body).status == 401
 
 
+@pytest.mark.spec("002-058")
 def test_nobody_gives_a_role_by_mass_assignment(server):
     viewer = someone(server, "viewer")
 
@@ -299,6 +313,7 @@ def test_a_chat_is_its_owners(server, owner):
     assert other.ask("DELETE", f"/api/chats/{chat}").status == 404
 
 
+@pytest.mark.spec("002-027")
 def test_a_data_set_comes_in_is_read_otherwise_and_split(server, owner):
     made = owner.post("/api/datasets", raw=SET % ROWS, kind=FORM)
     assert made.status == 201, made.body
@@ -327,6 +342,7 @@ def test_a_form_that_is_no_data_leaves_nothing(server, owner):
     assert sorted(folder.glob("*")) == before
 
 
+@pytest.mark.spec("001-059")
 def test_a_setting_is_changed_recorded_and_taken_back(owner):
     assert owner.ask("PUT", "/api/settings/log.level", {"value": "debug"}).json["value"] == "debug"
     assert owner.ask("PUT", "/api/settings/log.level", {"value": "loud"}).status == 400
@@ -370,6 +386,7 @@ def test_events_of_a_run_that_is_over_end(server, owner):
     assert answer.body.endswith(b"event: end\ndata: {}\n\n")
 
 
+@pytest.mark.spec("002-027", "002-060")
 def test_series_and_files_of_a_run(server, owner):
     run = a_run(server[1], "r-files", "succeeded")
     final = server[1].home.runs / "r-files" / "final"
@@ -406,6 +423,7 @@ def test_a_member_names_no_path_of_this_machine(server):
         assert (answer.status, answer.code) == (403, "outside")
 
 
+@pytest.mark.spec("002-045")
 def test_a_broken_database_tells_nothing_of_itself(server, owner, monkeypatch):
     def broken(**_):
         raise RuntimeError("password=hunter2 at db.internal")
@@ -419,6 +437,7 @@ def test_a_broken_database_tells_nothing_of_itself(server, owner, monkeypatch):
     assert len(answer.json["error_id"]) == 32
 
 
+@pytest.mark.spec("002-001")
 def test_pages_are_sent_whatever_the_client_route(owner):
     for path in ("/", "/runs/abc"):
         answer = owner.get(path)
@@ -429,7 +448,7 @@ def test_pages_are_sent_whatever_the_client_route(owner):
     assert owner.get("/../../etc/passwd").status in (200, 400, 404)
 
 
-@pytest.mark.spec("002-003", "002-029")
+@pytest.mark.spec("002-003", "002-029", "002-030")
 def test_a_run_is_planned_and_queued_once(server, owner, tiny_model):
     data = owner.post("/api/datasets", raw=SET % ROWS, kind=FORM).json["id"]
     recipe = {
@@ -488,3 +507,59 @@ def test_the_socket_tells_what_is_asked_for_and_lets_no_stranger_in(server, owne
     for headers, origin in (({}, server[0]), (cookie, "https://evil.example")):
         with pytest.raises(InvalidStatus, match="403"):
             connect(url, additional_headers=headers, origin=origin, proxy=None)
+
+
+@pytest.mark.spec("002-029", "002-058")
+def test_a_wrong_recipe_is_refused_with_the_names_of_its_fields(owner):
+    typo = owner.post("/api/start_training", {"config": {"trainer": {"epocs": 2}}})
+    shape = owner.post("/api/start_training", {"config": 3, "stranger": 1})
+
+    assert typo.status == 400, typo.body
+    assert "trainer.epocs" in typo.body.decode()
+    assert shape.status == 422
+    assert "config" in shape.json["detail"] + str(shape.json.get("param"))
+
+
+@pytest.mark.spec("002-004", "004-018")
+def test_a_model_is_listed_shown_and_deleted(server, owner, tiny_model):
+    Models(server[1].home).add(str(tiny_model), name="mine")
+
+    assert [m["name"] for m in owner.get("/api/models").json["items"]] == ["mine"]
+    assert owner.get("/api/models?q=nothing-like-it").json["items"] == []
+    shown = owner.get("/api/models/mine").json
+    assert (shown["kind"], shown["parameters"] > 0, shown["context"] > 0) == ("model", True, True)
+    assert owner.ask("DELETE", "/api/models/mine").status == 200
+    assert owner.get("/api/models/mine").status == 404
+
+
+@pytest.mark.spec("002-061")
+def test_the_token_of_a_hub_is_told_to_nobody(owner, monkeypatch):
+    token = "hf_" + "a1B2" * 8
+    monkeypatch.setenv("HF_TOKEN", token)
+
+    told = owner.get("/api/hub/token")
+
+    assert told.json["present"] is True
+    assert token not in told.body.decode() + owner.get("/api/settings").body.decode()
+
+
+@pytest.mark.spec("002-007")
+def test_a_route_works_on_the_service_that_it_is_given(server):
+    class Service:
+        stores = SimpleNamespace(
+            runs=SimpleNamespace(list=lambda **_: Listed(items=[], next=None, total=7))
+        )
+
+    class Open:
+        async def admit(self, *_):
+            return Who("u", "u", "viewer", "none")
+
+    app = web_app.api()
+    app.state.guard = Open()
+    app.dependency_overrides[deps._platform] = Service
+    extra = {"query_string": b"", "server": ("127.0.0.1", 80), "scheme": "http", "root_path": ""}
+
+    async def filled(scope, receive, send):
+        await app(scope | extra, receive, send)
+
+    assert asyncio.run(call(filled, "/api/runs")).json == {"items": [], "next": None, "total": 7}

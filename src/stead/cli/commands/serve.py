@@ -113,9 +113,17 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         folders = () if adapters is None else tuple(str(Path(a).resolve()) for a in adapters)
         wanted = [
             Wanted(
-                m, adapter, engine, name, ctx, parallel, threads,
-                adapters=folders, exact=exact, speculate=speculate,
-            )  # fmt: skip
+                m,
+                adapter,
+                engine,
+                name,
+                ctx,
+                parallel,
+                threads,
+                adapters=folders,
+                exact=exact,
+                speculate=speculate,
+            )
             for m in models
         ]
         here = tuned(home) if with_platform else None

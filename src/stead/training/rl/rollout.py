@@ -17,7 +17,6 @@ from pydantic import Field
 
 from stead.core import seeds
 from stead.core.errors import ConfigError
-from stead.core.events import Note
 from stead.core.lazy import lazy
 from stead.messages import Sampling
 from stead.training.method import Columns, Kept, Method, MethodConfig, Model, Store, Tools

@@ -1,6 +1,6 @@
 /** What a run leaves: its log, checkpoints, answers during training, files, settings. */
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useRef } from "react";
+import { useEffect, useRef, useState } from "react";
 import { Link } from "react-router";
 
 import { get } from "../../api/http";

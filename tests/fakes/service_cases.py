@@ -236,7 +236,7 @@ async def _warm(server, client):
     return server.held()
 
 
-async def _soaking(server, client, vendor, told, until, rng, leaving):  # noqa: PLR0913, PLR0917
+async def _soaking(server, client, vendor, told, until, rng, leaving):
     """One client: asks again and again; 5 % of its requests meet faults, `leaving` are left."""
     while time.monotonic() < until:
         stream, kind = rng.random() < 0.5, rng.random()

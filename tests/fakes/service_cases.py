@@ -183,10 +183,11 @@ class Told:
     tokens: int = 0
 
 
-async def soak(work, seconds, seed=1, *, settle_s=16.5, leaving=0.02):
+async def soak(work, seconds, seed=1, *, settle_s=31.0, leaving=0.02):
     """GW8: faults, leaving clients and whole and streamed answers for a time; the books are those of the clients.
 
-    After `settle_s` the connections that are kept for 15 seconds are closed; before, nobody counts descriptors.
+    After `settle_s` connections that are kept for 15 seconds, and looked at as often, are closed; before, nobody
+    counts descriptors.
     """
     rng, told, wrong = random.Random(seed), Told(), []
     samples = []

@@ -70,8 +70,10 @@ class LocalModel(Backend):
     def _around(self, engine: Engine, remote: Backend, endpoint: Endpoint) -> Backend:
         """Add what the engine lacks, and its own name for the model where that is another one."""
         backend = Filled(remote, engine.lacks) if engine.lacks else remote
-        if engine.drops or engine.estimates_usage:
-            backend = Lacking(backend, engine.drops, estimated=engine.estimates_usage)
+        if engine.drops or engine.ignores or engine.estimates_usage:
+            backend = Lacking(
+                backend, engine.drops, ignores=engine.ignores, estimated=engine.estimates_usage
+            )
         name = self.order.name
         return backend if endpoint.model == name else ByName({name: (backend, endpoint.model)})
 

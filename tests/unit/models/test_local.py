@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from stead.core.errors import BackendTimeout, UsageError
+from stead.core.errors import BackendError, BackendTimeout, UsageError
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.messages import EmbedRequest, GenerateRequest, Message, Sampling

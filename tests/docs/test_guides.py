@@ -53,3 +53,7 @@ def test_pruning_and_qat_run(tmp_path: Path) -> None:
 
 def test_strategies_run(tmp_path: Path) -> None:
     assert run_blocks("strategies.md", tmp_path) == 1
+
+
+def test_the_gateway_runs(tmp_path: Path) -> None:
+    assert run_blocks("gateway.md", tmp_path) == 7

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 import stead
+from stead.app import strategies, trials
+from stead.app.strategy_library import find
+from stead.core.paths import Home
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -32,3 +35,27 @@ def test_a_recipe_trains(recipe, tmp_path, tiny_model, monkeypatch):
 
     assert checkpoint.step == 2
     assert (checkpoint.path / "stead.json").is_file()
+
+
+ASKED_FIRST = {
+    "cloud_with_standby": dict.fromkeys(("short", "long", "code", "image", "tools"), "cloud_api"),
+    "own_model_first": {"short": "model_app", "code": "model_app", "image": "large"},
+    "vendors_by_task": {"short": "cloud_api", "code": "coder", "image": "eyes"},
+}
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "recipes" / "strategies").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_a_strategy_asks_whom_it_says(file, tiny_gguf, home, monkeypatch):
+    monkeypatch.setitem(os.environ, "STEAD_GGUF", str(tiny_gguf))
+    for name in ("OPENAI", "ANTHROPIC", "GEMINI"):
+        monkeypatch.setitem(os.environ, f"{name}_API_KEY", "k-12345678")
+    place = Home(home)
+    found = find(file, place, os.environ)
+
+    made = strategies.composed(found, place, strategies.Around(os.environ))
+    looks = [trials.outlook(found.strategy, made, sample) for sample in trials.samples()]
+
+    first = {look.sample: look.steps[0].name for look in looks}
+    assert first | ASKED_FIRST[file.stem] == first

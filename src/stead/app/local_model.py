@@ -6,19 +6,19 @@ Knows nothing about which engine is right (`choosing`) or about other models (`e
 import asyncio
 import threading
 import uuid
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from stead.app.started import Started
 from stead.core.http import Http, Waits
 from stead.core.paths import Home
 from stead.engines.engine import ENGINES, Engine, Order
 from stead.hub.adapter_folders import adapter_folders
-from stead.inference.backend import Backend, close_stream
+from stead.inference.backend import Backend
 from stead.inference.fill import Filled
 from stead.inference.lacking import Lacking
 from stead.inference.remote import OPENAI, Remote
 from stead.inference.route import ByName
-from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
+from stead.messages import ModelCard
 from stead.values import Endpoint
 
 # Reading a long prompt on a slow machine comes before the first token; only the deadline ends it.
@@ -27,7 +27,7 @@ _WAITS = Waits(first_s=None, between_s=120.0)
 _DIALECTS = (*OPENAI, "anthropic_count")  # the one protocol of local engines that counts tokens
 
 
-class LocalModel(Backend):
+class LocalModel(Started):
     """A local model that starts at its first use and again if its program has died.
 
     Usable from several loops and threads; starting happens once, under a lock, off the loop.
@@ -70,8 +70,10 @@ class LocalModel(Backend):
     def _around(self, engine: Engine, remote: Backend, endpoint: Endpoint) -> Backend:
         """Add what the engine lacks, and its own name for the model where that is another one."""
         backend = Filled(remote, engine.lacks) if engine.lacks else remote
-        if engine.drops or engine.estimates_usage:
-            backend = Lacking(backend, engine.drops, estimated=engine.estimates_usage)
+        if engine.drops or engine.ignores or engine.estimates_usage:
+            backend = Lacking(
+                backend, engine.drops, ignores=engine.ignores, estimated=engine.estimates_usage
+            )
         name = self.order.name
         return backend if endpoint.model == name else ByName({name: (backend, endpoint.model)})
 
@@ -85,40 +87,9 @@ class LocalModel(Backend):
         engine = self._engine
         return None if engine is None else engine.memory_bytes()
 
-    async def _ready(self) -> Backend:
-        engine, backend = self._engine, self._backend
-        if engine is not None and backend is not None and engine.is_alive():
-            return backend
-        return await asyncio.to_thread(self.start)
-
-    async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
-        """Answer a request whole."""
-        return await (await self._ready()).generate(request, deadline)
-
-    async def stream(
-        self, request: GenerateRequest, deadline: float | None = None
-    ) -> AsyncIterator[Chunk]:
-        """Answer piece by piece."""
-        chunks = (await self._ready()).stream(request, deadline)
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await close_stream(chunks)
-
-    async def batch(
-        self, requests: Sequence[GenerateRequest], deadline: float | None = None
-    ) -> list[Reply]:
-        """Answer many requests, in order."""
-        return await (await self._ready()).batch(requests, deadline)
-
-    async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
-        """Turn texts into vectors."""
-        return await (await self._ready()).embed(request, deadline)
-
-    async def count(self, request: GenerateRequest, deadline: float | None = None) -> int:
-        """Count the tokens of a request's prompt."""
-        return await (await self._ready()).count(request, deadline)
+    def running(self) -> Backend | None:
+        """Return what speaks to the program while it lives."""
+        return self._backend if self.is_running() else None
 
     async def models(self) -> list[ModelCard]:
         """Name the one model, and its adapters as `name:adapter`, without starting it."""

@@ -6,11 +6,11 @@ Knows nothing about routing. What cannot work here is a Backend that says why.
 import asyncio
 import threading
 import uuid
-from collections.abc import AsyncIterator, Sequence
 
 from msgspec.structs import replace
 
 from stead.app.engines import LocalModel, Wanted, choose
+from stead.app.started import Started
 from stead.config.components import LocalConfig
 from stead.config.endpoints import EndpointSpec
 from stead.core.address import place_of
@@ -19,10 +19,10 @@ from stead.core.paths import Home
 from stead.engines.engine import ENGINES, Engine, Order
 from stead.engines.kinds.ollama import fetched, listens
 from stead.engines.ollama_api import OllamaApi
-from stead.inference.backend import Backend, close_stream
+from stead.inference.backend import Backend
 from stead.inference.endpoint import Absent, option
 from stead.inference.vendors import vendor
-from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
+from stead.messages import ModelCard
 
 _ENGINES = {"llamacpp": "llama_cpp"}  # a strategy's word → ours
 _OLLAMA_URL = "http://127.0.0.1:11434"
@@ -50,7 +50,7 @@ def program(spec: EndpointSpec, home: Home) -> Backend:
     return LocalModel(engine, replace(order, gpu_layers=config.gpu_layers), home)
 
 
-class OllamaProgram(Backend):
+class OllamaProgram(Started):
     """A model of Ollama: of the server that runs, else of one that is started where that is allowed.
 
     Usable from several loops and threads: starting and fetching happen once, under a lock, off the loop.
@@ -74,9 +74,10 @@ class OllamaProgram(Backend):
     def start(self) -> Backend:
         """Find or start the server, fetch the model if that is wanted. Blocks."""
         with self._lock:
-            if self._backend is None or (self._engine is not None and not self._engine.is_alive()):
-                self._backend = vendor("ollama", base_url=self._found())
-            return self._backend
+            found = self.running()
+            if found is None:
+                found = self._backend = vendor("ollama", base_url=self._found())
+            return found
 
     def _found(self) -> str:
         """Return the address of a server that has the model, as far as that can be arranged."""
@@ -99,36 +100,10 @@ class OllamaProgram(Backend):
         self._engine = engine
         return endpoint.url
 
-    async def _ready(self) -> Backend:
-        backend, engine = self._backend, self._engine
-        if backend is not None and (engine is None or engine.is_alive()):
-            return backend
-        return await asyncio.to_thread(self.start)
-
-    async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
-        """Answer a request whole."""
-        return await (await self._ready()).generate(request, deadline)
-
-    async def stream(
-        self, request: GenerateRequest, deadline: float | None = None
-    ) -> AsyncIterator[Chunk]:
-        """Answer piece by piece."""
-        chunks = (await self._ready()).stream(request, deadline)
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await close_stream(chunks)
-
-    async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
-        """Turn texts into vectors."""
-        return await (await self._ready()).embed(request, deadline)
-
-    async def batch(
-        self, requests: Sequence[GenerateRequest], deadline: float | None = None
-    ) -> list[Reply]:
-        """Answer many requests, in order."""
-        return await (await self._ready()).batch(requests, deadline)
+    def running(self) -> Backend | None:
+        """Return what speaks to the server, unless it was ours and has died."""
+        engine = self._engine
+        return self._backend if engine is None or engine.is_alive() else None
 
     async def models(self) -> list[ModelCard]:
         """Name the one model, without asking."""

@@ -87,6 +87,7 @@ class Engine(ABC):
     keepalive: ClassVar[bool] = True  # False: each open connection costs the engine a thread
     prefix: ClassVar[str] = ""  # `prefix:…` names a model in the engine's own store
     drops: frozenset[str] = frozenset()  # fields of `Sampling` that it cannot obey
+    ignores: ClassVar[frozenset[str]] = frozenset()  # of `GenerateRequest.extra`, the same
     estimates_usage: bool = False  # whether its token counts are guesses
     process_bytes: ClassVar[int] = 200 << 20  # what it takes before a model is in memory
 
@@ -122,6 +123,11 @@ class Engine(ABC):
         """Return the resident bytes of the program now, or None when nobody can say."""
         return None
 
+
+OURS_IGNORE = frozenset(
+    {"reasoning_effort", "verbosity", "web_search_options", "parallel_tool_calls"}
+)
+"""Fields of `extra` that change an answer, and that our own programs have nothing to do with."""
 
 ENGINES: Registry[Engine] = Registry(
     "engine", "stead.engines.kinds", base="stead.engines.engine:Engine"

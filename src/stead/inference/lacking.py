@@ -11,14 +11,26 @@ from stead.inference.wrapper import Wrapper
 from stead.messages import Chunk, Deviation, GenerateRequest, Reply, Sampling
 
 _UNSET = Sampling()
+_ITS_OWN_WAY = ("parallel_tool_calls", True)
 
 
 class Lacking(Wrapper):
-    """`inner`, whose engine ignores the fields `drops` of `Sampling`; strict requests are refused."""
+    """`inner`, whose engine ignores the fields `drops` of `Sampling`, `ignores` of `extra`.
 
-    def __init__(self, inner: Backend, drops: frozenset[str], *, estimated: bool = False) -> None:
+    Strict requests are refused.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        drops: frozenset[str],
+        *,
+        ignores: frozenset[str] = frozenset(),
+        estimated: bool = False,
+    ) -> None:
         super().__init__(inner)
         self._drops = drops
+        self._ignores = ignores
         self._estimated = estimated
 
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
@@ -36,6 +48,8 @@ class Lacking(Wrapper):
 
     def _declared(self, request: GenerateRequest) -> tuple[Deviation, ...]:
         asked = [n for n in sorted(self._drops) if _is_asked(request.sampling, n)]
+        if request.extra:
+            asked += sorted(n for n in self._ignores & request.extra.keys() if _is_told(request, n))
         found = tuple(
             Deviation("param_dropped", f"{n}: the engine decides it itself") for n in asked
         )
@@ -45,6 +59,11 @@ class Lacking(Wrapper):
             found += (Deviation("usage_estimated", "the engine does not count tokens"),)
         note(request, found)
         return found
+
+
+def _is_told(request: GenerateRequest, name: str) -> bool:
+    """Say whether a further field asks for anything: several calls at once are the engines' own way."""
+    return request.extra[name] is not None and (name, request.extra[name]) != _ITS_OWN_WAY
 
 
 def _is_asked(sampling: Sampling, name: str) -> bool:

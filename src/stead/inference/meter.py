@@ -96,7 +96,7 @@ class MemoryLedger(Ledger):
 
 
 class _Run:
-    """One request on its way."""
+    """One request on its way; `with` around a whole answer ends it as the block ends."""
 
     __slots__ = (
         "attempts",
@@ -105,13 +105,17 @@ class _Run:
         "code",
         "deviations",
         "first_s",
+        "meter",
         "origin",
         "outcome",
         "seen",
         "streamed",
     )  # fmt: skip
 
-    def __init__(self, call: Call, origin: Call, seen: Seen, *, streamed: bool) -> None:
+    def __init__(
+        self, meter: "Meter", call: Call, origin: Call, seen: Seen, *, streamed: bool
+    ) -> None:
+        self.meter = meter
         self.call = call
         self.origin = origin  # the edge's record; another object while requests share it
         self.attempts = len(call.attempts)
@@ -122,6 +126,18 @@ class _Run:
         self.first_s: float | None = None
         self.outcome: Outcome = "cancelled"
         self.code: str | None = None
+
+    def __enter__(self) -> "_Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        if error is None:
+            self.outcome = "ok"
+        else:
+            self.fail(error)
+        self.meter.end(self)
 
     def fail(self, error: BaseException) -> None:
         """Note how it ended."""
@@ -160,19 +176,12 @@ class Meter(Wrapper):
 
     async def generate(self, request: GenerateRequest, deadline: float | None = None) -> Reply:
         """Answer a request whole."""
-        run = self._begin(request)
-        if run.call is not request.call:
-            request = replace(request, call=run.call)
-        try:
+        with self._begin(request) as run:
+            if run.call is not request.call:
+                request = replace(request, call=run.call)
             reply = await self.inner.generate(request, deadline)
-            run.outcome = "ok"
             run.seen.reply(reply)
             return reply
-        except BaseException as error:
-            run.fail(error)
-            raise
-        finally:
-            self._end(run)
 
     async def stream(
         self, request: GenerateRequest, deadline: float | None = None
@@ -199,23 +208,16 @@ class Meter(Wrapper):
                 if chunks is not None:
                     await close_stream(chunks)
             finally:
-                self._end(run)
+                self.end(run)
 
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
         """Turn texts into vectors."""
-        run = self._begin(request)
-        if run.call is not request.call:
-            request = replace(request, call=run.call)
-        try:
+        with self._begin(request) as run:
+            if run.call is not request.call:
+                request = replace(request, call=run.call)
             reply = await self.inner.embed(request, deadline)
-            run.outcome = "ok"
             run.seen.vectors(reply)
             return reply
-        except BaseException as error:
-            run.fail(error)
-            raise
-        finally:
-            self._end(run)
 
     async def close(self) -> None:
         """Close the inner one, then write what is left; the ledger stays open for others."""
@@ -231,9 +233,10 @@ class Meter(Wrapper):
         if id(origin) in self._shared:  # several prompts of one body: whose attempt is whose?
             call = replace(origin, attempts=[], deviations=[])
         self._shared.add(id(call))
-        return _Run(call, origin, Seen(request, self._count), streamed=streamed)
+        return _Run(self, call, origin, Seen(request, self._count), streamed=streamed)
 
-    def _end(self, run: _Run) -> None:
+    def end(self, run: _Run) -> None:
+        """Write a request's entry; called once, when it is over."""
         call = run.call
         self._shared.discard(id(call))
         declared = tuple([d.kind for d in call.deviations[run.deviations :]])

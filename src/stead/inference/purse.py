@@ -138,7 +138,7 @@ class Purses:
 
 
 class _Paid:
-    """One attempt: pays in advance, and takes back what it did not cost."""
+    """One attempt: pays in advance, and takes back what it did not cost, as `with` ends or by `end`."""
 
     __slots__ = ("_most", "_prices", "_purse", "_request", "answer_bytes", "usage")
 
@@ -149,6 +149,14 @@ class _Paid:
         self._request = request
         self.usage: Usage | None = None
         self.answer_bytes = 0  # of a stream, so far: at least as many as its tokens
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        self.end(error)
 
     def chunk(self, chunk: Chunk) -> None:
         """Note a piece of a stream."""
@@ -205,14 +213,10 @@ class Ceiling(Wrapper):
         paid = await self._pay(request)
         if paid is None:
             return await self.inner.generate(request, deadline)
-        try:
+        with paid:
             reply = await self.inner.generate(request, deadline)
-        except BaseException as error:
-            paid.end(error)
-            raise
-        paid.usage = reply.usage
-        paid.end(None)
-        return reply
+            paid.usage = reply.usage
+            return reply
 
     async def stream(
         self, request: GenerateRequest, deadline: float | None = None
@@ -241,14 +245,10 @@ class Ceiling(Wrapper):
         paid = await self._pay(request)
         if paid is None:
             return await self.inner.embed(request, deadline)
-        try:
+        with paid:
             reply = await self.inner.embed(request, deadline)
-        except BaseException as error:
-            paid.end(error)
-            raise
-        paid.usage = reply.usage
-        paid.end(None)
-        return reply
+            paid.usage = reply.usage
+            return reply
 
     async def _pay(self, request: Request) -> _Paid | None:
         purse = self._purses.find(request)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from stead.core.errors import BackendError, BackendTimeout, Interrupted, NotFound, UsageError
+from stead.core.errors import BackendTimeout, Interrupted, NotFound, UsageError
 from stead.core.events import Emit, ignore
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
@@ -176,9 +176,11 @@ class LocalBackend(Backend):
         yield head(usage=usage)
 
     async def embed(self, request: EmbedRequest, deadline: float | None = None) -> EmbedReply:
-        """Return one unit vector per input. Raises: BackendError("not-supported") for dimensions."""
+        """Return one unit vector per input. Raises: UsageError("fixed-dimensions")."""
         if request.dimensions is not None:
-            raise BackendError("not-supported", "this model's vectors cannot be shortened")
+            raise UsageError(
+                "fixed-dimensions", "this model's vectors cannot be shortened", param="dimensions"
+            )
         lora = await asyncio.to_thread(self._lora, request.model)
         rows = [self._checked(self._prompter.text_ids(each), "input") for each in request.input]
 

@@ -120,6 +120,8 @@ class Relay:
             if not first.done():
                 first.cancel()
                 await asyncio.wait({first})
+            if not first.cancelled():
+                first.exception()  # who has left is not told; unasked, asyncio would log it
 
     async def _copy(self, chunk: Chunk | None) -> None:
         finished: set[int] = set()

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from stead.core.errors import BackendError, SteadError
-from stead.messages import Chunk, FinishReason, TokenLogprob, Usage
+from stead.messages import Choice, Chunk, FinishReason, Message, Reply, TokenLogprob, Usage
 from stead.wire import ndjson, openai_errors
 from stead.wire.dialect import Asked, StreamReader, StreamWriter, decode_answer
 from stead.wire.openai_shape import number
@@ -111,6 +111,28 @@ def read_finish(line: Ended, *, called: bool) -> FinishReason:
     reason = line.done_reason if isinstance(line.done_reason, str) else "stop"
     found = _FINISH.get(reason, "error")
     return "tool_calls" if called and found == "stop" else found
+
+
+def read_whole(decoder: "msgspec.json.Decoder[E]", body: bytes) -> E:
+    """Decode a whole answer. Raises: BackendError("bad-answer") for one that is not done."""
+    openai_errors.raise_if_answer_is_error(body)
+    line = decode_answer(decoder, body)
+    if not line.done:
+        raise BackendError("bad-answer", "the endpoint sent an answer that is not done")
+    return line
+
+
+def read_reply(line: Ended, message: Message) -> Reply:
+    """Return a whole answer: its one choice and what its line tells."""
+    finish = read_finish(line, called=bool(message.tool_calls))
+    usage = read_usage(line)
+    return Reply(
+        id=f"ollama-{line.created_at}",
+        model=line.model,
+        created=read_time(line.created_at),
+        choices=(Choice(0, message, finish, read_logprobs(line.logprobs)),),
+        usage=Usage() if usage is None else usage,
+    )
 
 
 def read_usage(line: Ended) -> Usage | None:

@@ -6,9 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from stead.core.errors import BackendError, NotFound
+from stead.engines.engine import OURS_IGNORE
 from stead.inference.backends.echo import Echo
 from stead.inference.fan import merge_streams
 from stead.inference.fill import Filled
+from stead.inference.lacking import Lacking
 from stead.inference.route import ByName
 from stead.messages import EmbedRequest, GenerateRequest, Message, Sampling, TokenLogprob, Usage
 
@@ -146,3 +148,25 @@ def test_the_echo_stops_at_stop_texts_and_limits_and_keeps_its_deadline():
     assert (cut.text, cut.choices[0].finish_reason) == ("one", "length")
     with pytest.raises(BackendError, match="deadline"):
         asyncio.run(Echo(delay_s=1).generate(CHAT, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ({"reasoning_effort": "high", "metadata": {"a": 1}}, ["reasoning_effort"]),
+        ({"parallel_tool_calls": False}, ["parallel_tool_calls"]),
+        ({"parallel_tool_calls": True, "verbosity": None}, []),
+    ],
+)
+def test_what_an_engine_of_ours_ignores_is_a_deviation_or_a_refusal(extra, told):
+    backend = Lacking(Echo("m"), frozenset(), ignores=OURS_IGNORE)
+    request = replace(CHAT, extra=extra)
+
+    whole = asyncio.run(backend.generate(request))
+    streamed = asyncio.run(collect(backend.stream(request)))[0]
+
+    assert [d.detail.partition(":")[0] for d in whole.deviations] == told
+    assert streamed.deviations == whole.deviations
+    if told:
+        with pytest.raises(BackendError):
+            asyncio.run(backend.generate(replace(request, strict=True)))

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from stead.core.errors import BackendError, BackendTimeout
+from stead.core.errors import BackendError, BackendTimeout, UsageError
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.messages import EmbedRequest, GenerateRequest, Message, Sampling
@@ -150,7 +150,7 @@ def test_vectors_are_of_length_one_and_in_order(backend):
 
     assert reply.vectors[0] == pytest.approx(turned.vectors[1], abs=1e-5)
     assert math.hypot(*reply.vectors[0]) == pytest.approx(1, abs=1e-5)
-    with pytest.raises(BackendError):
+    with pytest.raises(UsageError):
         run(backend.embed(EmbedRequest(model="t", input=("a",), dimensions=2)))
 
 

@@ -1,6 +1,7 @@
 """The server of any Backend: answers, refusals, streams, leaving clients, limits."""
 
 import asyncio
+import gc
 import json
 
 import pytest
@@ -308,6 +309,35 @@ def test_a_client_that_leaves_mid_stream_cancels_too():
 
     assert len(answer.events) == 1
     assert not answer.done
+
+
+def test_a_failure_that_comes_as_the_client_leaves_is_nobodys_any_more():
+    """Seen in the soak: asyncio logged a traceback for an error that nobody was left to be told of."""
+
+    class Failing(Scripted):
+        async def stream(self, request, deadline=None):
+            self.started.set()
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                raise BackendError("upstream-failed", "no") from None
+            yield
+
+    async def run():
+        unheard = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: unheard.append(told))
+        backend = Failing()
+        leave = asyncio.Event()
+        task = asyncio.create_task(call(app(backend), CHAT, STREAM, leave=leave))
+        await backend.started.wait()
+        leave.set()
+        await task
+        del task
+        gc.collect()
+        await asyncio.sleep(0)
+        return unheard
+
+    assert asyncio.run(run()) == []
 
 
 def test_a_client_that_leaves_within_its_body_is_no_fault():

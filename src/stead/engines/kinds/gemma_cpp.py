@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stead.core.errors import ModelError
 from stead.core.lazy import installed
-from stead.engines.engine import Availability, Order, Program, ProgramEngine
+from stead.engines.engine import OURS_IGNORE, Availability, Order, Program, ProgramEngine
 from stead.engines.program import find_program, settings
 from stead.values import Endpoint
 
@@ -35,6 +35,7 @@ class GemmaCpp(ProgramEngine):
     extra = "gemma"
     loads = frozenset({"sbs"})
     lacks = frozenset({"n"})
+    ignores = OURS_IGNORE
     process_bytes = 1 << 30  # activations and key-value cache of 2B, allocated at once
     estimates_usage = True
 

@@ -6,7 +6,7 @@ Knows nothing about the library's calls; `worker/generate` does.
 from pathlib import Path
 
 from stead.core.errors import ConfigError
-from stead.engines.engine import Order, ProgramEngine
+from stead.engines.engine import OURS_IGNORE, Order, ProgramEngine
 from stead.values import Endpoint
 
 
@@ -16,6 +16,7 @@ class Transformers(ProgramEngine):
     requires = ("torch", "transformers", "uvicorn")
     extra = "train"
     loads = frozenset({"model", "adapter", "adapters", "exact"})
+    ignores = OURS_IGNORE
     module = "stead.worker.generate"
 
     def start(self, order: Order, folder: Path, *, timeout_s: float = 300.0) -> Endpoint:

@@ -12,20 +12,17 @@ from msgspec import UNSET, Meta
 
 from stead.core.errors import BackendError
 from stead.messages import (
-    Choice,
     Chunk,
     Deviation,
     EmbedRequest,
     GenerateRequest,
     Reply,
-    Usage,
 )
 from stead.wire import ollama_messages as messages
 from stead.wire import ollama_request as requests
 from stead.wire import ollama_shape as shape
 from stead.wire.call_pieces import CallPieces, deltas_of
-from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
-from stead.wire.openai_errors import raise_if_answer_is_error
+from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter
 from stead.wire.openai_shape import decode_request, refuse
 from stead.wire.sse import Event
 
@@ -108,20 +105,8 @@ class OllamaChat(shape.OllamaErrors, GenerateDialect):
 
     def read_reply(self, body: bytes) -> Reply:
         """Decode a whole answer. Raises: BackendError("bad-answer")."""
-        raise_if_answer_is_error(body)
-        line = decode_answer(_ANSWER, body)
-        if not line.done:
-            raise BackendError("bad-answer", "the endpoint sent an answer that is not done")
-        message = messages.read_answer(line.message, line.created_at)
-        finish = shape.read_finish(line, called=bool(message.tool_calls))
-        usage = shape.read_usage(line)
-        return Reply(
-            id=f"ollama-{line.created_at}",
-            model=line.model,
-            created=shape.read_time(line.created_at),
-            choices=(Choice(0, message, finish, shape.read_logprobs(line.logprobs)),),
-            usage=Usage() if usage is None else usage,
-        )
+        line = shape.read_whole(_ANSWER, body)
+        return shape.read_reply(line, messages.read_answer(line.message, line.created_at))
 
     def stream_writer(self, asked: Asked) -> StreamWriter:
         """Return a writer for one streamed answer."""

@@ -13,20 +13,17 @@ from msgspec import UNSET, UnsetType
 
 from stead.core.errors import BackendError
 from stead.messages import (
-    Choice,
     Chunk,
     Deviation,
     EmbedRequest,
     GenerateRequest,
     Message,
     Reply,
-    Usage,
 )
 from stead.wire import ollama_messages as messages
 from stead.wire import ollama_request as requests
 from stead.wire import ollama_shape as shape
-from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter, decode_answer
-from stead.wire.openai_errors import raise_if_answer_is_error
+from stead.wire.dialect import Asked, GenerateDialect, StreamReader, StreamWriter
 from stead.wire.openai_shape import decode_request, refuse
 from stead.wire.sse import Event
 
@@ -123,21 +120,9 @@ class OllamaGenerate(shape.OllamaErrors, GenerateDialect):
 
     def read_reply(self, body: bytes) -> Reply:
         """Decode a whole answer. Raises: BackendError("bad-answer")."""
-        raise_if_answer_is_error(body)
-        line = decode_answer(_ANSWER, body)
-        if not line.done:
-            raise BackendError("bad-answer", "the endpoint sent an answer that is not done")
+        line = shape.read_whole(_ANSWER, body)
         thought = line.thinking if isinstance(line.thinking, str) and line.thinking else None
-        message = Message("assistant", line.response, reasoning=thought)
-        finish = shape.read_finish(line, called=False)
-        usage = shape.read_usage(line)
-        return Reply(
-            id=f"ollama-{line.created_at}",
-            model=line.model,
-            created=shape.read_time(line.created_at),
-            choices=(Choice(0, message, finish, shape.read_logprobs(line.logprobs)),),
-            usage=Usage() if usage is None else usage,
-        )
+        return shape.read_reply(line, Message("assistant", line.response, reasoning=thought))
 
     def stream_writer(self, asked: Asked) -> StreamWriter:
         """Return a writer for one streamed answer."""

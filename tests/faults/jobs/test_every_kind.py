@@ -18,6 +18,7 @@ from tests.fakes.platform_server import Client
 
 from stead.core import lease
 from stead.core.paths import Home
+from stead.store.stores import Stores
 
 pytestmark = pytest.mark.slow
 MOST_S = 120.0
@@ -78,6 +79,13 @@ class Server:
         os.kill(pid, signal.SIGSTOP)
         return pid
 
+    def ask(self, name, what, pid):
+        """Ask a held worker to end, and let it go on once it was told."""
+        self.act(name, what)
+        with Stores.open(self.home) as stores:
+            self.until(lambda: stores.jobs.get(name).asked)
+        os.kill(pid, signal.SIGCONT)
+
     def end(self):
         if self.child is not None:
             self.child.kill()
@@ -130,8 +138,7 @@ def orders(server, tiny_model, tmp_path):
 def test_a_job_is_paused_resumed_cancelled_and_tried_again(kind, server, orders):
     name = orders(kind)
     pid = server.hold(name)
-    assert server.act(name, "pause")["state"] == "pausing"
-    os.kill(pid, signal.SIGCONT)
+    server.ask(name, "pause", pid)
     server.state(name, "paused")
 
     server.act(name, "resume")
@@ -140,8 +147,7 @@ def test_a_job_is_paused_resumed_cancelled_and_tried_again(kind, server, orders)
     server.child.wait()
     server.start()
     assert server.worker(name) == pid  # nobody harmed it
-    server.act(name, "cancel")
-    os.kill(pid, signal.SIGCONT)
+    server.ask(name, "cancel", pid)
     server.state(name, "cancelled")
 
     again = server.act(name, "retry")

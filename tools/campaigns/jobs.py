@@ -262,15 +262,15 @@ def zombies(order: Order, stores: Any, result: Result) -> None:
     n, lease_s = order.count(20, 200, 2_000), 0.5
     with _place(order, stores) as place:
         for _ in range(n):
-            job = place.submit(steps=60, pause_s=0.04)
+            job = place.submit(steps=150, pause_s=0.04)
             zombie = place.supervise(lease_s=lease_s)
             place.until(lambda job=job: place.step(job) >= 2)
             other = place.supervise(lease_s=lease_s)
             place.put_to_sleep(zombie, job, timeout_s=60.0)
             zombie.send_signal(signal.SIGCONT)
-            place.state(job, "succeeded", "failed")
+            place.state(job, "succeeded", "failed", timeout_s=60.0)
             found = stores.jobs.get(job.id)
-            result.failures += not (_is_whole(stores, job, 60) and found.starts == 1)
+            result.failures += not (_is_whole(stores, job, 150) and found.starts == 1)
             for one in (zombie, other):
                 one.kill()
                 one.wait()

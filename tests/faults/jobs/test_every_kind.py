@@ -180,3 +180,26 @@ def test_a_job_of_each_kind_that_kills_its_workers_is_given_up(server, orders):
     found = subprocess.run(line, capture_output=True, check=True, env=dict(os.environ))
     assert {one["id"] for one in json.loads(found.stdout)["items"]} == set(names.values())
     assert min(killed.values()) >= 6
+
+
+def test_a_run_of_the_command_line_appears_while_it_trains(server, tiny_model, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    lines = [{"question": f"what is {i}?", "answer": f"two plus {i}"} for i in range(24)]
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    line = [sys.executable, "-m", "stead", "train", "--model", tiny_model, "--data", rows, "--name", "typed",
+            "--epochs", "999", "--max-steps", "100000", "--out", tmp_path / "run", "--quiet"]  # fmt: skip
+    child = subprocess.Popen([str(a) for a in line], env=dict(os.environ))
+
+    def listed(*states):
+        found = server.client.get("/api/runs?q=typed").json["items"]
+        return [r for r in found if r["state"] in states]
+
+    try:
+        (run,) = server.until(lambda: listed("running"))
+        server.until(lambda: server.client.get(f"/api/runs/{run['id']}").json["step"] > run["step"])
+    finally:
+        child.send_signal(signal.SIGINT)
+        child.wait(60)
+    server.until(lambda: listed("cancelled"))
+    kept = server.client.get(f"/api/runs/{run['id']}/metrics?keys=loss").json
+    assert kept["steps"][:2] == [1, 2]

@@ -28,7 +28,7 @@ def run_blocks(guide: str, folder: Path) -> int:
 def test_getting_started_and_what_follows_run(tmp_path: Path) -> None:
     assert run_blocks("getting-started.md", tmp_path) >= 5
     assert run_blocks("python.md", tmp_path) == 3
-    assert run_blocks("runs-and-sweeps.md", tmp_path) == 3
+    assert run_blocks("runs-and-sweeps.md", tmp_path) == 4
 
 
 def test_preferences_run(tmp_path: Path) -> None:

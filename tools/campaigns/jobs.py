@@ -262,15 +262,15 @@ def zombies(order: Order, stores: Any, result: Result) -> None:
     n, lease_s = order.count(20, 200, 2_000), 0.5
     with _place(order, stores) as place:
         for _ in range(n):
-            job = place.submit(steps=60, pause_s=0.04)
+            job = place.submit(steps=150, pause_s=0.04)
             zombie = place.supervise(lease_s=lease_s)
             place.until(lambda job=job: place.step(job) >= 2)
             other = place.supervise(lease_s=lease_s)
             place.put_to_sleep(zombie, job, timeout_s=60.0)
             zombie.send_signal(signal.SIGCONT)
-            place.state(job, "succeeded", "failed")
+            place.state(job, "succeeded", "failed", timeout_s=60.0)
             found = stores.jobs.get(job.id)
-            result.failures += not (_is_whole(stores, job, 60) and found.starts == 1)
+            result.failures += not (_is_whole(stores, job, 150) and found.starts == 1)
             for one in (zombie, other):
                 one.kill()
                 one.wait()
@@ -370,9 +370,10 @@ def throughput(order: Order, stores: Any, result: Result) -> None:
     begun = time.monotonic()
     _threads(2, enqueue)
     rate = n / (time.monotonic() - begun)
-    begun = time.monotonic()
+    begun, cpu = time.monotonic(), time.process_time()
     _threads(2 if n >= 1_000 else 1, work)
     done = len(claims) / (time.monotonic() - begun)
+    cpu_ms = (time.process_time() - cpu) / len(claims) * 1000  # what remains on a busy machine
     p99_ms = sorted(claims)[int(len(claims) * 0.99)] * 1000
     wanted = (500, 250) if stores.database.is_sqlite else (1_000, 500)
     slow = (rate < wanted[0]) + (done < wanted[1]) + (p99_ms > 20)
@@ -380,7 +381,7 @@ def throughput(order: Order, stores: Any, result: Result) -> None:
     result.failures += slow
     result.facts |= {
         f"enqueue_per_s_{_name(stores)}": round(rate), f"claim_and_end_per_s_{_name(stores)}": round(done),
-        f"claim_p99_ms_{_name(stores)}": round(p99_ms, 2),
+        f"claim_p99_ms_{_name(stores)}": round(p99_ms, 2), f"cpu_ms_per_claim_and_end_{_name(stores)}": round(cpu_ms, 2),
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from stead.data.reader import BadRow, Record, read
 from stead.data.row import Row
 from stead.data.rows import Loaded, load
 from stead.data.section import Section, Source
+from stead.data.turn_places import turns_of
 from stead.store.datasets import Dataset
 
 Json = dict[str, Any]  # Any: JSON values
@@ -103,7 +104,7 @@ def _histogram(ordered: list[int]) -> list[Json]:
 
 
 def mask(dataset: Dataset, model: Path, row: int, max_length: int | None = None) -> Json:
-    """Return one usable row token by token: which are trained, and in which stretch each stands.
+    """Return one usable row token by token: which are trained, and in which turn of the row each stands.
 
     Raises: NotFound("no-row"); DataError("nothing-to-train").
     """
@@ -119,12 +120,13 @@ def mask(dataset: Dataset, model: Path, row: int, max_length: int | None = None)
         why = dropped[0].reason if dropped else "it has no token"
         raise DataError("nothing-to-train", f"the row {row} cannot be trained on: {why}")
     tokens: list[Json] = []
-    turn, before = -1, None
+    shown = encoder.render(example.row)
     for name, masked in example.columns.items():
         pieces = encoder.tokenizer.decode_pieces(masked.ids)
-        for id_, text, flag in zip(masked.ids, pieces, masked.mask, strict=True):
-            turn += (name, flag) != before
-            before = (name, flag)
+        turns = turns_of(
+            example.row, name, shown[name].text, masked.ids, encoder.tokenizer, encoder.template
+        )
+        for id_, text, flag, turn in zip(masked.ids, pieces, masked.mask, turns, strict=True):
             tokens.append({"id": id_, "text": text, "trained": bool(flag), "turn": turn, "column": name})  # fmt: skip
     trained = sum(1 for token in tokens if token["trained"])
     text = "".join(str(token["text"]) for token in tokens)

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from stead.app.dataset_looks import parts_of, section_of
 from stead.core import files
+from stead.core.errors import DataError
 from stead.core.paths import Home
 from stead.data.clean import Tally
 from stead.data.rows import Loaded, load
@@ -45,13 +46,16 @@ class Shelf:
             raise
 
     def add(self, path: Path, name: str, owner: str, at: float) -> Dataset:
-        """Take a received file as a data set. Raises: DataError when it is none; the file is removed then."""
+        """Take a received file as a data set; one whose columns fit no format waits to be told what they are.
+
+        Raises: DataError when it is none; the file is removed then.
+        """
         made = Dataset(
             id=path.parent.name, name=name, path=str(path), bytes=path.stat().st_size, created_at=at,
             updated_at=at, owner=owner,
         )  # fmt: skip
         try:
-            made = _described(made)
+            made = _described(made, may_wait=True)
         except BaseException:
             shutil.rmtree(path.parent, ignore_errors=True)
             raise
@@ -69,14 +73,16 @@ class Shelf:
     ) -> Dataset:
         """Read a data set in another way from now on. Raises: DataError, ConfigError when that does not work."""
         old = self.stores.datasets.get(dataset_id)
+        only_named = reader is None and format is None and columns is None
         found = _described(
-            replace(
+            may_wait=only_named,
+            dataset=replace(
                 old,
                 reader=old.reader if reader is None else reader,
                 format=old.format if format is None else format,
                 columns=old.columns if columns is None else dict(columns),
                 name=old.name if name is None else name,
-            )
+            ),
         )
         return self.stores.datasets.change(
             dataset_id, name=found.name, reader=found.reader, format=found.format,
@@ -110,14 +116,28 @@ class Shelf:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _described(dataset: Dataset) -> Dataset:
-    """Read every row once and note what was found. Raises: DataError when nothing can be used."""
+_WAITING = ("unknown-format", "no-text-columns")
+
+
+def _described(dataset: Dataset, *, may_wait: bool) -> Dataset:
+    """Read every row once and note what was found. Raises: DataError when nothing can be used.
+
+    With `may_wait`, a file that has rows but no columns of a known format is described by what it has.
+    """
     loaded = Loaded(Tally("skip", named=_SHOWN))
-    rows = sum(1 for _ in load(section_of(dataset), loaded))
-    kinds = loaded.kinds
+    explanation, rows = None, None
+    try:
+        rows = sum(1 for _ in load(section_of(dataset), loaded))
+    except DataError as error:
+        if not (may_wait and error.code in _WAITING and dataset.format == "auto"):
+            raise
+        explanation = error.message
+    kinds, why = loaded.kinds, [r.why for r in loaded.readers] + [f.why for f in loaded.formats]
     facts: Json = {
-        "explanation": "; ".join([r.why for r in loaded.readers] + [f.why for f in loaded.formats]),
-        "detected": {"reader": loaded.readers[0].name, "format": loaded.formats[0].name},
+        "explanation": "; ".join(why if explanation is None else [*why, explanation]),
+        "detected": {"reader": loaded.readers[0].name}
+        | {"format": f.name for f in loaded.formats[:1]},
+        "needs_columns": explanation is not None,
         "columns": loaded.columns,
         "problems": [
             {"line": d.where.rpartition("/")[2], "code": d.code, "message": d.reason}

@@ -8,14 +8,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from stead.core import files, lease
 from stead.core.errors import Interrupted, SteadError
-from stead.core.events import Emit, EventLog, Failed, Finished, ignore
+from stead.core.events import AnyEvent, Emit, EventLog, Failed, Finished, Progress, Started, ignore
 from stead.core.process import stop_requested
 
 HELD = 75  # EX_TEMPFAIL of sysexits.h: another worker is at work here
@@ -28,26 +28,41 @@ def _on_signal(_number: int, _frame: FrameType | None) -> None:
     stop_requested.set()
 
 
-def work(job_path: Path, verbs: Verbs) -> int:
-    """Run the job under the lease `.worker` beside it; return the exit status."""
+def work(job_path: Path, verbs: Verbs, halting: Collection[str] = ()) -> int:
+    """Run the job under the lease `.worker` beside it; return the exit status.
+
+    `halting` verbs are ended wherever they tell progress: what they leave is whole or absent.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
     leads = os.environ.get("RANK", "0") == "0"  # torchrun's number of this process
     if not leads:
-        return _run(job_path, verbs, leads=False)
+        return _run(job_path, verbs, halting, leads=False)
     with lease.held(job_path.parent / ".worker") as mine:  # by it others see that this run is alive
         if mine:
-            return _run(job_path, verbs, leads=True)
+            return _run(job_path, verbs, halting, leads=True)
     sys.stderr.write("another worker is at work here\n")  # its events are not ours to write
     return HELD
 
 
-def _run(job_path: Path, verbs: Verbs, *, leads: bool) -> int:
+def _halted(log: Emit) -> Emit:
+    """Return `log` that ends the work, once a stop was asked for, after an event that tells progress."""
+
+    def emit(event: AnyEvent) -> None:
+        log(event)
+        if stop_requested.is_set() and isinstance(event, Started | Progress):
+            raise Interrupted("interrupted", f"the {event.stage} was stopped")
+
+    return emit
+
+
+def _run(job_path: Path, verbs: Verbs, halting: Collection[str], *, leads: bool) -> int:
     job = files.read_json(job_path)
     verb = job["verb"]
     log: Emit = EventLog(job_path.parent / "events.jsonl") if leads else ignore
     try:
-        result = verbs[verb](**job["spec"], emit=log)
+        emit = _halted(log) if verb in halting else log
+        result = verbs[verb](**job["spec"], emit=emit)
     except SteadError as error:
         log(Failed(stage=verb, error=error.to_dict()))
         return error.exit_status

@@ -12,7 +12,7 @@ from stead.app.publishing import Publishing, Wanted
 from stead.config.settings import read_settings
 from stead.core.events import Emit
 from stead.core.paths import Home
-from stead.core.working import work
+from stead.core.working import Verbs, work
 
 
 def download(
@@ -33,4 +33,5 @@ def upload(emit: Emit, **wanted: Any) -> dict[str, Any]:  # Any: JSON values
 
 
 if __name__ == "__main__":
-    raise SystemExit(work(Path(sys.argv[1]), {"download": download, "upload": upload}))
+    verbs: Verbs = {"download": download, "upload": upload}
+    raise SystemExit(work(Path(sys.argv[1]), verbs, halting=("download",)))

@@ -10,4 +10,4 @@ from stead.core.working import work
 from stead.pipeline.verbs import VERBS
 
 if __name__ == "__main__":
-    raise SystemExit(work(Path(sys.argv[1]), VERBS))
+    raise SystemExit(work(Path(sys.argv[1]), VERBS, halting=("export",)))

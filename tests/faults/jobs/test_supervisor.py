@@ -136,7 +136,7 @@ def test_cancel_ends_a_queued_job_at_once_and_a_running_one_after_its_step(place
 
 def test_a_supervisor_that_slept_through_its_lease_writes_nothing_more(place):
     """JB5: SIGSTOP for longer than the lease, then SIGCONT."""
-    job = place.submit(steps=60, pause_s=0.04)
+    job = place.submit(steps=120, pause_s=0.04)
     zombie = place.supervise(lease_s=0.6)
     place.until(lambda: place.step(job) >= 3)
     place.supervise(lease_s=0.6)
@@ -149,7 +149,7 @@ def test_a_supervisor_that_slept_through_its_lease_writes_nothing_more(place):
     assert found.attempt >= 2
     assert found.starts == 1
     assert holder is not None
-    assert_whole(place, job, 60)
+    assert_whole(place, job, 120)
 
 
 @pytest.mark.spec("002-032")

@@ -342,6 +342,34 @@ def test_a_form_that_is_no_data_leaves_nothing(server, owner):
     assert sorted(folder.glob("*")) == before
 
 
+def test_a_file_of_unknown_columns_waits_to_be_told_what_they_are(server, owner, tiny_model):
+    odd = b"".join(
+        b'{"frage": "Was ist %d?", "erwidert": "Es ist %d."}\n' % (i, i) for i in range(9)
+    )
+
+    made = owner.post("/api/datasets", raw=SET % odd, kind=FORM)
+    assert made.status == 201, made.body
+    found, path = made.json, f"/api/datasets/{made.json['id']}"
+    assert (found["needs_columns"], found["columns"], found["rows"]) == (True, ["frage", "erwidert"], None)  # fmt: skip
+    assert "frage" in found["explanation"]
+    assert owner.get(f"{path}/rows?limit=1").json["items"][0]["fields"]["frage"] == "Was ist 0?"
+    assert owner.ask("PATCH", path, {"name": "later"}).json["needs_columns"]
+    assert owner.ask("PATCH", path, {"columns": {"question": "nothing"}}).code == "no-column"
+    assert owner.get(f"{path}/mask?model={tiny_model}").code == "unknown-format"
+
+    columns = {"question": "frage", "answer": "erwidert"}
+    told = owner.ask("PATCH", path, {"columns": columns}).json
+    assert (told["needs_columns"], told["rows"], told["mapping"]) == (False, 9, columns)
+    mask = owner.get(f"{path}/mask?model={tiny_model}").json
+    assert {t["turn"] for t in mask["tokens"]} == {0, 1}
+    order = {"models": [str(tiny_model)], "data": found["id"], "metrics": ["exact_match"]}
+    asked = owner.post("/api/evaluations", order)
+    assert asked.status == 202, asked.body
+    spec = server[1].stores.jobs.get(asked.json["job"]["id"]).spec
+    assert (spec["columns"], spec["reader"], spec["format"]) == (columns, "auto", "auto")
+    server[1].jobs.cancel(asked.json["job"]["id"])
+
+
 @pytest.mark.spec("001-059")
 def test_a_setting_is_changed_recorded_and_taken_back(owner):
     assert owner.ask("PUT", "/api/settings/log.level", {"value": "debug"}).json["value"] == "debug"

@@ -56,7 +56,10 @@ class BadRow(BaseModel):
 
 
 class Dataset(BaseModel):
-    """One data set. `reader` and `format` "auto": as detected, which `explanation` tells."""
+    """One data set. `reader` and `format` "auto": as detected, which `explanation` tells.
+
+    `needs_columns`: no known format fits the file's columns; PATCH `columns` or `format` says what they are.
+    """
 
     id: str
     name: str
@@ -71,6 +74,7 @@ class Dataset(BaseModel):
     problems: list[BadRow]
     dropped: dict[str, int]
     kind: str | None
+    needs_columns: bool
     created: str
 
 
@@ -129,7 +133,7 @@ class Statistics(BaseModel):
 
 
 class Token(BaseModel):
-    """One token; `turn` numbers stretches of equal trainedness."""
+    """One token; `turn` counts the turns of the row from 0, in each column of a preference anew."""
 
     id: int
     text: str
@@ -279,7 +283,8 @@ def _shape(row: Stored) -> Dataset:
         columns=[str(c) for c in facts.get("columns", [])],
         mapping=row.columns if isinstance(row.columns, dict) else {},
         problems=[BadRow(**problem) for problem in facts.get("problems", [])],
-        dropped=facts.get("dropped", {}), kind=row.kind, created=iso(row.created_at),
+        dropped=facts.get("dropped", {}), kind=row.kind,
+        needs_columns=bool(facts.get("needs_columns", False)), created=iso(row.created_at),
     )  # fmt: skip
 
 

@@ -59,12 +59,13 @@ function mapped({ mapping }: Dataset): [string, string][] {
 }
 
 export function HowRead({ dataset }: { dataset: Dataset }) {
-  const [open, setOpen] = useState(false);
+  const [open, setOpen] = useState(dataset.needs_columns);
   const kinds = useKinds();
   return (
     <Panel title="How it is read" actions={open ? null : <Button small onClick={() => { setOpen(true); }}>Read it another way</Button>}>
       <div className="stack">
         <Facts items={[["Reader", <How key="r" dataset={dataset} what="reader" />], ["Format", <How key="f" dataset={dataset} what="format" />], ["Why", dataset.explanation], ...mapped(dataset)]} />
+        {dataset.needs_columns ? <p role="status"><Tag tone="warn">waits for you</Tag> No known format fits the columns {dataset.columns.join(", ")}. Say which of them plays which part.</p> : null}
         {open ? <Loaded query={kinds}>{(found) => <Other dataset={dataset} kinds={found} onDone={() => { setOpen(false); }} />}</Loaded> : null}
       </div>
     </Panel>

@@ -1,5 +1,6 @@
 """The platform's API through a real server: each route, who may ask, and each defence on its own."""
 
+import gzip
 import json
 import re
 import time
@@ -486,3 +487,15 @@ def test_the_socket_tells_what_is_asked_for_and_lets_no_stranger_in(server, owne
     for headers, origin in (({}, server[0]), (cookie, "https://evil.example")):
         with pytest.raises(InvalidStatus, match="403"):
             connect(url, additional_headers=headers, origin=origin, proxy=None)
+
+
+def test_the_page_is_small_on_the_wire(owner):
+    text = owner.get("/").body.decode()
+    names = re.findall(r'(?:src|href)="(/[^"]+\.(?:js|css))"', text)
+
+    sent = [owner.get(name, headers={"Accept-Encoding": "gzip"}) for name in names]
+
+    assert names
+    assert {answer.headers["content-encoding"] for answer in sent} == {"gzip"}
+    assert sum(len(answer.body) for answer in sent) < 300_000
+    assert gzip.decompress(sent[0].body) == owner.get(names[0]).body

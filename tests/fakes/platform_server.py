@@ -19,7 +19,7 @@ from stead.inference.backends.echo import Echo
 from stead.serving.asgi import App
 from stead.serving.file_store import FileStore
 from stead.serving.fine_tuning import FineTuning
-from stead.serving.settings import Settings
+from stead.serving.settings import LOOPBACK_NAMES, Settings
 from stead.web.app import Root
 from stead.web.session_access import SessionAccess
 
@@ -83,8 +83,14 @@ class Client:
 
 
 @contextmanager
-def platform_server(root, *, is_open=False, clock=None, keyed=True, models=None, works=False):
-    """Yield (url, platform). `models`: name → folder that can be tuned; `works`: jobs are carried out."""
+def platform_server(
+    root, *, is_open=False, clock=None, keyed=True, models=None, works=False, around=None, hosts=()
+):
+    """Yield (url, platform). `models`: name → folder that can be tuned; `works`: jobs are carried out.
+
+    `around` wraps the app; `hosts` are further names it answers to.
+    """
+    settings = Settings(hosts=LOOPBACK_NAMES | {*hosts})
     import asyncio
 
     home = Home(root).ensure()
@@ -96,16 +102,17 @@ def platform_server(root, *, is_open=False, clock=None, keyed=True, models=None,
     platform.identities.owner(platform.clock())
     sessions = SessionAccess(accounts.access if keyed else None)
     store = FileStore(home.root / "files")
-    routes = {"/v1/fine_tuning": FineTuning(FineTuner(platform, store, models or {}), Settings())}
+    routes = {"/v1/fine_tuning": FineTuning(FineTuner(platform, store, models or {}), settings)}
     gateway = App(
-        served_here.backend if works else Echo(), Settings(), access=sessions, groups=routes,
+        served_here.backend if works else Echo(), settings, access=sessions, groups=routes,
         watchers=[platform.requests], files=home.root / "files",
     )  # fmt: skip
     working = Working(home, platform.stores)
     if works:
         working.start()
     try:
-        with served(Echo(), app=Root(gateway, platform, Settings(), sessions)) as (url, _, _):
+        root = Root(gateway, platform, settings, sessions)
+        with served(Echo(), app=root if around is None else around(root)) as (url, _, _):
             yield url, platform
     finally:
         working.stop()

@@ -90,9 +90,9 @@ def test_start_training_names_the_field_that_is_wrong(client, body, status, para
     "name",
     ["../../stead.db", "..%2f..%2fstead.db", "%2fetc%2fpasswd", "final/link", "final/pipe", "%00", "final/..%00", "CON", "/dev/zero"],
 )  # fmt: skip
-def test_no_file_outside_a_run_is_sent(server, client, name):
+def test_no_file_outside_a_run_is_sent(server, client, tiny_model, name):
     run = client.get("/api/runs?limit=1").json["items"]
-    run_id = run[0]["id"] if run else hostile.furnish(client, "tiny")["run_id"][0]
+    run_id = run[0]["id"] if run else hostile.furnish(client, str(tiny_model))["run_id"][0]
     final = server[1].home.runs / run_id / "final"
     final.mkdir(parents=True, exist_ok=True)
     for path, make in (

@@ -20,6 +20,11 @@ from stead.core.secret import MASK
 from stead.store.settings import Change, SettingsHistory
 
 _SECRET = frozenset({"database_url", "count_limits_in"})  # may hold a password
+_FILE_ONLY = frozenset(
+    {"database_url", "count_limits_in", "engines.llama_server", "engines.vllm", "engines.ollama", "engines.ollama_url",
+     "engines.gemma", "engines.models_dirs"}
+)  # fmt: skip
+"""Programs, places and addresses: whoever has a browser's session may not choose what this machine starts or asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,13 @@ def change(
 ) -> Shown:  # Any: JSON value
     """Set one setting in config.yaml; None takes it out, so that the default counts.
 
-    Raises: NotFound("unknown-setting"); ConfigError for a value that is not allowed, or one that the environment
-    decides ("set-by-environment", status 409).
+    Raises: NotFound("unknown-setting"); ConfigError for a value that is not allowed, for one that the environment
+    decides ("set-by-environment", status 409), and for what is set in the file alone ("file-only", status 403).
     """
     one = next((s for s in shown(home) if s.key == key), None)
     if one is None:
         raise NotFound("unknown-setting", f"there is no setting {key[:100]!r}", param="key")
+    _check_settable(home, key)
     if one.origin.startswith("environment"):
         raise ConfigError("set-by-environment", f"{key} is set by the {one.origin}", status=409)
     file = load.read(home.config) if home.config.is_file() else Document({})
@@ -81,6 +87,13 @@ def change(
         before, after = (None if v is None else hidden for v in (before, after))
     history.add(actor, key, before, after)
     return next(s for s in shown(home) if s.key == key)
+
+
+def _check_settable(home: Home, key: str) -> None:
+    """Refuse what only the file may say. Raises: ConfigError("file-only", status 403)."""
+    if key in _FILE_ONLY:
+        words = f"{key} names a program, place or address: it is set in {home.config.name} of the data directory"
+        raise ConfigError("file-only", words, status=403)
 
 
 def restore(home: Home, history: SettingsHistory, actor: str, version: int) -> Shown:

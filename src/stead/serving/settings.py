@@ -55,15 +55,18 @@ def for_address(
     api_keys: tuple[str, ...] = (),
     allowed_hosts: tuple[str, ...] = (),
     keyed: bool = False,
+    behind_proxy: bool = False,
 ) -> Settings:
     """Return the settings of a server that listens on `host`; `keyed`: keys are kept elsewhere.
 
-    Raises: ConfigError("no-key") for an address that others can reach, unless there is a key.
+    Raises: ConfigError("no-key") for an address that others can reach, itself or through a proxy, unless there
+    is a key.
     """
-    if not is_loopback(host) and not api_keys and not keyed:
+    if (behind_proxy or not is_loopback(host)) and not api_keys and not keyed:
+        way = " through the proxy" if behind_proxy else ""
         raise ConfigError(
             "no-key",
-            f"{host!r} can be reached by others, and no API key is set",
+            f"{host!r} can be reached by others{way}, and no API key is set",
             hint="export STEAD_API_KEY=$(openssl rand -hex 32)",
         )
     names = {n.lower() for n in (*LOOPBACK_NAMES, *allowed_hosts, _literal(host))}

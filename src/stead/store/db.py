@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -191,6 +191,8 @@ def _bad_url(why: str) -> ConfigError:
 
 
 def _sqlite(path: Path, journal: str) -> Engine:
+    with suppress(OSError):  # whatever keeps it from being made is told at the first connection
+        path.touch(0o600)  # the files beside it get the same mode, whatever the umask
     engine = sa.create_engine(
         URL.create("sqlite+pysqlite", database=str(path)),
         connect_args={"timeout": _BUSY_S, "check_same_thread": False},

@@ -1,6 +1,7 @@
 """The platform's API through a real server: each route, who may ask, and each defence on its own."""
 
 import asyncio
+import gzip
 import json
 import re
 import time
@@ -591,3 +592,15 @@ def test_a_route_works_on_the_service_that_it_is_given(server):
         await app(scope | extra, receive, send)
 
     assert asyncio.run(call(filled, "/api/runs")).json == {"items": [], "next": None, "total": 7}
+
+
+def test_the_page_is_small_on_the_wire(owner):
+    text = owner.get("/").body.decode()
+    names = re.findall(r'(?:src|href)="(/[^"]+\.(?:js|css))"', text)
+
+    sent = [owner.get(name, headers={"Accept-Encoding": "gzip"}) for name in names]
+
+    assert names
+    assert {answer.headers["content-encoding"] for answer in sent} == {"gzip"}
+    assert sum(len(answer.body) for answer in sent) < 300_000
+    assert gzip.decompress(sent[0].body) == owner.get(names[0]).body

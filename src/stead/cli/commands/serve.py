@@ -67,6 +67,13 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     allowed_host: Annotated[
         list[str] | None, typer.Option(help="Further Host name to answer to (repeatable).")
     ] = None,
+    behind_proxy: Annotated[
+        bool,
+        typer.Option(
+            "--behind-proxy",
+            help="Believe X-Forwarded-For, -Proto and -Host: only a proxy reaches the port.",
+        ),
+    ] = False,
     access_log: Annotated[
         str, typer.Option(help="json, text or none; in logs/app/access.log of the data directory.")
     ] = "json",
@@ -90,6 +97,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from stead.core.paths import Home
     from stead.serving.settings import for_address, is_loopback
     from stead.web import server
+    from stead.web.proxy import BehindProxy
 
     keys = read_keys(api_key, api_key_file)
     home = Home.find()
@@ -99,7 +107,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     watchers = _watchers(access_log, home)
     alone = not models and not strategy and not all_models
     with_platform = not no_platform and _can_platform(needed=alone)
-    if no_token and not is_loopback(host):
+    if no_token and (behind_proxy or not is_loopback(host)):
         raise ConfigError(
             "open-address",
             f"--no-token lets everybody in, and {host!r} can be reached by others",
@@ -108,7 +116,9 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     with _accounts(home, keys) as accounts:
         keyed = accounts.asks_for_keys
         hosts = tuple(allowed_host or ())
-        settings = for_address(host, api_keys=keys, allowed_hosts=hosts, keyed=keyed)
+        settings = for_address(
+            host, api_keys=keys, allowed_hosts=hosts, keyed=keyed, behind_proxy=behind_proxy
+        )
         books = Books(Metrics(), accounts.shared, accounts.ledger)
         folders = () if adapters is None else tuple(str(Path(a).resolve()) for a in adapters)
         wanted = [
@@ -147,7 +157,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
             parts = _Parts(found, settings, accounts, watchers, books.metrics, is_open=no_token)
             made = parts.platform(home, url) if with_platform else parts.gateway(home)
             server.run(
-                made.app,
+                BehindProxy(made.app) if behind_proxy else made.app,
                 bound,
                 on_ready=lambda: _ready(
                     url, found, home, keyed=keyed, quiet=quiet, json=json, link=made.link

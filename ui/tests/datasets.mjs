@@ -5,6 +5,16 @@ const GOOD = Array.from({ length: 30 }, (_, i) => JSON.stringify({ messages: [{ 
 const ROWS = [...GOOD, GOOD[0], '{"messages": [ broken'].join("\n");
 const ODD = ["frage,antwort", ...Array.from({ length: 9 }, (_, i) => `was ist ${i}?,das ist ${i}`)].join("\n");
 
+/** As a hand drags a file onto the page. */
+async function dropped(page, name, text) {
+  await page.goto("/datasets");
+  const data = await page.evaluateHandle(([n, t]) => { const all = new DataTransfer(); all.items.add(new File([t], n)); return all; }, [name, text]);
+  const place = page.locator(".drop");
+  await place.dispatchEvent("dragover", { dataTransfer: data });
+  await page.locator(".drop.over").waitFor();
+  await place.dispatchEvent("drop", { dataTransfer: data });
+}
+
 async function bring(page, name, text) {
   await page.goto("/datasets");
   await page.getByTestId("file").setInputFiles({ name, mimeType: "application/octet-stream", buffer: Buffer.from(text) });
@@ -18,7 +28,7 @@ async function removed(page, name) {
 }
 
 await drive("datasets", async (page, { open, settled, looks, check, allow }) => {
-  await bring(page, "sums.jsonl", ROWS);
+  await dropped(page, "sums.jsonl", ROWS);
   await page.getByRole("heading", { level: 1, name: "sums" }).waitFor();
   check(/30 rows .* messages from jsonl/.test(await page.locator("main header").first().innerText()), "the page does not say how the rows are read");
   await page.getByRole("region", { name: "Rows left out" }).getByRole("cell", { name: /:32/ }).waitFor();

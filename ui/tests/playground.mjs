@@ -38,18 +38,19 @@ await drive("playground", async (page, { open, looks, check, settled, facts }) =
   await page.getByRole("button", { name: "Give to the model" }).click();
   await page.getByText("tool result").waitFor();
   await answers.last().getByText("gpt-4o-mini").waitFor();
-  await page.getByLabel("Tools as JSON").fill("");
+  await page.reload();
+  await page.getByText("2 of 2").first().waitFor();
 
-  for (const model of ["larger", facts.model]) {
-    await page.getByRole("button", { name: "Compare with another model" }).click();
-    await page.getByLabel(/^Model \d$/).last().selectOption(model);
-  }
+  await open(`/playground?model=small_cloud&model=larger`, "Playground");
+  await page.getByRole("button", { name: "Compare with another model" }).click();
+  await page.getByLabel("Model 3").selectOption(facts.model);
   check(await page.getByRole("button", { name: "Compare with another model" }).count() === 0, "a fourth model is offered");
+  await page.getByLabel("Longest answer").fill("8");
   await say("and you");
   for (const model of ["small_cloud", "larger", facts.model]) {
-    await page.getByRole("region", { name: `Conversation with ${model}` }).getByRole("button", { name: "Regenerate" }).last().waitFor();
+    await page.getByRole("region", { name: `Conversation with ${model}` }).getByRole("button", { name: "Regenerate" }).waitFor();
   }
-  await page.getByText("gpt-4o", { exact: true }).first().waitFor();
+  await page.getByText("gpt-4o", { exact: true }).waitFor();
   await settled();
   await looks("playground-three");
   await page.getByRole("button", { name: "Export" }).click();
@@ -60,6 +61,4 @@ await drive("playground", async (page, { open, looks, check, settled, facts }) =
   await looks("playground-export");
   await dialog.getByRole("tab", { name: "Training rows" }).click();
   await dialog.getByRole("button", { name: "Close" }).click();
-  await page.reload();
-  await page.getByText("2 of 2").first().waitFor();
 });

@@ -1,25 +1,32 @@
-/** Home, Models and Settings: what each is for, done by keyboard and pointer. */
+/** Home, the keyboard, the menu of narrow screens, Settings with its people, and what is not there. */
 import { drive } from "./harness.mjs";
 
-await drive("shell", async (page, { open, looks, check, allow, facts }) => {
+await drive("shell", async (page, { open, looks, check, allow }) => {
   await open("/", "Home");
   await page.getByRole("meter", { name: "Memory" }).waitFor();
   await page.getByRole("region", { name: "Recent runs" }).last().getByText("first").waitFor();
 
-  await open("/models", "Models");
-  await page.getByRole("link", { name: facts.model, exact: true }).click();
-  await page.getByRole("heading", { level: 1, name: facts.model }).waitFor();
-  await page.getByRole("button", { name: "Verify" }).click();
-  await page.getByText(/files are as they were/).waitFor();
-  await looks("models-one");
-  await page.getByRole("button", { name: "Delete" }).click();
-  await page.getByRole("dialog").getByText(`Delete ${facts.model}?`).waitFor();
-  await looks("models-delete");
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
+  await looks("keyboard");
   await page.keyboard.press("Escape");
-  for (const tab of ["hub", "catalogue", "add"]) {
-    await open(`/models?tab=${tab}`, "Models");
-    await looks(`models-${tab}`);
-  }
+  await page.keyboard.press("g");
+  await page.keyboard.press("s");
+  await page.getByRole("heading", { level: 1, name: "Settings" }).waitFor();
+  await page.getByRole("button", { name: "Edit log.level", exact: true }).waitFor();
+  await page.keyboard.press("/");
+  await page.keyboard.type("log.level");
+  check(await page.getByRole("row").count() === 2, "the filter leaves what was not asked for");
+  await open("/", "Home");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter"); // the link that skips the navigation
+  check(await page.evaluate(() => location.hash) === "#page", "the first stop of Tab is not the link to the page");
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.getByRole("button", { name: "Home" }).click();
+  await page.getByRole("link", { name: "Datasets" }).click();
+  await page.getByRole("heading", { level: 1, name: "Datasets" }).waitFor();
+  check(await page.getByRole("navigation").getByRole("link", { name: "Runs" }).count() === 0, "the menu stays open on the page that was chosen");
+  await page.setViewportSize({ width: 1280, height: 900 });
 
   await open("/settings", "Settings");
   await page.getByRole("button", { name: "Edit log.level", exact: true }).click();
@@ -32,10 +39,24 @@ await drive("shell", async (page, { open, looks, check, allow, facts }) => {
   await page.getByRole("dialog").getByRole("button", { name: "Take back" }).click();
   await page.getByText("The change of log.level is taken back").waitFor();
   await looks("settings-history");
-  for (const tab of ["plugins", "doctor", "appearance", "people"]) {
+  for (const tab of ["plugins", "doctor", "appearance"]) {
     await open(`/settings?tab=${tab}`, "Settings");
     await looks(`settings-${tab}`);
   }
+
+  await open("/settings?tab=people", "Settings");
+  await page.getByLabel("New user's name").fill("Vera");
+  await page.getByRole("button", { name: "Add", exact: true }).click();
+  await page.getByLabel("Role of Vera").selectOption("viewer");
+  await page.getByText("Vera is viewer").waitFor();
+  await page.getByRole("button", { name: "Link for Vera" }).click();
+  await page.getByText(/\/#token=/).waitFor();
+  await page.getByRole("button", { name: "Disable Vera" }).click();
+  await page.getByRole("button", { name: "Enable Vera" }).waitFor();
+  await page.getByLabel("New token's name").fill("laptop");
+  await page.getByRole("button", { name: "Make", exact: true }).click();
+  await page.getByText(/Shown this once: sk-stead-/).waitFor();
+  await looks("settings-people");
 
   await open("/settings?tab=appearance", "Settings");
   await page.getByLabel("Dark", { exact: true }).check();

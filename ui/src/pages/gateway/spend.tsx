@@ -26,9 +26,14 @@ function useSpend(by: string, days: number) {
   });
 }
 
+/** What was asked without a key, or by no strategy. */
+function called(label: string, name: string): string {
+  return label === "" ? `without a ${name.toLowerCase()}` : label;
+}
+
 function columns(name: string): Column<SpendRow>[] {
   return [
-    { name, show: (r) => <span className="wrap">{r.label === "" ? "without" : r.label}</span> },
+    { name, show: (r) => <span className="wrap">{called(r.label, name)}</span> },
     { name: "Spent", number: true, show: (r) => usd(r.usd) },
     { name: "Requests", number: true, show: (r) => count(r.requests) },
     { name: "Failed", number: true, show: (r) => count(r.failed) },
@@ -85,7 +90,7 @@ function Shares({ by, name, days }: { by: "key" | "model" | "strategy"; name: st
           if (rows.length === 0) return <p className="soft">Nothing in this time.</p>;
           return (
             <div className="stack">
-              {all === 0 ? null : rows.slice(0, 8).map((r) => <Meter key={r.label} tone="accent" label={r.label === "" ? "without" : r.label} share={r.usd / all} text={usd(r.usd)} />)}
+              {all === 0 ? null : rows.slice(0, 8).map((r) => <Meter key={r.label} tone="accent" label={called(r.label, name)} share={r.usd / all} text={usd(r.usd)} />)}
               <Table label={`Spend by ${by}`} columns={columns(name)} rows={rows} id={(r) => r.label} />
             </div>
           );
@@ -99,9 +104,9 @@ export function Spend() {
   const [days, setDays] = useState(30);
   return (
     <div className="stack">
-      <Field name="Time">
+      <div className="filters"><Field name="Time">
         {(ids) => <select {...ids} className="input" value={days} onChange={(e) => { setDays(Number(e.target.value)); }}>{SPANS.map((s) => <option key={s.days} value={s.days}>{s.name}</option>)}</select>}
-      </Field>
+      </Field></div>
       <ByDay days={days} />
       <Shares by="key" name="Key" days={days} />
       <Shares by="model" name="Model" days={days} />

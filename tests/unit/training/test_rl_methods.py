@@ -295,7 +295,9 @@ def test_held_out_rewards_are_told_and_change_nothing(tiny_model: Path, tmp_path
     more = {"lr": 0.05, "max_steps": 4}
     seen = rl.run(tiny_model, split, tmp_path / "seen", "grpo", eval_every=1, emit=listen, **more)
     blind = rl.run(tiny_model, split, tmp_path / "blind", "grpo", **more)
-    best = rl.run(tiny_model, split, tmp_path / "best", "grpo", eval_every=1, keep_best=True, **more)
+    best = rl.run(
+        tiny_model, split, tmp_path / "best", "grpo", eval_every=1, keep_best=True, **more
+    )
 
     assert sorted(told) == [1, 2, 3]  # the last weights are judged after the last progress event
     assert len(set(told.values())) > 1

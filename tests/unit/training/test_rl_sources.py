@@ -45,7 +45,7 @@ def test_llama_cpp_draws_with_the_weights_of_each_step(
     pytest.importorskip("xllamacpp")
     method = rl.config(sampler={"engine": "llama_cpp", "quant": "f32"}, num_generations=2)
 
-    rl.run(tiny_model, data, tmp_path, "grpo", method_config=method, max_steps=3, lr=0.05,
+    rl.run(tiny_model, data, tmp_path, "grpo", method_config=method, max_steps=2, lr=0.05,
            adapter_config={"dropout": 0.0}, to_gguf=to_gguf)  # fmt: skip
 
     steps = log(tmp_path)

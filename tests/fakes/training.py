@@ -120,6 +120,7 @@ def run(
     dtype: str = "fp32",
     emit: Callable[[AnyEvent], None] = ignore,
     world: Any = None,
+    to_gguf: Any = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Load the model and train; return fit's result."""
@@ -139,6 +140,7 @@ def run(
         emit=emit,
         lineage={"base_hash": inspect(model, tokenizer=False).hash},
         world=world,
+        to_gguf=to_gguf,
     )
 
 

@@ -112,11 +112,16 @@ def train(
             lineage={"base_hash": plan.model["hash"], "plan": plan.hash, "name": config.name},
             world=world,
             measured=gauge.loop,
+            to_gguf=_to_gguf,
         )
     result |= {"plan": plan.hash} | gauge.keep(plan, alone=world.size == 1)
     return Checkpoint(
         Path(result["final"]), int(result["steps"]), str(result["weights_sha256"]), result
     )
+
+
+def _to_gguf(weights: Path, out: Path, quant: str) -> None:
+    run_export(str(weights), str(out), format="gguf", quant=quant)
 
 
 def prove(plan: Plan, *, emit: Emit = ignore) -> list[dict[str, Any]]:  # Any: JSON values

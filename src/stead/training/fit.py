@@ -27,6 +27,7 @@ from stead.training.measured import Meter
 from stead.training.parts import Learning, Parts, Resume, TrainerSettings
 from stead.training.proving.proofs import prove
 from stead.training.resume import hash_of, resume_run, rewind, save, wants_rewind
+from stead.training.tools import ToGguf
 from stead.training.trainer import Job, Trainer
 from stead.training.world import World
 from stead.values import LoadedModel, PreparedData
@@ -51,12 +52,14 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
     lineage: Mapping[str, Any] | None = None,
     world: World | None = None,
     measured: dict[str, Any] | None = None,
+    to_gguf: ToGguf | None = None,
 ) -> dict[str, Any]:
     """Train and write `run_dir/final`; return the summary that `stead train --json` prints.
 
     `resume`: True or "exact" demands the same bits as a run nobody touched; "same-order" and
     "best-effort" allow changed conditions and record them. `lineage["base_hash"]` names the base.
     `measured` is filled with what the loop used; it stays empty when there was nothing to do.
+    `to_gguf` writes files for a sampler that loads them.
     Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), CheckpointError, ResourceError,
     TrainingError, Interrupted.
     """
@@ -71,6 +74,7 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
         parts = build(
             trainer, learning, prepared, loaded, run_dir, emit, dict(lineage or {}), world
         )
+        parts.tools.to_gguf = to_gguf
         try:
             if trainer.proofs:
                 prove(parts)

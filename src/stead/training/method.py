@@ -168,6 +168,12 @@ class Tools(Protocol):
     ) -> Any:  # Any: Sampling in, rollout_buffer.Written by prompt out  # fmt: skip
         """Answer prompt i once per seed in `each[i]`, with the weights as they are."""
 
+    def save(self, folder: Path) -> None:
+        """Write the weights as they are: an adapter's folder, or a whole model's."""
+
+    def write_gguf(self, weights: Path, out: Path, quant: str) -> None:
+        """Turn what `save` wrote into a GGUF file. Raises: ConfigError("no-gguf"), ExportError."""
+
     def reference(self) -> AbstractContextManager[Model]:
         """Compute the model as it was before training: no adapter, no dropout, no gradient."""
 
@@ -285,6 +291,13 @@ class Method(ABC):
         `eval_reward` is what the weights are judged by where there is no held-out loss.
         """
         return {}
+
+    def unrepeatable(self) -> str:
+        """Name what takes part in the run but would not answer alike again; "" is nothing.
+
+        The name is another one in each process: then no resume is taken for exact.
+        """
+        return ""
 
     def callbacks(self) -> dict[str, dict[str, Any]]:  # Any: a callback's arguments
         """Name the callbacks this method wants besides the loop's own, each with its arguments."""

@@ -32,7 +32,8 @@ _NO_MATTER = (
 
 def print_of(parts: Parts) -> dict[str, Any]:
     """Return the fingerprint: everything that must be equal for the same bits."""
-    return fingerprint.fingerprint(
+    asked = parts.method.unrepeatable()
+    return ({"asked": asked} if asked else {}) | fingerprint.fingerprint(
         model=str(parts.lineage.get("base_hash") or parts.loaded.meta.get("hash", "")),
         data=parts.prepared.hash,
         config=settings_hash(parts),

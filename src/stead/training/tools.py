@@ -4,19 +4,19 @@ Knows nothing about what a method does with them.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from stead.core.errors import ModelError
+from stead.core.errors import ConfigError, ModelError
 from stead.core.events import Emit
 from stead.hub.inspect import inspect, locate
 from stead.messages import Sampling
-from stead.models import rollout
-from stead.models.adapter import Adapter
+from stead.models import layers, rollout
+from stead.models.adapter import Adapter, Origin
 from stead.models.learner import Learner
 from stead.models.load import DTYPES, Dtype, load_model
 from stead.models.reward import RewardModel
@@ -25,6 +25,9 @@ from stead.training.rl.rollout_buffer import Written
 from stead.values import LoadedModel
 
 _NAMES: tuple[Dtype, ...] = ("fp32", "bf16", "fp16")
+
+
+ToGguf = Callable[[Path, Path, str], None]  # a folder of weights, the file to write, its type
 
 
 @dataclass(slots=True)
@@ -40,6 +43,7 @@ class Tools:
     seed: int
     folder: Path
     emit: Emit
+    to_gguf: ToGguf | None = None
     _copy: Learner | None = field(default=None)
 
     def write(
@@ -49,6 +53,24 @@ class Tools:
         """Answer prompt i once per seed in `each[i]`, with the weights as they are."""
         found = rollout.write(self.loaded, prompts, each, sampling, stop_ids)
         return [[Written(w.ids, w.logprobs, w.stopped) for w in group] for group in found]
+
+    def save(self, folder: Path) -> None:
+        """Write the weights as they are: an adapter's folder, or a whole model's."""
+        whole = self.adapter.kind == "model"
+        if whole:
+            self.model.close()  # fused layers hold weights in matrices of their own
+        try:
+            folder.mkdir(parents=True)
+            self.adapter.save(self.loaded.model, layers, folder, Origin(self.loaded.folder))
+        finally:
+            if whole:
+                self.model.open()
+
+    def write_gguf(self, weights: Path, out: Path, quant: str) -> None:
+        """Turn what `save` wrote into a GGUF file. Raises: ConfigError("no-gguf"), ExportError."""
+        if self.to_gguf is None:
+            raise ConfigError("no-gguf", "nobody here can write GGUF files for the sampler")
+        self.to_gguf(weights, out, quant)
 
     @contextmanager
     def reference(self) -> Iterator[Learner]:

@@ -14,8 +14,9 @@ from stead.core.events import Note
 from stead.training.method import Columns, Loss, Model, Tools
 from stead.training.rl.advantages import group_relative, is_flat
 from stead.training.rl.policy import Clip, Estimator, by_answer, clipped, divergence
-from stead.training.rl.rollout import RolloutConfig, RolloutMethod, Scored
+from stead.training.rl.rollout import RolloutMethod, Scored
 from stead.training.rl.rollout_buffer import Buffer, Rolled
+from stead.training.rl.settings import RolloutConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +88,9 @@ class GRPO(RolloutMethod):
         log_ratio = self._log_ratio(part, scored)
         c = self.config
         clip = Clip(c.epsilon, c.epsilon if c.epsilon_high is None else c.epsilon_high, c.delta)
-        per_token, outside = clipped(log_ratio, self.column(part, "advantage", scored.logp), clip)
+        advantage = self.column(part, "advantage", scored.logp)
+        per_token, outside = clipped(log_ratio, advantage, clip)
+        per_token = per_token * self.trust(part, scored.logp)
         sums = {"clip_fraction": outside.sum(), "ratio": log_ratio.exp().sum()}
         if self.needs_reference:
             reference = self.column(part, "reference", scored.logp)

@@ -14,8 +14,9 @@ from stead.core.lazy import lazy
 from stead.training.method import Columns, Loss, Model, Tools
 from stead.training.rl.advantages import generalized, whiten
 from stead.training.rl.policy import Clip, Estimator, clipped, clipped_value_loss, divergence
-from stead.training.rl.rollout import RolloutConfig, RolloutMethod, asked
+from stead.training.rl.rollout import RolloutMethod, asked
 from stead.training.rl.rollout_buffer import Buffer, Rolled
+from stead.training.rl.settings import RolloutConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,6 +131,7 @@ class PPO(RolloutMethod):
         log_ratio = like - self.old(part, like)
         clip = Clip(c.cliprange, c.cliprange)
         policy, outside = clipped(log_ratio, self.column(part, "advantage", like), clip)
+        policy = policy * self.trust(part, like)
         value, moved = clipped_value_loss(
             self._value_of(scored.hidden), self.column(part, "value", like),
             self.column(part, "target", like), c.cliprange_value,

@@ -17,8 +17,9 @@ from stead.training.rl.advantages import leave_one_out
 from stead.training.rl.judge import Judge, JudgeSettings
 from stead.training.rl.policy import Clip, by_answer, clipped, divergence
 from stead.training.rl.rewards import Answered, JudgeReward, Rewards, Scores
-from stead.training.rl.rollout import RolloutConfig, RolloutMethod, Scored
+from stead.training.rl.rollout import RolloutMethod, Scored
 from stead.training.rl.rollout_buffer import Buffer, Rolled
+from stead.training.rl.settings import RolloutConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,7 +125,7 @@ class RLAIF(RolloutMethod):
         log_ratio = like - self.old(part, like)
         advantage = self.column(part, "advantage", like)
         loss, outside = clipped(log_ratio, advantage, Clip(c.epsilon, c.epsilon))
-        loss = loss + c.beta * divergence(like, reference, "k2")
+        loss = loss * self.trust(part, like) + c.beta * divergence(like, reference, "k2")
         answer, count = self.answer(part, like), len(part.lengths)
         per_answer = by_answer(loss, answer, count) / torch.as_tensor(part.lengths).to(like.device)
         kl = divergence(like.detach(), reference, "k3").sum()

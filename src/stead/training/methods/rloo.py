@@ -12,8 +12,9 @@ from stead.core.lazy import lazy
 from stead.training.method import Columns, Loss, Model, Tools
 from stead.training.rl.advantages import leave_one_out, whiten
 from stead.training.rl.policy import Clip, by_answer, clipped, divergence
-from stead.training.rl.rollout import RolloutConfig, RolloutMethod
+from stead.training.rl.rollout import RolloutMethod
 from stead.training.rl.rollout_buffer import Buffer, Rolled
+from stead.training.rl.settings import RolloutConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +72,7 @@ class RLOO(RolloutMethod):
         advantage = self.column(part, "advantage", scored.logp)[first]
         clip = Clip(c.epsilon, c.epsilon if c.epsilon_high is None else c.epsilon_high)
         per_answer, outside = clipped(ratio, advantage, clip)
+        per_answer = per_answer * self.trust(part, scored.logp, whole=True)
         shown = by_answer(kept, answer, count) > 0
         sums = {}
         if self.needs_reference:

@@ -11,20 +11,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stead.core import seeds
 from stead.core.errors import ConfigError
 from stead.core.lazy import lazy
 from stead.messages import Sampling
-from stead.training.method import Columns, Kept, Method, MethodConfig, Model, Store, Tools
+from stead.training.method import Columns, Kept, Method, Model, Store, Tools
 from stead.training.rl.advantages import is_flat
-from stead.training.rl.reward_signs import WatchSettings, signs
-from stead.training.rl.rewards import Answered, Rewards, RewardSpec, Scores
+from stead.training.rl.policy import by_answer
+from stead.training.rl.reward_signs import signs
+from stead.training.rl.rewards import Answered, Rewards, Scores
 from stead.training.rl.rollout_buffer import Buffer, Rolled
 from stead.training.rl.rollout_prompts import CutNote, Prompt, Prompts
+from stead.training.rl.settings import RolloutConfig
+from stead.training.rl.sources import Source, open_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,26 +36,6 @@ else:
     torch = lazy("torch", extra="train")
 
 IGNORED = -100
-
-
-class RolloutConfig(MethodConfig):
-    """Settings of every method that generates; names and defaults as in TRL where it has them."""
-
-    rewards: tuple[RewardSpec, ...] = Field(default=(), description="what an answer earns: scorers, functions, reward models, judges")  # fmt: skip
-    num_generations: int = Field(default=8, gt=0, description="answers written per prompt")
-    max_completion_length: int = Field(default=256, gt=0, description="tokens an answer may have")
-    max_prompt_length: int | None = Field(default=None, gt=0, description="longer prompts lose their beginning; default: what the context leaves")  # fmt: skip
-    temperature: float = Field(default=1.0, gt=0, description="sampling temperature; log-probabilities use it too")  # fmt: skip
-    top_p: float = Field(default=1.0, gt=0, le=1, description="sample from the likeliest tokens with this much probability")  # fmt: skip
-    top_k: int = Field(default=0, ge=0, description="sample from this many likeliest tokens; 0: all")  # fmt: skip
-    min_p: float = Field(default=0.0, ge=0, le=1, description="sample only tokens with this share of the likeliest one's probability")  # fmt: skip
-    num_iterations: int = Field(default=1, gt=0, description="times the answers of a step are learnt from")  # fmt: skip
-    steps_per_generation: int = Field(default=1, gt=0, description="optimizer steps that share one generation, each on its part of the prompts")  # fmt: skip
-    mask_truncated_completions: bool = Field(default=False, description="do not learn from answers that were cut at the limit")  # fmt: skip
-    micro_batch_tokens: int = Field(default=4096, gt=0, description="tokens of answers and prompts computed at once in a training pass")  # fmt: skip
-    sampler: Literal["transformers"] = Field(default="transformers", description="what writes the answers: the trained weights in this process")  # fmt: skip
-    eval_prompts: int = Field(default=64, gt=0, description="held-out prompts that are answered, once each, at every evaluation")  # fmt: skip
-    watch: WatchSettings = Field(default=WatchSettings(), description="warn when the reward is being gamed")  # fmt: skip
 
 
 Ask = Callable[[], AbstractContextManager[Model]]
@@ -94,6 +75,7 @@ class RolloutMethod(Method):
     _prompts: Prompts
     _unseen: Prompts | None = None
     _rewards: Rewards
+    _source: Source | None = None
     _buffer: Buffer | None = None
     _next: int = 0  # the phase that the next step has
 
@@ -133,6 +115,8 @@ class RolloutMethod(Method):
         self._prompts = Prompts(tools.loaded.folder, tools.train.prepared, tools.train.split, limit, on_cut)  # fmt: skip
         if tools.held_out is not None:
             self._unseen = Prompts(tools.loaded.folder, tools.held_out.prepared, tools.held_out.split, limit, on_cut)  # fmt: skip
+        if c.sampler is not None:
+            self._source = open_source(c.sampler, tools, alone=not _is_shared())
         self.open_rewards(tools)
         if self.needs_reference:
             tools.keep_reference()
@@ -144,6 +128,10 @@ class RolloutMethod(Method):
     def reward(self, answers: Sequence[Answered]) -> tuple[list[float], Scores]:
         """Return what each answer earns, and the parts of it."""
         return self._rewards.score(answers)
+
+    def unrepeatable(self) -> str:
+        """Name the engine that writes the answers: what it draws is not a function of the seed."""
+        return "" if self._source is None else self._source.name
 
     def callbacks(self) -> dict[str, dict[str, Any]]:
         """Watch for games with the reward, unless switched off."""
@@ -187,7 +175,8 @@ class RolloutMethod(Method):
                             top_p=c.top_p, top_k=c.top_k, min_p=c.min_p)  # fmt: skip
         tools.loaded.model.eval()
         ids = [p.ids for p in prompts]
-        written = tools.write(ids, each, sampling, self._prompts.tokenizer.stop_ids)
+        writer = tools if self._source is None else self._source
+        written = writer.write(ids, each, sampling, self._prompts.tokenizer.stop_ids)
         answers = [one for group in written for one in group]
         owner = np.repeat(np.arange(len(prompts)), [len(group) for group in written])
         buffer = Buffer([p.row for p in prompts], ids, answers, owner)
@@ -270,10 +259,11 @@ class RolloutMethod(Method):
     def sampled(self, tools: Tools, buffer: Buffer) -> Any:  # Any: float32 [N]
         """Return log-probabilities of the answers' tokens by the weights that wrote them.
 
-        The sampler's own, or a forward pass without dropout where it does not know them.
+        The sampler's own, or a forward pass without dropout where it does not know them, or rounds
+        otherwise than training does.
         """
         found = buffer.columns["sampled"]
-        if not np.isnan(found).any():
+        if self._source is None and not np.isnan(found).any():
             return found
         return self._scores(tools, buffer, partial(asked, tools))
 
@@ -353,6 +343,19 @@ class RolloutMethod(Method):
         if len(kept) and np.isnan(kept[0]):
             kept[:] = logp.detach().float().cpu().numpy()
         return self.column(part, "old", logp)
+
+    def trust(self, part: Rolled, like: "Tensor", *, whole: bool = False) -> "Tensor | float":
+        """Return by how much likelier training finds each token than the engine that drew it, capped.
+
+        1 where this process drew it, or the engine did not say. `whole`: of answers. Shapes: [N] or
+        [A]. Source: truncated importance weights, Ionides 2008; as TRL has them for vLLM.
+        """
+        if self.config.sampler is None:
+            return 1.0
+        gap = (self.column(part, "old", like) - self.column(part, "sampled", like)).nan_to_num(nan=0.0)  # fmt: skip
+        if whole:
+            gap = by_answer(gap, self.answer(part, like), len(part.lengths))
+        return gap.exp().clamp(max=self.config.sampler.cap)
 
     def kept_tokens(self, part: Rolled) -> "Tensor":
         """Return 1 for tokens that are learnt from, 0 for those of masked answers. Shapes: [N]."""

@@ -96,12 +96,17 @@ def compare(
         line["memory_ratio"] = line["stead"]["peak_rss_mib"] / line["trl"]["peak_rss_mib"]
     else:
         line["not_run"] = "the peer: set PEER_PYTHON, and keep its script or give --peer"
+    append(name, line)
+    return line
+
+
+def append(name: str, line: dict[str, Any]) -> None:
+    """Print a line and append it to results/<name>.jsonl."""
     out = HERE / "results" / f"{name}.jsonl"
     out.parent.mkdir(exist_ok=True)
     with open(out, "a") as file:
         file.write(json.dumps(line) + "\n")
     print(json.dumps(line))
-    return line
 
 
 def machine() -> str:

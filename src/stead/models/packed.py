@@ -41,6 +41,7 @@ class Packed:
         self.N = sum(m.out_features for m in linears)
         self.matrix = torch.zeros(self.N, self.K + self.P, dtype=first.dtype, device=first.device)
         self.low = torch.zeros(self.P, self.K, dtype=first.dtype, device=first.device)  # all A
+        self.is_biased = any(m.bias is not None for m in linears)
         self._versions: tuple[int, ...] = ()
         self._lock = threading.Lock()
         self._adopt()
@@ -115,7 +116,7 @@ class Packed:
             out = torch.mm(wide, self.matrix.t())
         else:
             out = torch.addmm(residual, wide, self.matrix.t())
-        if any(m.bias is not None for m in self.linears):
+        if self.is_biased:
             self.add_bias(out)
         return out, mask
 

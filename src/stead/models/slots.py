@@ -44,12 +44,18 @@ _attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 class _Held:
     """One row's keys and values. Shapes: `kv` [L, 2, K, C, D], of which `seen` columns are filled."""
 
-    __slots__ = ("draft", "guess", "kv", "row", "seen", "todo")
+    __slots__ = ("draft", "guess", "kv", "layers", "row", "seen", "todo")
 
     def __init__(self, row: Row, kv: "Tensor") -> None:
-        self.row, self.kv, self.seen = row, kv, 0
+        self.row, self.seen = row, 0
+        self.keep_in(kv)
         self.draft, self.guess = Draft(), list[int]()
         self.todo = [*row.prompt, *row.ids]  # ids: it was put back when memory ran out
+
+    def keep_in(self, kv: "Tensor") -> None:
+        """Have this room for keys and values from now on; `layers` are those of each layer, [1, K, C, D]."""
+        self.kv: Tensor = kv
+        self.layers: list[tuple[Tensor, Tensor]] = [(k[None], v[None]) for k, v in kv.unbind(0)]
 
     @property
     def columns(self) -> int:
@@ -245,17 +251,32 @@ class SlotBatch:
         product = self._product(groups)
         for i, (layer, fused) in enumerate(self._layers):
             heads = steps.turned_heads(layer, fused, x, cos, sin, product)
-            H, K, D = fused.heads, fused.key_heads, fused.D
-            q_B1KRD = heads[:, :H].view(len(at), 1, K, H // K, D)
-            kv_B2KD = heads[:, H:].view(len(at), 2, K, D)
-            mixed = fused.out.input(x)
-            for b, (held, _) in enumerate(ahead):
-                kv = held.kv[i, :, :, : at[b] + 1]
-                kv[:, :, -1] = kv_B2KD[b]
-                out, _ = _attention(q_B1KRD[b], kv[None, 0], kv[None, 1], 0.0, False, scale=fused.scale)  # fmt: skip
-                mixed[b, : fused.out.K] = out.reshape(-1)
+            mixed = self._attend(i, heads, ahead)
+            if fused.out.P:
+                wide = fused.out.input(x)
+                wide[:, : fused.out.K] = mixed
+                mixed = wide
             x = steps.finish(layer, fused, mixed, x, product)
         return x
+
+    def _attend(self, i: int, heads: "Tensor", ahead: list[tuple[_Held, int]]) -> "Tensor":
+        """Keep keys and values of layer i; let each row look at its own. Shapes: [B, H+2K, D] → [B, H·D]."""
+        _, fused = self._layers[i]
+        H, K, D = fused.heads, fused.key_heads, fused.D
+        queries = heads[:, :H].view(-1, 1, K, H // K, D).unbind(0)
+        kv_2KBD = heads[:, H:].view(-1, 2, K, D).permute(1, 2, 0, 3)
+        found = []
+        for b, (held, n) in enumerate(ahead):
+            if n == 0:  # its guesses stand beside it
+                count = 1 + len(held.guess)
+                held.kv[i, :, :, held.seen : held.seen + count] = kv_2KBD[:, :, b : b + count]
+            keys, values = held.layers[i]
+            end = held.seen + n + 1
+            out, _ = _attention(
+                queries[b], keys.narrow(2, 0, end), values.narrow(2, 0, end), 0.0, False, scale=fused.scale,
+            )  # fmt: skip
+            found.append(out)
+        return torch.cat(found).view(len(ahead), -1)
 
     def _logits(self, hidden_NE: "Tensor") -> "Tensor":
         """Return the logits of last hidden states. Shapes: [N, E] → [N, V]."""
@@ -296,7 +317,7 @@ class SlotBatch:
         self._make_room((wanted - held.columns) * self.token_bytes, held)
         larger = held.kv.new_empty(*self._shape, wanted, held.kv.shape[4])
         larger[:, :, :, : held.seen] = held.kv[:, :, :, : held.seen]
-        held.kv = larger
+        held.keep_in(larger)
 
     def _make_room(self, more: int, keep: _Held) -> None:
         """Let kept beginnings go, then the youngest other rows, until `more` bytes are free."""

@@ -50,7 +50,7 @@ def product(
     for rows, low_RK, up_NR in extra:
         part_KT = wide[rows, : packed.K].t()
         out[rows] += torch.mm(up_NR, torch.mm(low_RK, part_KT)).t()
-    if any(m.bias is not None for m in packed.linears):
+    if packed.is_biased:
         packed.add_bias(out)
     return out
 

@@ -17,13 +17,13 @@ REPEATS = "the quick brown fox jumps over the lazy dog. " * 4
 NUMBERS = {"type": "array", "items": {"enum": [10, 20, 30]}, "minItems": 6, "maxItems": 9}
 JSON = {"type": "json_schema", "json_schema": {"name": "numbers", "schema": NUMBERS}}
 ASKED = [
-    *(Sampling(temperature=0, max_tokens=n, logprobs=2) for n in (1, 2, 3, 90)),
-    Sampling(temperature=0, max_tokens=60, stop=("x", "qu", "ing")),
-    Sampling(temperature=0, max_tokens=60, repeat_penalty=1.05, frequency_penalty=0.01),
-    Sampling(temperature=0, max_tokens=60, logit_bias={"40": 3.0}, n=2),
-    Sampling(temperature=0.05, max_tokens=60, seed=4),
-    Sampling(temperature=0.02, top_p=0.9, top_k=20, max_tokens=60, seed=5, logprobs=0),
-    Sampling(temperature=1.0, max_tokens=60, seed=6, n=3),
+    *(Sampling(temperature=0, max_tokens=n, logprobs=2) for n in (1, 2, 3, 60)),
+    Sampling(temperature=0, max_tokens=32, stop=("x", "qu", "ing")),
+    Sampling(temperature=0, max_tokens=32, repeat_penalty=1.05, frequency_penalty=0.01),
+    Sampling(temperature=0, max_tokens=32, logit_bias={"40": 3.0}, n=2),
+    Sampling(temperature=0.05, max_tokens=32, seed=4),
+    Sampling(temperature=0.02, top_p=0.9, top_k=20, max_tokens=32, seed=5, logprobs=0),
+    Sampling(temperature=1.0, max_tokens=32, seed=6, n=3),
 ]
 
 
@@ -40,12 +40,10 @@ def one_by_one(backend, requests):
     return [asyncio.run(backend.generate(r)).choices for r in requests]
 
 
-@pytest.mark.spec("004-065")
-def test_guesses_change_no_bit_of_any_answer(tiny_model):
-    with_guesses, without = (
-        make(tiny_model, exact=True),
-        make(tiny_model, exact=True, speculate=False),
-    )
+@pytest.mark.parametrize("panel_bytes", [1 << 30, 0])
+def test_guesses_change_no_bit_of_any_answer(tiny_model, panel_bytes):
+    with_guesses = make(tiny_model, exact=True, panel_bytes=panel_bytes)
+    without = make(tiny_model, exact=True, panel_bytes=panel_bytes, speculate=False)
     requests = [ask(text, s) for s in ASKED for text in ("a small model", REPEATS)]
     forced = ask("count: ", Sampling(temperature=0, max_tokens=80), response_format=JSON)
 
@@ -55,7 +53,7 @@ def test_guesses_change_no_bit_of_any_answer(tiny_model):
     assert found == wanted
     assert [r.choices for r in pair] == wanted[6:8]
     assert one_by_one(with_guesses, [forced]) == one_by_one(without, [forced])
-    assert with_guesses.guesses.accepted > 100
+    assert with_guesses.guesses.accepted > 60
     assert without.guesses.drafted == 0
 
 

@@ -136,7 +136,7 @@ def _described(dataset: Dataset, *, may_wait: bool) -> Dataset:
     facts: Json = {
         "explanation": "; ".join(why if explanation is None else [*why, explanation]),
         "detected": {"reader": loaded.readers[0].name}
-        | {"format": f.name for f in loaded.formats[:1]},
+        | ({"format": loaded.formats[0].name} if loaded.formats else {}),
         "needs_columns": explanation is not None,
         "columns": loaded.columns,
         "problems": [

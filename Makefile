@@ -42,6 +42,8 @@ bench: setup ## measurements beside the peers (PEER_PYTHON=... for the peers' en
 	$(BIN)/python bench/sft.py --adapter full
 	$(BIN)/python bench/dpo.py
 	$(BIN)/python bench/grpo.py
+	$(BIN)/python bench/decode.py
+	$(BIN)/python bench/engines.py
 
 spec: setup ## run the tests that show a promise; list promises with and without one
 	$(BIN)/python tools/spec.py

@@ -6,12 +6,14 @@ import random
 import pytest
 import torch
 
+from stead.engines.engine import Order
 from stead.messages import GenerateRequest, Sampling
 from stead.models.draft import Draft
 from stead.models.load import load_model
 from stead.models.local import LocalBackend
 from stead.models.panels import Panels
 from stead.models.served import Serving
+from stead.worker.generate import app
 
 REPEATS = "the quick brown fox jumps over the lazy dog. " * 4
 NUMBERS = {"type": "array", "items": {"enum": [10, 20, 30]}, "minItems": 6, "maxItems": 9}
@@ -127,3 +129,14 @@ def test_a_product_of_two_rows_or_more_has_the_same_bits_for_each_row(outputs, i
     torch.testing.assert_close(whole, x @ matrix.t(), rtol=1e-4, atol=1e-4)  # float32 sums of 1,536
     assert not Panels([matrix], matrix.nbytes - 1)
     assert not Panels([matrix.bfloat16()], 1 << 30)
+
+
+@pytest.mark.parametrize("speculate", [True, False])
+def test_the_engine_obeys_the_switch_and_counts_guesses_in_its_metrics(tiny_model, speculate):
+    served = app(Order(model=str(tiny_model), name="m", speculate=speculate), "token")
+
+    asyncio.run(served._backend.generate(ask(REPEATS, Sampling(temperature=0, max_tokens=40))))
+
+    shown = served.measured.metrics.render()
+    assert ('stead_draft_tokens{outcome="accepted"} 0\n' not in shown) is speculate
+    assert 'stead_draft_tokens{outcome="drafted"}' in shown

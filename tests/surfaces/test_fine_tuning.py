@@ -97,6 +97,10 @@ def test_a_local_model_is_tuned_answers_and_outlives_the_server(tmp_path, tiny_m
         client = clients.enter_context(client_of(found[0]))
         again = client.fine_tuning.jobs.retrieve(job.id)
         listed = [model.id for model in client.models.list()]
+        with pytest.raises(openai.BadRequestError, match="is an adapter"):
+            client.fine_tuning.jobs.create(
+                model=done.fine_tuned_model, training_file=done.training_file
+            )
         table = client.files.content(again.result_files[0]).text.splitlines()
         answer = client.chat.completions.create(
             model=done.fine_tuned_model, messages=[{"role": "user", "content": "What is 1 plus 1?"}], max_tokens=4,

@@ -188,6 +188,9 @@ class FineTuner:
             raise missing from error
         if info.kind == "gguf":
             raise missing
+        if info.kind == "adapter":
+            words = f"Model {name[:200]} is an adapter, which cannot be tuned further: merge it into its base first"
+            raise refuse("model", words, "model-not-available")
         return str(info.path)
 
     def _file(self, caller: Caller, id_: str, param: str, method: str) -> Path:

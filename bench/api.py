@@ -138,6 +138,18 @@ def page(client: Client) -> dict[str, float]:
     }
 
 
+def reads(client: Client, runs: list[str], count: int) -> dict[str, str]:
+    """Return the paths that are asked for, by what they are."""
+    long, one, two = runs
+    return {
+        "list": "/api/runs?limit=50", "list deep": f"/api/runs?limit=50&after={deep(client, count // 2)}",
+        "list by state": "/api/runs?state=failed&limit=50", "search": "/api/runs?q=sums%2042",
+        "show": f"/api/runs/{one}", "metrics": f"/api/runs/{one}/metrics",
+        "metrics of 100,000 steps": f"/api/runs/{long}/metrics?keys=loss&points=1000",
+        "compare": f"/api/runs/compare?ids={one},{two}", "jobs": "/api/jobs", "home": "/api/home",
+    }  # fmt: skip
+
+
 def main() -> None:
     """Fill, serve, ask; status 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -148,7 +160,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         begun = time.perf_counter()
-        long, one, two = fill(home, given.runs, given.points)
+        stored = fill(home, given.runs, given.points)
         filled_s = round(time.perf_counter() - begun, 1)
         env = os.environ | {
             "STEAD_HOME": folder,
@@ -170,15 +182,11 @@ def main() -> None:
         try:
             ready = json.loads(server.stdout.readline()) if server.stdout else {}
             client = Client(ready["url"])
-            reads = {
-                "list": "/api/runs?limit=50", "list deep": f"/api/runs?limit=50&after={deep(client, given.runs // 2)}",
-                "list by state": "/api/runs?state=failed&limit=50", "search": "/api/runs?q=sums%2042",
-                "show": f"/api/runs/{one}", "metrics": f"/api/runs/{one}/metrics",
-                "metrics of 100,000 steps": f"/api/runs/{long}/metrics?keys=loss&points=1000",
-                "compare": f"/api/runs/compare?ids={one},{two}", "jobs": "/api/jobs", "home": "/api/home",
-            }  # fmt: skip
             worker = psutil.Process(server.pid)
-            found = {name: measured(client, path, given.n, worker) for name, path in reads.items()}
+            found = {
+                name: measured(client, path, given.n, worker)
+                for name, path in reads(client, stored, given.runs).items()
+            }
             first = page(client)
         finally:
             server.terminate()

@@ -1,7 +1,7 @@
 """stead: acquire, fine-tune, evaluate, convert and serve language models.
 
 The public names import their room on first use, so `import stead` stays light:
-`plan`, `train`, `fork`, `sweep`, `evaluate`, `export`, `parity`, `upload`, `Gateway`.
+`plan`, `train`, `fork`, `sweep`, `evaluate`, `export`, `parity`, `upload`, `Gateway`, `Client`, `AsyncClient`.
 """
 
 import importlib
@@ -19,9 +19,13 @@ _PUBLIC = {
     "upload": "stead.api:upload",
     "parity": "stead.api:parity",
     "Gateway": "stead.app.gateway:Gateway",
+    "Client": "stead.client:Client",
+    "AsyncClient": "stead.client:AsyncClient",
 }
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "Gateway",
     "__version__",
     "evaluate",

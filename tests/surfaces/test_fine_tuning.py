@@ -97,6 +97,11 @@ def test_a_local_model_is_tuned_answers_and_outlives_the_server(tmp_path, tiny_m
         client = clients.enter_context(client_of(found[0]))
         again = client.fine_tuning.jobs.retrieve(job.id)
         listed = [model.id for model in client.models.list()]
+        with pytest.raises(openai.BadRequestError, match="is an adapter"):
+            client.fine_tuning.jobs.create(
+                model=done.fine_tuned_model, training_file=done.training_file
+            )
+        table = client.files.content(again.result_files[0]).text.splitlines()
         answer = client.chat.completions.create(
             model=done.fine_tuned_model, messages=[{"role": "user", "content": "What is 1 plus 1?"}], max_tokens=4,
         )  # fmt: skip
@@ -117,6 +122,8 @@ def test_a_local_model_is_tuned_answers_and_outlives_the_server(tmp_path, tiny_m
     assert points[0].step_number == 1
     assert points[0].fine_tuned_model_checkpoint.endswith(":ckpt-step-1")
     assert done.fine_tuned_model in listed
+    assert table[0].startswith("step,train_loss")
+    assert [line.split(",")[0] for line in table[1:]] == ["1", "2"]
     assert answer.usage.completion_tokens > 0
 
 
@@ -157,6 +164,8 @@ def test_jobs_are_listed_page_by_page_paused_resumed_and_cancelled(client):
         ({"training_file": "batch"}, "training_file", "purpose"),
         ({"training_file": "few"}, "training_file", "Training file has 3 example(s), but must have at least 10 examples"),
         ({"training_file": "broken"}, "training_file", "Invalid file format. Line 12"),
+        ({"training_file": "doubles"}, "training_file", "Invalid file format. 1 rows cannot be used"),
+        ({"training_file": "weights"}, "training_file", "Line 11: a message of weight 0"),
         ({"training_file": "pairs"}, "training_file", "Invalid file format"),
         ({"model": "none"}, "model", "Model none is not available for fine-tuning or does not exist."),
         ({"model": "/etc/passwd"}, None, "/etc/passwd"),
@@ -174,6 +183,8 @@ def test_jobs_are_listed_page_by_page_paused_resumed_and_cancelled(client):
 )  # fmt: skip
 def test_what_cannot_be_tuned_is_refused_at_once(client, change, param, words):
     texts = {"few": sums(3), "broken": sums(11) + "{\n", "pairs": pairs(12)}
+    texts["doubles"] = sums(1) * 240 + "{\n"
+    texts["weights"] = sums(10) + sums(1, 40).replace('"assistant"', '"assistant", "weight": 0')
     file = change.get("training_file", "good")
     if file in ("good", "batch", *texts):
         kind = "batch" if file == "batch" else "fine-tune"

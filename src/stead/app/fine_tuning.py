@@ -17,11 +17,9 @@ from stead.app.identity import OWNER, Who
 from stead.app.orders import Orders
 from stead.app.platform import Platform
 from stead.app.tuned import Tuned, TunedStore, folder_of
+from stead.app.tuning_files import check_rows
 from stead.config.pairing import default_lr
 from stead.core.errors import ModelError, NotFound, RateLimited, SteadError, UsageError
-from stead.data.clean import Tally
-from stead.data.rows import Loaded, load
-from stead.data.section import Section
 from stead.hub.inspect import inspect, locate
 from stead.serving.access import Caller
 from stead.serving.file_store import FileStore
@@ -32,11 +30,9 @@ from stead.wire.dialect import RequestRefused
 from stead.wire.openai_shape import refuse
 
 Json = dict[str, Any]  # Any: JSON values
-_LEAST_ROWS = 10  # of a training file, as the vendor has it
 _UNFINISHED = 20  # jobs of one key that are not over
 _MICRO = 8  # rows at once; larger batches are accumulated
 _METHODS = {"supervised": "sft", "dpo": "dpo"}
-_KINDS = {"supervised": ("messages", "text"), "dpo": ("preference",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +90,21 @@ class FineTuner:
         return [self._told(one) for one in found]
 
     def job(self, caller: Caller, id_: str) -> Json:
-        """Return a job. Raises: NotFound("no-such-job")."""
-        return self._told(self._get(caller, id_))
+        """Return a job; the file of its results is made when it is first seen to be done. Raises: NotFound("no-such-job")."""
+        tuned = self._get(caller, id_)
+        told = self._told(tuned)
+        if told["result_files"]:
+            self._keep_results(tuned)
+        return told
+
+    def _keep_results(self, tuned: Tuned) -> None:
+        id_ = tuned_told.results_id(tuned)
+        try:
+            self.files.get(tuned.owner, id_)
+        except NotFound:
+            with self.files.spool() as file:
+                file.write(tuned_told.results(tuned, self.here.stores.runs))
+                self.files.keep(tuned.owner, file, "step_metrics.csv", "fine-tune-results", id_=id_)
 
     def steer(self, caller: Caller, id_: str, what: Steered) -> Json:
         """Steer a job; return it. Raises: NotFound; RequestRefused 400 when its state does not allow it."""
@@ -179,6 +188,9 @@ class FineTuner:
             raise missing from error
         if info.kind == "gguf":
             raise missing
+        if info.kind == "adapter":
+            words = f"Model {name[:200]} is an adapter, which cannot be tuned further: merge it into its base first"
+            raise refuse("model", words, "model-not-available")
         return str(info.path)
 
     def _file(self, caller: Caller, id_: str, param: str, method: str) -> Path:
@@ -191,24 +203,7 @@ class FineTuner:
             words = f"invalid {param}: the purpose of {id_} is {facts.purpose!r}, not 'fine-tune'"
             raise refuse(param, words, "invalid-file-purpose")
         path = self.files.path(caller.key, id_)
-        loaded = Loaded(Tally("skip"))
-        try:
-            for _ in load(Section(str(path), "jsonl"), loaded):
-                pass
-        except UsageError as error:
-            where = error.message.replace(str(path), facts.filename)
-            raise refuse(param, f"Invalid file format. {where}", "invalid-file-format") from error
-        if loaded.tally.invalid:
-            bad = loaded.tally.examples[0]
-            where = f"Line {bad.where.rpartition(':')[2]}: {bad.reason}"
-            raise refuse(param, f"Invalid file format. {where}", "invalid-file-format")
-        if not set(loaded.kinds) <= set(_KINDS[method]):
-            words = f"{facts.filename} holds {loaded.kinds[0]}, not {_KINDS[method][0]}"
-            raise refuse(param, f"Invalid file format. {words}", "invalid-file-format")
-        count = loaded.tally.kept + loaded.tally.dropped["duplicate"]
-        if param == "training_file" and count < _LEAST_ROWS:
-            words = f"Training file has {count} example(s), but must have at least {_LEAST_ROWS} examples"
-            raise refuse(param, words, "invalid-n-examples")
+        check_rows(path, facts.filename, param, method)
         return path
 
 

@@ -3,50 +3,18 @@
 Knows nothing about models. It works inside a running loop too, as notebooks have one.
 """
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from stead.app.asking import Prompt
+from stead.core.loop import LOOP
 from stead.inference.backend import close_stream
 from stead.messages import Chunk, EmbedReply, ModelCard
 
 if TYPE_CHECKING:
     from stead.app.gateway import Gateway
     from stead.app.tracking import Active, Stats
-
-T = TypeVar("T")
-
-
-class _Loop:
-    """One background event loop for every sync face, started at the first use."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and return its result; Ctrl-C cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._running())
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(
-                    target=self._loop.run_forever, name="stead-sync", daemon=True
-                ).start()
-            return self._loop
-
-
-_LOOP = _Loop()
 
 
 class SyncGateway:
@@ -68,32 +36,32 @@ class SyncGateway:
 
     def generate(self, prompt: Prompt, **options: Any) -> Any:  # Any: a Reply, or what `output` is
         """Answer a prompt or a conversation whole."""
-        return _LOOP.run(self._gateway.generate(prompt, **options))
+        return LOOP.run(self._gateway.generate(prompt, **options))
 
     def stream(self, prompt: Prompt, **options: Any) -> Iterator[Chunk]:
         """Answer piece by piece; closing the iterator cancels the work."""
         chunks = self._gateway.stream(prompt, **options)
         try:
-            while (chunk := _LOOP.run(_next(chunks))) is not None:
+            while (chunk := LOOP.run(_next(chunks))) is not None:
                 yield chunk
         finally:
-            _LOOP.run(close_stream(chunks))
+            LOOP.run(close_stream(chunks))
 
     def batch(self, prompts: Sequence[Prompt], **options: Any) -> list[Any]:
         """Answer many prompts, in order."""
-        return _LOOP.run(self._gateway.batch(prompts, **options))
+        return LOOP.run(self._gateway.batch(prompts, **options))
 
     def embed(self, texts: Sequence[str]) -> EmbedReply:
         """Turn texts into vectors."""
-        return _LOOP.run(self._gateway.embed(texts))
+        return LOOP.run(self._gateway.embed(texts))
 
     def models(self) -> list[ModelCard]:
         """List what can be asked for."""
-        return _LOOP.run(self._gateway.models())
+        return LOOP.run(self._gateway.models())
 
     def load(self) -> None:
         """Start the engine before the first request."""
-        _LOOP.run(self._gateway.load())
+        LOOP.run(self._gateway.load())
 
     def stats(self) -> "Stats":
         """Return what has been done since the start."""
@@ -105,7 +73,7 @@ class SyncGateway:
 
     def close(self) -> None:
         """Close connections and stop the engine."""
-        _LOOP.run(self._gateway.close())
+        LOOP.run(self._gateway.close())
 
 
 async def _next(chunks: AsyncIterator[Chunk]) -> Chunk | None:

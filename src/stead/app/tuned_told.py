@@ -44,7 +44,7 @@ def job(tuned: Tuned, run: Run, now: float) -> Json:
         "method": {"type": kind, kind: {"hyperparameters": tuned.hyperparameters}},
         "training_file": tuned.training_file,
         "validation_file": tuned.validation_file,
-        "result_files": [],
+        "result_files": [results_id(tuned)] if succeeded else [],
         "trained_tokens": run.tokens if is_over else None,
         "estimated_finish": None if left is None else int(now + left),
         "error": _fault(run),
@@ -53,6 +53,22 @@ def job(tuned: Tuned, run: Run, now: float) -> Json:
         "metadata": tuned.metadata,
         "run_id": run.id,
     }
+
+
+def results_id(tuned: Tuned) -> str:
+    """Return the id of the file of a job's results."""
+    return f"file-results-{tuned.id[6:]}"
+
+
+def results(tuned: Tuned, runs: Runs) -> bytes:
+    """Return what was measured at each step, as CSV: step,train_loss,…; empty where nothing was."""
+    found = runs.metrics(tuned.run, list(_METRICS), points=20_000)
+    names = [name for name in _METRICS if name in found.series]
+    lines = [",".join(["step", *(_METRICS[name] for name in names)])]
+    for i, step in enumerate(found.steps):
+        values = (found.series[name][i] for name in names)
+        lines.append(",".join([str(step), *("" if v is None else f"{v:.6g}" for v in values)]))
+    return "\n".join([*lines, ""]).encode()
 
 
 def _fault(run: Run) -> Json | None:

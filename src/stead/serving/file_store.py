@@ -73,8 +73,10 @@ class FileStore:
         filename: str,
         purpose: str,
         expires_s: int | None = None,
+        *,
+        id_: str | None = None,
     ) -> FileFacts:
-        """Give a spooled file its id; from then on it is there.
+        """Give a spooled file its id, a new one unless it is given; from then on it is there.
 
         Raises: RateLimited("too-many-files") over the owner's limits; ResourceError("disk-full").
         """
@@ -83,7 +85,7 @@ class FileStore:
         size, now = path.stat().st_size, int(self.clock())
         self._check_room(owner, size)
         facts = FileFacts(
-            f"file-{uuid.uuid4().hex}", filename[:_NAME_LETTERS], purpose, size, now,
+            f"file-{uuid.uuid4().hex}" if id_ is None else id_, filename[:_NAME_LETTERS], purpose, size, now,
             None if expires_s is None else now + expires_s,
         )  # fmt: skip
         folder = self.folder(owner)

@@ -1,7 +1,7 @@
 """stead: acquire, fine-tune, evaluate, convert and serve language models.
 
 The public names import their room on first use, so `import stead` stays light:
-`plan`, `train`, `fork`, `sweep`, `evaluate`, `export`, `parity`, `upload`, `Gateway`.
+`plan`, `train`, `fork`, `sweep`, `evaluate`, `export`, `parity`, `upload`, `Gateway`, `Message`.
 """
 
 import importlib
@@ -19,10 +19,12 @@ _PUBLIC = {
     "upload": "stead.api:upload",
     "parity": "stead.api:parity",
     "Gateway": "stead.app.gateway:Gateway",
+    "Message": "stead.messages:Message",
 }
 
 __all__ = [
     "Gateway",
+    "Message",
     "__version__",
     "evaluate",
     "export",

@@ -83,7 +83,7 @@ def every(home: Home) -> tuple[Engines, frozenset[str]]:
 def tuned(home: Home) -> tuple[Engines, frozenset[str]]:
     """Return the engines of the models that were fine-tuned here, beside models that were chosen."""
     settings = read_settings(home).value.engines
-    shelf = Shelved(more=tuned_names(home))
+    shelf = Shelved(more=tuned_names(home), runs=home.runs)
     return Engines(shelf, home, Keeping.of(settings)), shelf.answers()
 
 

@@ -5,6 +5,7 @@ Knows nothing about keys, methods or other routes. The same code answers over HT
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from msgspec.structs import force_setattr
@@ -40,7 +41,14 @@ class Whole:
 class Answers:
     """Answers requests of every dialect from one Backend, bounded by `admit` and the deadline."""
 
-    def __init__(self, backend: Backend, settings: Settings, admit: Admit) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        settings: Settings,
+        admit: Admit,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._backend = backend
         self._settings = settings
         self._admit = admit
@@ -110,7 +118,7 @@ class Answers:
                 raise
         choice = Choice(0, Message("assistant", ""), "stop")
         reply = Reply(
-            id=asked.model, model=asked.model, created=int(time.time()), choices=(choice,),
+            id=asked.model, model=asked.model, created=int(self._clock()), choices=(choice,),
             usage=Usage(),
         )  # fmt: skip
         return Whole(dialect.write_reply(reply, asked), asked.model, Usage())

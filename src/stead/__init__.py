@@ -1,7 +1,7 @@
 """stead: acquire, fine-tune, evaluate, convert and serve language models.
 
 The public names import their room on first use, so `import stead` stays light:
-`plan`, `train`, `fork`, `sweep`, `evaluate`, `export`, `parity`, `upload`, `Gateway`, `Client`, `AsyncClient`.
+`plan`, `train`, `fork`, `sweep`, `evaluate`, `export`, `parity`, `upload`, `Gateway`, `Message`, `Client`, `AsyncClient`.
 """
 
 import importlib
@@ -21,12 +21,14 @@ _PUBLIC = {
     "Gateway": "stead.app.gateway:Gateway",
     "Client": "stead.client:Client",
     "AsyncClient": "stead.client:AsyncClient",
+    "Message": "stead.messages:Message",
 }
 
 __all__ = [
     "AsyncClient",
     "Client",
     "Gateway",
+    "Message",
     "__version__",
     "evaluate",
     "export",

@@ -153,6 +153,19 @@ def test_models_are_listed_shown_and_running(client):
     assert [m.model for m in client.ps().models] == ["tiny"]
 
 
+def test_a_request_without_words_loads_the_model(client, served):
+    before = len(served[1].invoice)
+    said = client.generate("tiny"), client.chat("tiny", [])
+
+    assert [(x.done, x.done_reason, x.eval_count) for x in said] == [(True, "load", 0)] * 2
+    assert said[0].response == said[1].message.content == ""
+    assert len(served[1].invoice) == before  # this vendor counts no tokens: nothing is sent
+    with pytest.raises(ollama.ResponseError, match="no-such"):
+        client.generate("no-such")
+    with pytest.raises(ollama.ResponseError, match="unloaded"):
+        client.generate("tiny", keep_alive=0)
+
+
 def test_errors_are_the_clients_own(client, served):
     with pytest.raises(ollama.ResponseError, match="no-such") as missing:
         client.chat("no-such", HELLO)

@@ -110,7 +110,8 @@ def _switching(choice: Choice, wanted: Wanted, home: Home) -> Choice:
         if name is None or not is_switchable(inspect(folder, home=home)):
             return choice  # a copy of its own, with the adapter put on for good
         base, colon, _ = order.name.rpartition(":")
-        order = structs.replace(order, name=base if colon else Path(order.model).name)
+        is_pair = colon and wanted.adapter is not None  # else the name is the adapter's own
+        order = structs.replace(order, name=base if is_pair else Path(order.model).name)
     order = structs.replace(order, adapter=None, adapters=places)
     return replace(choice, order=order, switched=name)
 

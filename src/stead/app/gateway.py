@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, TypeVar, overload
 from pydantic import BaseModel
 
 from stead.app import strategies, structured, tools
-from stead.app.asking import Prompt, request
+from stead.app.asking import Prompt, prompts_of, request, texts_of
 from stead.app.engines import LocalModel, Wanted, choose
 from stead.app.plugins import Plugins
 from stead.app.strategy_library import environment_of
@@ -110,7 +110,7 @@ class Gateway:
         max_rounds: int = tools.ROUNDS,
         **options: Any,  # Any: the fields of `Sampling`, of GenerateRequest, and `tags`
     ) -> Any:
-        """Answer a prompt or a conversation whole.
+        """Answer a prompt or a conversation whole: a text, or messages, as `stead.Message` or OpenAI's dictionaries.
 
         `tools` may be Python functions: they are called as the model asks, at most `max_rounds` times,
         and their results told, until it answers. With `output`, a pydantic model, its instance is
@@ -164,7 +164,7 @@ class Gateway:
         at most `parallel` at once; otherwise the first failure is raised.
         """
         functions, options = _functions(options)
-        asked = [await self._ask(p, system, raw, options) for p in prompts]
+        asked = [await self._ask(p, system, raw, options) for p in prompts_of(prompts)]
         if not asked:
             return []
         backend, deadline = asked[0][0], self._deadline()
@@ -184,10 +184,12 @@ class Gateway:
 
         return list(await asyncio.gather(*(one(request) for _, request in asked)))
 
-    async def embed(self, texts: Sequence[str]) -> EmbedReply:
-        """Turn texts into vectors."""
+    async def embed(self, texts: str | Sequence[str]) -> EmbedReply:
+        """Turn texts into vectors; a plain text is one."""
         backend, model = await self._open()
-        return await backend.embed(EmbedRequest(model=model, input=tuple(texts)), self._deadline())
+        return await backend.embed(
+            EmbedRequest(model=model, input=texts_of(texts)), self._deadline()
+        )
 
     async def models(self) -> list[ModelCard]:
         """List what can be asked for."""

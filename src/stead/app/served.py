@@ -13,7 +13,7 @@ from stead.app.models import Models
 from stead.app.plugins import Plugins
 from stead.app.several import Several
 from stead.app.shelf import Shelved, standard, tuned_names
-from stead.app.strategy_library import environment_of, find
+from stead.app.strategy_library import Found, environment_of, find
 from stead.config.settings import read_settings
 from stead.config.strategy import Strategy
 from stead.core.errors import ConfigError
@@ -22,6 +22,7 @@ from stead.core.paths import Home
 from stead.core.shared import MemoryShared, Shared
 from stead.inference.backend import Backend
 from stead.inference.breaker import Breaker, Breakers
+from stead.inference.compose import Composed
 from stead.inference.limits import Limits, Rules
 from stead.inference.meter import Ledger, Meter
 from stead.inference.prices import FREE
@@ -82,7 +83,7 @@ def every(home: Home) -> tuple[Engines, frozenset[str]]:
 def tuned(home: Home) -> tuple[Engines, frozenset[str]]:
     """Return the engines of the models that were fine-tuned here, beside models that were chosen."""
     settings = read_settings(home).value.engines
-    shelf = Shelved(more=tuned_names(home))
+    shelf = Shelved(more=tuned_names(home), runs=home.runs)
     return Engines(shelf, home, Keeping.of(settings)), shelf.answers()
 
 
@@ -107,23 +108,9 @@ def served(
     plugins = Plugins(home)
     notes = plugins.load()
     local = [_local(wanted, home) for wanted in models]
-    names = [m.order.name for m in local]
-    variables = environment_of(home)
-    circuits: list[Breaker] = []
-    around = strategies.Around(
-        variables, books.shared, books.ledger, books.metrics, plugins.around,
-        breakers=Breakers(),  # one circuit per endpoint, whatever strategies ask it
-    )  # fmt: skip
-    chosen: list[Strategy] = []
-    parts: list[tuple[frozenset[str], Backend]] = []
-    for name in wanted_strategies:
-        found = find(name, home, variables)
-        made = strategies.composed(found, home, around)
-        parts.append((made.names, made.backend))
-        circuits += [b for c in made.candidates if (b := _breaker_of(c.backend)) is not None]
-        names.append(found.strategy.name)
-        chosen.append(found.strategy)
-        notes += [found.note] if found.note else []
+    composed = _composed(wanted_strategies, home, books, plugins)
+    own = [m.order.name for m in local]
+    names = own + [found.strategy.name for found, _ in composed]
     if not names and everything is not None and not everything[1] and not may_be_empty:
         raise ConfigError(
             "nothing-to-serve", "no model was found on this machine", hint="stead models --refresh"
@@ -131,19 +118,39 @@ def served(
     double = sorted({n for n in names if names.count(n) > 1})
     if double:
         raise ConfigError("same-name", f"{double[0]!r} would be served twice; give one a --name")
+    parts = [(made.names, made.backend) for _, made in composed]
     if local:
         adapted = frozenset(m.order.name for m in local if m.order.adapters)
         by_name = ByName({m.order.name: (m, m.order.name) for m in local}, adapted)
-        here = _counted(by_name, books)
-        parts.insert(0, (frozenset(m.order.name for m in local), plugins.around(here)))
+        parts.insert(0, (frozenset(own), plugins.around(_counted(by_name, books))))
     rest: Backend | None = None
     if everything is not None:  # by what is there when it is asked for, not when the server began
         rest = plugins.around(_counted(everything[0], books))
         names += sorted(everything[1].difference(names))
     backend = parts[0][1] if len(parts) == 1 and rest is None else Several(parts, rest)
-    once = tuple(dict.fromkeys(circuits))
-    engines = None if everything is None else everything[0]
-    return Served(backend, tuple(names), tuple(local), tuple(notes), once, tuple(chosen), engines)
+    circuits = (_breaker_of(c.backend) for _, made in composed for c in made.candidates)
+    return Served(
+        backend,
+        tuple(names),
+        tuple(local),
+        (*notes, *(found.note for found, _ in composed if found.note)),
+        tuple(dict.fromkeys(b for b in circuits if b is not None)),
+        tuple(found.strategy for found, _ in composed),
+        None if everything is None else everything[0],
+    )
+
+
+def _composed(
+    names: Sequence[str], home: Home, books: Books, plugins: Plugins
+) -> list[tuple[Found, Composed]]:
+    """Find strategies and build them. Raises: what finding and composing raise."""
+    variables = environment_of(home)
+    around = strategies.Around(
+        variables, books.shared, books.ledger, books.metrics, plugins.around,
+        breakers=Breakers(),  # one circuit per endpoint, whatever strategies ask it
+    )  # fmt: skip
+    found = [find(name, home, variables) for name in names]
+    return [(one, strategies.composed(one, home, around)) for one in found]
 
 
 def _breaker_of(backend: Backend | None) -> Breaker | None:

@@ -51,7 +51,7 @@ class SyncGateway:
         """Answer many prompts, in order."""
         return LOOP.run(self._gateway.batch(prompts, **options))
 
-    def embed(self, texts: Sequence[str]) -> EmbedReply:
+    def embed(self, texts: str | Sequence[str]) -> EmbedReply:
         """Turn texts into vectors."""
         return LOOP.run(self._gateway.embed(texts))
 

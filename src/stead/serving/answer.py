@@ -5,16 +5,17 @@ Knows nothing about keys, methods or other routes. The same code answers over HT
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from msgspec.structs import force_setattr
 
-from stead.core.errors import NotFound, ResourceError, SteadError
+from stead.core.errors import BackendError, NotFound, ResourceError, SteadError
 from stead.core.within import Within
 from stead.inference.backend import Backend
 from stead.inference.fan import merge_replies, merge_streams
 from stead.inference.strict import refusal
-from stead.messages import Call, Deviation, Usage
+from stead.messages import Call, Choice, Deviation, Message, Reply, Usage
 from stead.serving import body, guard, report
 from stead.serving.admit import Admit
 from stead.serving.exchange import LEFT, Exchange
@@ -40,7 +41,14 @@ class Whole:
 class Answers:
     """Answers requests of every dialect from one Backend, bounded by `admit` and the deadline."""
 
-    def __init__(self, backend: Backend, settings: Settings, admit: Admit) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        settings: Settings,
+        admit: Admit,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._backend = backend
         self._settings = settings
         self._admit = admit
@@ -83,6 +91,8 @@ class Answers:
     async def whole(self, dialect: Dialect, asked: Asked, deadline: float) -> Whole:
         """Answer whole. Raises: what the Backend raises; RequestRefused for too many choices."""
         if isinstance(dialect, GenerateDialect):
+            if asked.loads:
+                return await self._loaded(dialect, asked, deadline)
             check_choices(asked)
             if len(asked.generate) == 1:
                 reply = await self._backend.generate(asked.generate[0], deadline)
@@ -98,6 +108,20 @@ class Answers:
             count = await self._backend.count(asked.generate[0], deadline)
             return Whole(dialect.write_count(count), asked.model)
         raise guard.refused(404, "unknown-route", f"there is no route {dialect.path!r}")
+
+    async def _loaded(self, dialect: GenerateDialect, asked: Asked, deadline: float) -> Whole:
+        """Have a model loaded, which counting its tokens does; who counts none has nothing to load."""
+        try:
+            await self._backend.count(asked.generate[0], deadline)
+        except BackendError as error:
+            if error.code != "not-supported":
+                raise
+        choice = Choice(0, Message("assistant", ""), "stop")
+        reply = Reply(
+            id=asked.model, model=asked.model, created=int(self._clock()), choices=(choice,),
+            usage=Usage(),
+        )  # fmt: skip
+        return Whole(dialect.write_reply(reply, asked), asked.model, Usage())
 
     async def _stream(
         self, dialect: GenerateDialect, asked: Asked, exchange: Exchange, deadline: float

@@ -45,6 +45,7 @@ class Asked:
     encoding: Literal["float", "base64"] = "float"
     begun_ns: int = 0  # of `time.monotonic_ns()`, where the answer tells durations
     deviations: tuple[Deviation, ...] = ()  # what of the body was not taken as it was given
+    loads: bool = False  # nothing is asked but that the model be there
 
 
 class StreamWriter(ABC):

@@ -4,12 +4,14 @@ Knows nothing about one route or about answers. Source: Ollama's OpenAPI descrip
 (docs.ollama.com/openapi.yaml), schemas ModelOptions, GenerateRequest, ChatRequest.
 """
 
+import time
 from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from stead.messages import Deviation, EmbedRequest, GenerateRequest, Sampling
+from stead.messages import Deviation, EmbedRequest, GenerateRequest, Message, Sampling
 from stead.wire import given, seals
+from stead.wire.dialect import Asked
 from stead.wire.extras import EXTRAS, carried
 from stead.wire.ollama_shape import NAME, Model
 from stead.wire.openai_shape import Penalty, Seed, Share, Stops, StopText, refuse, stops
@@ -118,6 +120,17 @@ def read_format(value: str | dict[str, Any] | None) -> dict[str, Any] | None:
     if isinstance(value, dict):
         return {"type": "json_schema", "json_schema": {"name": "response", "schema": value}}
     raise refuse("format", f"{value!r} is not 'json' or a JSON schema")
+
+
+def ask_to_load(asked: Generating) -> Asked:
+    """Return what a request without words means: load the model. Raises: RequestRefused for unloading.
+
+    Source: Ollama's API description, "Load a model" and "Unload a model".
+    """
+    if asked.keep_alive in (0, "0"):
+        raise refuse("keep_alive", "models are unloaded by themselves here")
+    request = GenerateRequest(model=asked.model, messages=(Message("user", ""),))
+    return Asked(asked.model, (request,), loads=True, begun_ns=time.monotonic_ns())
 
 
 def write_shared(request: GenerateRequest) -> dict[str, Any]:  # Any: JSON values

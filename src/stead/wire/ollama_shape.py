@@ -98,6 +98,8 @@ def write_end(line: Ended, finish: FinishReason, usage: Usage, asked: Asked, fir
     """Fill in what the last line tells; `first_ns` is when the first piece came (0: unknown)."""
     line.done = True
     line.done_reason = "stop" if finish == "tool_calls" else finish
+    if asked.loads:
+        line.done_reason = "load"
     line.prompt_eval_count, line.eval_count = usage.prompt_tokens, usage.completion_tokens
     now = time.monotonic_ns()
     begun = asked.begun_ns if asked.begun_ns else now

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+import psutil
 import pytest
 from tests.fakes.adapters import train
 
@@ -253,6 +254,7 @@ def test_an_unused_model_is_unloaded_and_a_used_one_is_not(home):
     assert run(home, work) == ({"b"}, ["a"])
 
 
+@pytest.mark.spec("004-026")
 def test_unload_waits_for_the_request_at_work(home):
     async def work(world):
         await world.ask("a")
@@ -347,6 +349,7 @@ def adapted(tiny_model, tmp_path_factory):
     return place
 
 
+@pytest.mark.spec("004-026", "004-063", "000-088")
 def test_adapters_that_discovery_finds_share_one_copy_of_their_base(tiny_model, adapted, home):
     found = [
         Local("base", tiny_model, "model", 1, "folder"),
@@ -356,6 +359,7 @@ def test_adapters_that_discovery_finds_share_one_copy_of_their_base(tiny_model, 
 
     async def work():
         engines = Engines(shelf, home, Keeping(64 * GB))
+        before = engines.status()
         try:
             replies = {
                 name: await engines.generate(
@@ -365,12 +369,14 @@ def test_adapters_that_discovery_finds_share_one_copy_of_their_base(tiny_model, 
                 )
                 for name in ("base:tickets", "base", "base:mails", "mails")
             }
+            assert before == []
             return replies, engines.status()
         finally:
             await engines.close()
 
     replies, status = asyncio.run(work())
 
+    assert not psutil.pid_exists(status[0].pid)
     assert [(s.name, s.requests, s.starts) for s in status] == [("base", 4, 1)]
     assert {name: r.model for name, r in replies.items()} == {name: name for name in replies}
     texts = [replies[name].text for name in ("base:tickets", "base", "base:mails")]

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 import stead
+from stead.app.asking import new_call
 from stead.app.chat import Conversation
 from stead.app.engines import Wanted, choose
 from stead.core.errors import ConfigError, ModelError, NotFound
@@ -133,3 +134,38 @@ def test_what_does_not_fit_is_refused_before_anything_starts(
 ):
     with pytest.raises(error):
         choose(wanted(tiny_gguf, tiny_model), Home(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "code", "words"),
+    [
+        ("x", {"max_token": 3}, "unknown-option", "max_token"),
+        ("x", {"max_tokens": "3"}, "bad-option", "max_tokens: Expected"),
+        ("x", {"temperature": -1}, "bad-option", "temperature"),
+        ("x", {"stop": [1]}, "bad-option", "stop"),
+        ([], {}, "bad-prompt", "none"),
+        (None, {}, "bad-prompt", "none"),
+        ([{"role": "user", "text": "x"}], {}, "bad-prompt", r"messages\[0\].*text"),
+        ([{"role": "nobody", "content": "x"}], {}, "bad-prompt", "role"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_at_the_door(prompt, options, code, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        echo().sync.generate(prompt, **options)
+
+    assert caught.value.code == code
+
+
+def test_a_text_where_a_list_may_stand_is_one_text_and_messages_may_be_dictionaries():
+    door = echo().sync
+    said = [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+    ]
+
+    assert len(door.embed("one").vectors) == 1
+    assert door.generate(said).text == door.generate([stead.Message("user", "hi")]).text == "hi"
+    assert door.generate("a b c", stop="b").text == "a "
+    assert new_call("urgent").tags == {"urgent"}
+    with pytest.raises(ConfigError, match="list of prompts"):
+        door.batch("one")

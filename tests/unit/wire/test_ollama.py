@@ -224,7 +224,7 @@ def test_requests_stream_unless_told_otherwise_and_a_prompt_is_a_turn_unless_raw
         ({"format": "xml"}, "format"),
         ({"think": "hard"}, "think"),
         ({"top_logprobs": 3}, "top_logprobs"),
-        ({"messages": []}, "messages"),
+        ({"messages": "x"}, "messages"),
         ({"messages": [{"role": "king"}]}, "messages[0].role"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_name"),
         ({"messages": [{"role": "user", "images": ["!"]}]}, "messages[0].images[0]"),
@@ -241,9 +241,9 @@ def test_a_wrong_chat_is_refused_by_its_field(change, param):
     assert caught.value.details["param"] == param
 
 
-@pytest.mark.parametrize("field", ["template", "context", "suffix", "prompt", "system"])
+@pytest.mark.parametrize("field", ["template", "context", "suffix", "system"])
 def test_what_would_need_ollamas_own_state_is_refused(field):
-    bad = {"template": "t", "context": [1], "suffix": "s", "prompt": "", "system": "s"}
+    bad = {"template": "t", "context": [1], "suffix": "s", "system": "s"}
     body = {"model": "m", "prompt": "p", "raw": True} | {field: bad[field]}
 
     with pytest.raises(RequestRefused) as caught:

@@ -28,7 +28,7 @@ from stead.wire.sse import Event
 
 
 class _Request(requests.Generating, kw_only=True):
-    messages: Annotated[list[messages.MessageIn], Meta(min_length=1, max_length=10_000)]
+    messages: Annotated[list[messages.MessageIn], Meta(max_length=10_000)]
     tools: Annotated[list[dict[str, Any]], Meta(max_length=128)] | None = None
 
 
@@ -67,6 +67,8 @@ class OllamaChat(shape.OllamaErrors, GenerateDialect):
     def read_request(self, body: bytes) -> Asked:
         """Decode and check a request. Raises: RequestRefused naming the field."""
         asked = decode_request(_REQUEST, body)
+        if not asked.messages:
+            return requests.ask_to_load(asked)
         tools = [] if asked.tools is None else asked.tools
         _check_tools(tools)
         streamed = asked.stream is not False

@@ -57,8 +57,6 @@ def _check(asked: _Request) -> None:
     for name, why in _REFUSED.items():
         if getattr(asked, name):
             raise refuse(name, why)
-    if not asked.prompt:
-        raise refuse("prompt", "the prompt is empty; models load by themselves here")
     if asked.raw and (asked.system or asked.images):
         field = "system" if asked.system else "images"
         raise refuse(field, f"{field} cannot be put into a raw prompt")
@@ -84,6 +82,8 @@ class OllamaGenerate(shape.OllamaErrors, GenerateDialect):
         """Decode and check a request. Raises: RequestRefused naming the field."""
         asked = decode_request(_REQUEST, body)
         _check(asked)
+        if not asked.prompt:
+            return requests.ask_to_load(asked)
         streamed = asked.stream is not False
         request = GenerateRequest(
             model=asked.model,

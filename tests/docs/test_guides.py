@@ -24,6 +24,7 @@ def run_blocks(guide: str, folder: Path) -> int:
     return len(blocks)
 
 
+@pytest.mark.timeout(600)  # three guides of many commands each: minutes on a busy machine
 @pytest.mark.spec("000-025")
 def test_getting_started_and_what_follows_run(tmp_path: Path) -> None:
     assert run_blocks("getting-started.md", tmp_path) >= 5

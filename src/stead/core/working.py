@@ -22,16 +22,47 @@ HELD = 75  # EX_TEMPFAIL of sysexits.h: another worker is at work here
 Verbs = Mapping[str, Callable[..., dict[str, Any]]]  # Any: JSON arguments and results
 
 
+class _Halting:
+    """Ends a verb at once where it is, but not while an event is written. One per process."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self._log: Emit = ignore
+
+    def around(self, log: Emit) -> Emit:
+        """Return `log` that lets a stop wait until an event is written."""
+        if stop_requested.is_set():
+            raise _stopped()
+        self._log, self.is_on = log, True
+        return self._tell
+
+    def _tell(self, event: AnyEvent) -> None:
+        self.is_on = False
+        self._log(event)
+        self.is_on = True
+        if stop_requested.is_set() and isinstance(event, Started | Progress):
+            raise _stopped()
+
+
+_HALTING = _Halting()
+
+
+def _stopped() -> Interrupted:
+    return Interrupted("interrupted", "the work was stopped; nothing half-made is left")
+
+
 def _on_signal(_number: int, _frame: FrameType | None) -> None:
     if stop_requested.is_set():
         os._exit(Interrupted.exit_status)
     stop_requested.set()
+    if _HALTING.is_on:
+        raise _stopped()
 
 
 def work(job_path: Path, verbs: Verbs, halting: Collection[str] = ()) -> int:
     """Run the job under the lease `.worker` beside it; return the exit status.
 
-    `halting` verbs are ended wherever they tell progress: what they leave is whole or absent.
+    `halting` verbs are ended wherever they are: what they leave is whole or absent, as after a kill.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
@@ -45,24 +76,16 @@ def work(job_path: Path, verbs: Verbs, halting: Collection[str] = ()) -> int:
     return HELD
 
 
-def _halted(log: Emit) -> Emit:
-    """Return `log` that ends the work, once a stop was asked for, after an event that tells progress."""
-
-    def emit(event: AnyEvent) -> None:
-        log(event)
-        if stop_requested.is_set() and isinstance(event, Started | Progress):
-            raise Interrupted("interrupted", f"the {event.stage} was stopped")
-
-    return emit
-
-
 def _run(job_path: Path, verbs: Verbs, halting: Collection[str], *, leads: bool) -> int:
     job = files.read_json(job_path)
     verb = job["verb"]
     log: Emit = EventLog(job_path.parent / "events.jsonl") if leads else ignore
     try:
-        emit = _halted(log) if verb in halting else log
-        result = verbs[verb](**job["spec"], emit=emit)
+        emit = _HALTING.around(log) if verb in halting else log
+        try:
+            result = verbs[verb](**job["spec"], emit=emit)
+        finally:
+            _HALTING.is_on = False
     except SteadError as error:
         log(Failed(stage=verb, error=error.to_dict()))
         return error.exit_status

@@ -1,5 +1,6 @@
 """A fork goes on from its step: same settings give the same bytes, other ones count from that step on."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,17 @@ from typing import Any
 import pytest
 
 import stead
+from stead.app import run_control
+from stead.app.accounts import Accounts
+from stead.app.identity import Who
+from stead.app.orders import Orders
+from stead.app.platform import Platform
 from stead.core.errors import ConfigError, NotFound, SteadError
 from stead.core.events import AnyEvent, Note
+from stead.core.paths import Home
+from stead.pipeline import stages
+from stead.planning.plan import Plan
+from stead.store.runs import Run
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +82,21 @@ def test_what_cannot_go_on_is_refused_before_anything_is_written(
     assert isinstance(caught.value, SteadError)
     assert caught.value.code == code
     assert not (tmp_path / "none").exists()
+
+
+def test_the_platform_queues_a_fork_that_goes_on(trained: Path, home: Home) -> None:
+    accounts = Accounts.open(home.ensure())
+    try:
+        platform = Platform.of(home, accounts)
+        row = Run("r", "run", "succeeded", "sft", "lora", "m", "d", str(trained), 1.0, tags=["t"])
+        platform.stores.runs.add(row)
+        orders = Orders(platform, Who("owner", "owner", "admin", "none"))
+
+        job = orders.fork(row, run_control.recipe(trained), name="again", step=4)
+
+        made = platform.stores.runs.get(str(job.run))
+        assert (made.name, made.parent, made.tags) == ("again", "r", ["t"])
+        stages.run(Plan.from_json(job.spec["plan"]), resume=job.spec["resume"])
+        assert weights(Path(made.out)) == weights(trained)
+    finally:
+        asyncio.run(accounts.close())

@@ -3,12 +3,13 @@
 import json
 import os
 import subprocess
-from pathlib import Path
+from threading import Timer
 
 import pytest
 from tests.ui.conftest import CHROMIUM, UI, Platform, lacking
 
 _NOT_PAGES = {"harness.mjs"}
+_MOST_S = 240  # for one script
 SCRIPTS = sorted(
     p.name for p in (UI / "tests").glob("*.mjs")
     if p.name not in _NOT_PAGES and not p.name.startswith("bench_")
@@ -33,14 +34,16 @@ def drive(script: str, platform: Platform) -> None:
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
-        with Timer(_MOST_S, child.kill):
-            for line in child.stdout:
-                if line.strip() == "restart the server":
-                    platform.server.stop()
-                    platform.server.start()
-                    child.stdin.write("done\n")
-                    child.stdin.flush()
-            complaints = child.stderr.read()
+        patience = Timer(_MOST_S, child.kill)
+        patience.start()
+        for line in child.stdout:
+            if line.strip() == "restart the server":
+                platform.server.stop()
+                platform.server.start()
+                child.stdin.write("done\n")
+                child.stdin.flush()
+        complaints = child.stderr.read()
+        patience.cancel()
     assert child.returncode == 0, complaints
 
 

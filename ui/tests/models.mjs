@@ -17,7 +17,7 @@ await drive("models", async (page, { open, looks, check, facts }) => {
 
   await page.getByLabel("Alias").fill("production");
   await page.getByRole("button", { name: "Point it there" }).click();
-  await page.getByRole("region", { name: "Versions" }).last().getByText("production", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Remove the alias production" }).waitFor();
   await looks("models-one");
   await page.getByRole("button", { name: "Remove the alias production" }).click();
   await page.getByRole("button", { name: "Remove the alias production" }).waitFor({ state: "detached" });

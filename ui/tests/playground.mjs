@@ -43,7 +43,7 @@ await drive("playground", async (page, { open, looks, check, settled, facts }) =
 
   await open(`/playground?model=small_cloud&model=larger`, "Playground");
   await page.getByRole("button", { name: "Compare with another model" }).click();
-  await page.getByLabel("Model 3").selectOption(facts.model);
+  await page.getByLabel("Model 3", { exact: true }).selectOption(facts.model);
   check(await page.getByRole("button", { name: "Compare with another model" }).count() === 0, "a fourth model is offered");
   await page.getByLabel("Longest answer").fill("8");
   await say("and you");

@@ -28,10 +28,11 @@ await drive("train", async (page, { open, looks, check, settled, allow, restart,
   await page.locator(".curves canvas").first().waitFor();
 
   allow("net::ERR"); // the page asks while nobody listens
-  const stepOf = () => Number((/step ([\d,]+)/.exec(document.querySelector("[role=progressbar]")?.ariaValueText ?? "")?.[1] ?? "0").replaceAll(",", ""));
-  const before = await page.evaluate(stepOf);
+  const isPast = (before) => Number((/step ([\d,]+)/.exec(document.querySelector("[role=progressbar]")?.ariaValueText ?? "")?.[1] ?? "0").replaceAll(",", "")) > before;
+  const told = await page.getByRole("progressbar", { name: "progress" }).getAttribute("aria-valuetext");
+  const before = Number(/step ([\d,]+)/.exec(told)[1].replaceAll(",", ""));
   await restart();
-  await page.waitForFunction(`(${String(stepOf)})() > ${String(before)}`, null, { timeout: 60_000 });
+  await page.waitForFunction(isPast, before, { timeout: 60_000 });
   await page.getByText("running", { exact: true }).first().waitFor();
 
   await page.getByRole("button", { name: "Pause" }).click();

@@ -1,4 +1,5 @@
 /** Deleting a model, after saying what depends on it. */
+import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useNavigate } from "react-router";
 
@@ -16,14 +17,19 @@ export function Delete({ model }: { model: Model }) {
   const [open, setOpen] = useState(false);
   const [force, setForce] = useState(false);
   const go = useNavigate();
+  const cache = useQueryClient();
   const may = useMay("admin");
   const remove = useChange({
     act: () => send("DELETE", `${pathOf(model.name)}?force=${String(force)}`),
     done: () => `${model.name} is deleted`,
-    stale: ["models"],
     quiet: true,
   });
   const used = model.used_by.length > 0;
+  const leave = async () => { // first the page, else it asks again for what is gone
+    await go("/models");
+    cache.removeQueries({ queryKey: ["models", model.name] });
+    await cache.invalidateQueries({ queryKey: ["models"] });
+  };
   const close = () => { setOpen(false); remove.reset(); };
   return (
     <>
@@ -44,7 +50,7 @@ export function Delete({ model }: { model: Model }) {
         ) : null}
         {remove.isError ? <Fault error={remove.error} /> : null}
         <div className="row">
-          <Button kind="danger" busy={remove.isPending} disabled={used && !force} onClick={() => { remove.mutate(undefined, { onSuccess: () => { void go("/models"); } }); }}>Delete</Button>
+          <Button kind="danger" busy={remove.isPending} disabled={used && !force} onClick={() => { remove.mutate(undefined, { onSuccess: () => { void leave(); } }); }}>Delete</Button>
           <Button onClick={close}>Keep</Button>
         </div>
       </Dialog>

@@ -29,7 +29,7 @@ const COLUMNS: Column<Model>[] = [
   { name: "Family", show: (m) => m.family },
   { name: "Parameters", number: true, show: (m) => short(m.parameters) },
   { name: "Size", number: true, show: (m) => bytes(m.bytes) },
-  { name: "Numbers", show: (m) => m.dtype },
+  { name: "Precision", show: (m) => m.dtype },
   { name: "Context", number: true, show: (m) => (m.context === 0 ? "–" : count(m.context)) },
   { name: "Versions", number: true, show: (m) => m.versions.length },
   { name: "Aliases", show: (m) => <Aliases model={m} /> },

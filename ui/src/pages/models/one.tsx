@@ -61,8 +61,8 @@ function Overview({ model }: { model: Model }) {
       <Facts
         items={[
           ["Kind", model.kind], ["Family", model.family], ["Parameters", `${short(model.parameters)} (${count(model.parameters)})`],
-          ["Numbers", model.dtype], ["Size", bytes(model.bytes)], ["Context", model.context === 0 ? "not stated" : `${count(model.context)} tokens`],
-          ["Came from", model.source], ["Lies at", <code key="path">{model.path}</code>],
+          ["Precision", model.dtype], ["Size", bytes(model.bytes)], ["Context", model.context === 0 ? "not stated" : `${count(model.context)} tokens`],
+          ["Came from", model.source], ["Folder", <code key="path">{model.path}</code>],
         ]}
       />
     </Panel>

@@ -161,6 +161,8 @@ def _stop_politely(rng: random.Random) -> Callable[[Any, Path], str]:
         begun = time.monotonic()
         process.send_signal(number)
         status = process.wait()
+        if status == -number and not (out / "events.jsonl").exists():
+            return "before it began"  # the interpreter was still starting: there is nothing to save
         slow = time.monotonic() - begun > 30
         if status not in (130, 0) or slow:
             raise SystemExit(

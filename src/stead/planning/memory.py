@@ -95,10 +95,16 @@ def _rows(data: DataFacts) -> float:
 
 
 def _gradients(found: Shape, work: Work, width: float) -> float:
-    """Each lane's own; the head's are made in fp32 and rounded."""
+    """Each lane's own; the head's are made in fp32 and rounded, by one lane after the other.
+
+    bf16 gradients are added to sums and given back, so with one part per lane few meet.
+    """
     if not found.whole:
         return found.trained * _MASTER * work.busy
-    return work.busy * (found.trained * width + found.embedding * (_MASTER + width))
+    if width == _MASTER:
+        return work.busy * (found.trained * width + found.embedding * (_MASTER + width))
+    sets = work.busy if _waiting(work) else 1
+    return sets * found.trained * width + found.embedding * (_MASTER + width)
 
 
 def _sums(found: Shape, work: Work, width: float) -> float:
@@ -124,8 +130,10 @@ def _activations(config: RunConfig, found: Shape, work: Work, width: float) -> f
 
 def _held(config: RunConfig, found: Shape, work: Work, width: float) -> float:
     """What the allocator holds of former parts and of bf16 products' working copies (docs/log.md)."""
-    is_held = config.model.device == "cpu" and (_waiting(work) or config.model.dtype != "fp32")
-    return _activations(config, found, work, width) if is_held else 0.0
+    if config.model.device != "cpu" or (config.model.dtype == "fp32" and not _waiting(work)):
+        return 0.0
+    share = 1.0 if _waiting(work) else 0.5
+    return share * _activations(config, found, work, width)
 
 
 def _working(found: Shape, work: Work, width: float) -> float:

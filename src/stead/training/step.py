@@ -6,6 +6,7 @@ thread; their gradients are added in a fixed order, so the result does not depen
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -215,10 +216,12 @@ class Stepper:
         if self._pool is None:
             yield from map(work, which)
             return
-        futures = [self._pool.submit(work, index) for index in which]
+        futures = deque(self._pool.submit(work, index) for index in which)
         try:
-            for future in futures:
-                yield future.result()
+            while (
+                futures
+            ):  # what was handed on is not kept: a part's gradients are as large as the model
+                yield futures.popleft().result()
         finally:  # after a fault nobody may go on using memory or the model
             for future in futures:
                 future.cancel()

@@ -68,7 +68,10 @@ class AdaLoraConfig(AdapterConfig):
 
 
 class AdaLora(Adapter):
-    """Importance of a direction: its singular value's and the means of its vectors'."""
+    """LoRA that moves its size to the layers that need it.
+
+    Importance of a direction: its singular value's and the means of its vectors'.
+    """
 
     config: AdaLoraConfig
     kind: ClassVar[str] = "adapter"

@@ -71,7 +71,7 @@ class FreezeConfig(AdapterConfig):
 
 
 class Freeze(Adapter):
-    """Trains a part of the model's own weights."""
+    """Train some of the model's own layers, leave the rest."""
 
     config: FreezeConfig
     kind: ClassVar[str] = "model"

@@ -20,7 +20,7 @@ class FullConfig(AdapterConfig):
 
 
 class Full(Adapter):
-    """Full fine-tuning."""
+    """Train every weight: the most memory, the most freedom."""
 
     config: FullConfig
     kind: ClassVar[str] = "model"

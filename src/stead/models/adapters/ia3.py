@@ -41,7 +41,10 @@ class IA3Config(AdapterConfig):
 
 
 class IA3(Adapter):
-    """Vectors that begin at one: the model begins as it was."""
+    """Train only scales of layers: a few thousand numbers.
+
+    Vectors that begin at one: the model begins as it was.
+    """
 
     config: IA3Config
     kind: ClassVar[str] = "adapter"

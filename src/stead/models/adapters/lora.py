@@ -25,7 +25,10 @@ class LoraConfig(LowRankConfig):
 
 
 class Lora(LowRankAdapter):
-    """LoRA and its relatives beside weights of full precision."""
+    """Train small added weights: little memory, a small file.
+
+    LoRA and its relatives beside weights of full precision.
+    """
 
     config: LoraConfig
 

@@ -34,7 +34,10 @@ class PTuningConfig(VirtualConfig):
 
 
 class PTuning(VirtualAdapter):
-    """Virtual tokens as embeddings made by an MLP or an LSTM."""
+    """Train invisible words through a small network; no weight changes.
+
+    Virtual tokens as embeddings made by an MLP or an LSTM.
+    """
 
     config: PTuningConfig
     peft_type: ClassVar[str] = "P_TUNING"

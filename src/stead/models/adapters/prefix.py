@@ -39,7 +39,10 @@ class PrefixConfig(WordsConfig):
 
 
 class PrefixTuning(VirtualAdapter):
-    """Virtual tokens as keys and values of every layer."""
+    """Train what every layer sees before the text; no weight changes.
+
+    Virtual tokens as keys and values of every layer.
+    """
 
     config: PrefixConfig
     peft_type: ClassVar[str] = "PREFIX_TUNING"

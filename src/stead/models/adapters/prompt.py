@@ -19,7 +19,10 @@ class PromptConfig(WordsConfig):
 
 
 class PromptTuning(VirtualAdapter):
-    """Virtual tokens as embeddings."""
+    """Train a few invisible words before the text; no weight changes.
+
+    Virtual tokens as embeddings.
+    """
 
     config: PromptConfig
     peft_type: ClassVar[str] = "PROMPT_TUNING"

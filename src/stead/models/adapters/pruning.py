@@ -74,7 +74,10 @@ class PruningConfig(AdapterConfig):
 
 
 class Pruning(Adapter):
-    """Full fine-tuning in which more and more weights are zero, and stay so."""
+    """Train while more and more weights become zero, and stay so.
+
+    Full fine-tuning under a growing mask.
+    """
 
     config: PruningConfig
     kind: ClassVar[str] = "model"

@@ -32,7 +32,10 @@ class QatConfig(AdapterConfig):
 
 
 class Qat(Adapter):
-    """Full fine-tuning on a grid."""
+    """Train for 4 or 8 bits, so that rounding costs little later.
+
+    Full fine-tuning on a grid.
+    """
 
     config: QatConfig
     kind: ClassVar[str] = "model"

@@ -52,7 +52,10 @@ class QLoraConfig(LowRankConfig):
 
 
 class QLora(LowRankAdapter):
-    """LoRA, DoRA and LoRA+ over a quantized base; A and B stay float32."""
+    """LoRA over a base rounded to 4 or 8 bits: the least memory.
+
+    LoRA, DoRA and LoRA+ over a quantized base; A and B stay float32.
+    """
 
     config: QLoraConfig
 

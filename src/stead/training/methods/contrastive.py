@@ -50,8 +50,10 @@ class ContrastiveConfig(MethodConfig):
 
 
 class Contrastive(Method):
-    """InfoNCE over the texts of a micro-batch.
+    """Learn vectors of texts: what belongs together comes close.
 
+
+    InfoNCE over the texts of a micro-batch.
     Rows of text: two views of each, by dropout. Conversations: question and answer. Preferences: the
     rejected answers are hard negatives. Equal texts do not compete.
     """

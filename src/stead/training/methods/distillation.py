@@ -78,8 +78,10 @@ class DistillationConfig(MethodConfig):
 
 
 class Distillation(Method):
-    """alpha · cross-entropy + (1 − alpha) · distance to the teacher, over the masked tokens.
+    """Learn from a larger model, the teacher.
 
+
+    alpha · cross-entropy + (1 − alpha) · distance to the teacher, over the masked tokens.
     Rows that the student wrote itself have no labels: only the distance counts there.
     """
 

@@ -82,7 +82,10 @@ class DPOConfig(MethodConfig):
 
 
 class DPO(Method):
-    """DPO and its relatives; a pair is one tree, so its prompt is computed once."""
+    """Learn from pairs of a better and a worse answer.
+
+    DPO and its relatives; a pair is one tree, so its prompt is computed once.
+    """
 
     config: DPOConfig
     kinds = ("preference",)

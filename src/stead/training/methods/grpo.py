@@ -42,7 +42,10 @@ class GRPOConfig(RolloutConfig):
 
 
 class GRPO(RolloutMethod):
-    """Group relative policy optimization."""
+    """Learn from scores: several answers to each prompt, compared with one another.
+
+    Group relative policy optimization.
+    """
 
     config: GRPOConfig
     default_lr: ClassVar[dict[str, float]] = {"full": 1e-6, "lora": 1e-5}

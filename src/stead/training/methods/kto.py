@@ -39,7 +39,10 @@ class KTOConfig(MethodConfig):
 
 
 class KTO(Method):
-    """λ_D·(1 − σ(β·(r − z₀))) for good answers, λ_U·(1 − σ(β·(z₀ − r))) for bad ones."""
+    """Learn from single answers marked good or bad.
+
+    λ_D·(1 − σ(β·(r − z₀))) for good answers, λ_U·(1 − σ(β·(z₀ − r))) for bad ones.
+    """
 
     config: KTOConfig
     kinds = ("labelled",)

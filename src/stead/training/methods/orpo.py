@@ -36,7 +36,10 @@ class ORPOConfig(MethodConfig):
 
 
 class ORPO(Method):
-    """−log p(chosen) per token − β·log σ(log odds(chosen) − log odds(rejected))."""
+    """Learn from pairs of answers in one go, without a reference model.
+
+    −log p(chosen) per token − β·log σ(log odds(chosen) − log odds(rejected)).
+    """
 
     config: ORPOConfig
     kinds = ("preference",)

@@ -46,7 +46,10 @@ class PPOConfig(RolloutConfig):
 
 
 class PPO(RolloutMethod):
-    """Proximal policy optimization."""
+    """Learn from scores with a second network that predicts them.
+
+    Proximal policy optimization.
+    """
 
     config: PPOConfig
     unit: ClassVar[str] = "answer tokens"

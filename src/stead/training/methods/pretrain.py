@@ -17,7 +17,10 @@ class PretrainConfig(MethodConfig):
 
 
 class Pretrain(Method):
-    """Next-token cross-entropy on all tokens."""
+    """Learn from plain text: a language, a field, a style.
+
+    Next-token cross-entropy on all tokens.
+    """
 
     config: PretrainConfig
     kinds = ("text",)

@@ -47,7 +47,10 @@ class RewardConfig(MethodConfig):
 
 
 class Reward(Method):
-    """−log σ(chosen − rejected − margin) + centering·(chosen + rejected)²."""
+    """Teach a model to score answers, from pairs.
+
+    −log σ(chosen − rejected − margin) + centering·(chosen + rejected)².
+    """
 
     config: RewardConfig
     kinds = ("preference",)

@@ -41,7 +41,7 @@ class RLAIFConfig(RolloutConfig):
 
 
 class RLAIF(RolloutMethod):
-    """Learn from a judge."""
+    """Learn from the verdicts of a judge model."""
 
     config: RLAIFConfig
     reference: ClassVar[Literal["live"]] = "live"

@@ -35,7 +35,10 @@ class RLOOConfig(RolloutConfig):
 
 
 class RLOO(RolloutMethod):
-    """REINFORCE, leave one out."""
+    """Learn from scores: each answer against the mean of the others.
+
+    REINFORCE, leave one out.
+    """
 
     config: RLOOConfig
     reference: ClassVar[Literal["live"]] = "live"

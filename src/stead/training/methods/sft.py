@@ -17,7 +17,10 @@ class SFTConfig(MethodConfig):
 
 
 class SFT(Method):
-    """Next-token cross-entropy on the masked tokens."""
+    """Learn from example answers.
+
+    Next-token cross-entropy on the masked tokens.
+    """
 
     config: SFTConfig
     kinds = ("messages", "text")

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class AdamW(Optimizer):
-    """torch's fused kernel over all weights of a group at once."""
+    """The usual choice: two moments per weight.
+
+    torch's fused kernel over all weights of a group at once.
+    """
 
     by_element = True
     state_bytes = 8.0

@@ -24,7 +24,7 @@ _EXPONENTS = 7
 
 
 class AdamW8bit(Optimizer):
-    """Two bytes per weight instead of eight; small tensors stay as they are."""
+    """AdamW in two bytes per weight instead of eight; small tensors stay as they are."""
 
     state_bytes = 2.1
 

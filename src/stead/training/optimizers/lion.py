@@ -17,7 +17,7 @@ else:
 
 
 class Lion(Optimizer):
-    """One moment; half of AdamW's state."""
+    """One moment: half of AdamW's state."""
 
     by_element = True
     state_bytes = 4.0

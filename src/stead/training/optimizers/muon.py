@@ -25,7 +25,10 @@ _TABLES = ("embed", "lm_head", "wte", "wpe", "output_layer")  # rows are words, 
 
 
 class Muon(Optimizer):
-    """One moment for matrices, two for the rest; Newton–Schulz runs in bf16 as its authors run it."""
+    """Orthogonal steps for matrices; often fewer steps for full training.
+
+    One moment for matrices, two for the rest; Newton–Schulz runs in bf16 as its authors run it.
+    """
 
     state_bytes = 4.0
     momentum = 0.95

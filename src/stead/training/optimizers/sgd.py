@@ -17,7 +17,10 @@ else:
 
 
 class SGD(Optimizer):
-    """Weights follow a running sum of gradients."""
+    """Plain steps with momentum.
+
+    Weights follow a running sum of gradients.
+    """
 
     by_element = True
     state_bytes = 4.0

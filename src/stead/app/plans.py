@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from stead.app import runs
-from stead.config.kinds import registry
+from stead.app.surveys import survey_rows
 from stead.config.run import RunConfig
 from stead.config.settings import read_settings
 from stead.core import hardware, lazy, usage
 from stead.core.events import Emit, ignore
 from stead.core.paths import Home
-from stead.data.prepare import survey
 from stead.hub.inspect import inspect, locate
 from stead.planning import recommend, resolve
-from stead.planning.facts import DataFacts, ModelFacts
 from stead.planning.plan import Plan
 
 
@@ -30,7 +28,7 @@ def make_plan(
     allow: Collection[str] = (),
     home: Home | None = None,
 ) -> Plan:
-    """Settle everything about a run; nothing is loaded or written.
+    """Settle everything about a run; nothing is loaded, and only what was counted is kept.
 
     `overrides` are dotted keys, for instance {"trainer.lr": 1e-4}. Raises: what
     `planning.resolve.plan`, `hub.inspect` and `data.survey` raise.
@@ -42,7 +40,7 @@ def make_plan(
         overrides=overrides,
         origin=origin,
         inspect=lambda path: inspect(locate(path, home=home).absolute(), home=home),
-        survey=survey_rows,
+        survey=lambda config, model, longest: survey_rows(config, model, longest, home),
         hardware=machine,
         home=home,
         allow=allow,
@@ -85,26 +83,3 @@ def measured_plan(
     }  # fmt: skip
     runs.launch("probe", spec, home.cache / "system" / "probe", emit)
     return make_plan(source, overrides, allow=allow)
-
-
-def survey_rows(config: RunConfig, model: ModelFacts, longest: int) -> DataFacts:
-    """Count the rows as the method will get them, cut at `longest` tokens."""
-    method = registry("method").get(config.method.type)
-    wanted = None if method.takes_as_is else method.kinds[0]
-    found = survey(config.data, model.path, longest, kind_wanted=wanted)
-    share = found.train_rows / max(1, found.rows)
-    return DataFacts(
-        rows=found.train_rows,
-        eval_rows=found.eval_rows,
-        tokens=found.train_tokens,
-        label_tokens=round(found.label_tokens * share),
-        lengths={name: round(value) for name, value in found.lengths.items()},
-        hash=found.hash,
-        kind=found.kind,
-        dropped=found.dropped,
-        truncated=found.counts.get("truncated", 0),
-        readers=tuple(found.readers),
-        formats=tuple(found.formats),
-        explanation="; ".join(found.why),
-        quantiles=tuple(found.quantiles),
-    )

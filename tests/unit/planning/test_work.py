@@ -116,7 +116,8 @@ def test_many_rows_are_sampled_not_walked() -> None:
 
 
 def test_the_survey_gives_the_quantiles(tiny_model: Path, tmp_path: Path) -> None:
-    from stead.app.plans import make_plan, survey_rows
+    from stead.app.plans import make_plan
+    from stead.app.surveys import survey_rows
     from stead.hub.inspect import inspect
 
     rows = tmp_path / "rows.jsonl"

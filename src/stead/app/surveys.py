@@ -1,0 +1,72 @@
+"""What a recipe's rows are in numbers, counted once per content: a million rows are read again only when they changed.
+
+Knows nothing about plans. What is kept lies below the data directory's cache and can be deleted.
+"""
+
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+
+from stead.config.kinds import registry
+from stead.config.run import RunConfig
+from stead.core import files
+from stead.core.errors import NotFound, ResourceError
+from stead.core.paths import Home
+from stead.data.prepare import inputs_hash, survey
+from stead.data.row import Kind
+from stead.data.section import DataSection, sources
+from stead.planning.facts import DataFacts, ModelFacts
+
+
+def survey_rows(
+    config: RunConfig, model: ModelFacts, longest: int, home: Home | None = None
+) -> DataFacts:
+    """Count the rows as the method will get them, cut at `longest` tokens.
+
+    With `home` the counts of equal content, choices and tokenizer are taken from before. Data of a
+    hub is always counted: its name says nothing about its content. Raises: as `data.prepare.survey`.
+    """
+    method = registry("method").get(config.method.type)
+    wanted = None if method.takes_as_is else method.kinds[0]
+    if home is None or not _is_here(config.data):
+        return _counted(config, model, longest, wanted)
+    key = inputs_hash(
+        config.data, model.path, kind_wanted=wanted, max_length=longest, seed=config.data.seed
+    )
+    kept = home.cache / "system" / "surveys" / f"{key}.json"
+    with suppress(NotFound, ValueError, msgspec.ValidationError):  # a damaged note is no note
+        return msgspec.convert(files.read_json(kept), DataFacts)
+    found = _counted(config, model, longest, wanted)
+    with suppress(OSError, ResourceError):  # a read-only data directory only costs the memory
+        home.ensure()
+        files.write_json(kept, asdict(found))
+    return found
+
+
+def _is_here(section: DataSection) -> bool:
+    listed = sources(section)
+    if section.eval_path is not None:
+        listed += sources(section, evaluation=True)
+    return all(Path(source.path).exists() for source in listed)
+
+
+def _counted(config: RunConfig, model: ModelFacts, longest: int, wanted: Kind | None) -> DataFacts:
+    found = survey(config.data, model.path, longest, kind_wanted=wanted)
+    share = found.train_rows / max(1, found.rows)
+    return DataFacts(
+        rows=found.train_rows,
+        eval_rows=found.eval_rows,
+        tokens=found.train_tokens,
+        label_tokens=round(found.label_tokens * share),
+        lengths={name: round(value) for name, value in found.lengths.items()},
+        hash=found.hash,
+        kind=found.kind,
+        dropped=found.dropped,
+        truncated=found.counts.get("truncated", 0),
+        readers=tuple(found.readers),
+        formats=tuple(found.formats),
+        explanation="; ".join(found.why),
+        quantiles=tuple(found.quantiles),
+    )

@@ -63,8 +63,8 @@ def stead(a: argparse.Namespace, *, speculate: bool = True) -> Work:
     """Return what writes all rows once."""
     from stead.messages import GenerateRequest, Sampling
     from stead.models.load import load_model
-    from stead.models.local import LocalBackend
-    from stead.models.served import Serving
+    from stead.models.writing.local import LocalBackend
+    from stead.models.writing.served import Serving
 
     loaded = load_model(Path(a.model), dtype=a.dtype, device="cpu")
     backend = LocalBackend.of(loaded, name="m", serving=Serving(speculate=speculate))

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from stead.data.pack import TokenStore, make_batch, plan_batches
-from stead.models import layers
 from stead.models.adapters.lora import Lora, LoraConfig
+from stead.models.layers import layers
 from stead.models.learner import Learner
 from stead.models.load import load_model
 from stead.training.optimizer import OptimOptions

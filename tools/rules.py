@@ -317,7 +317,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("or-default", "wire/dialects/openai_completions.py"): _WIRE,
     ("broad-except", "data/tokenizer.py"): "the tokenizers library raises plain Exception",
     ("broad-except", "engines/child.py"): "the entry of a child process",
-    ("broad-except", "models/schedule.py"): "the edge of a thread: all who wait for it are told",
+    (
+        "broad-except",
+        "models/writing/schedule.py",
+    ): "the edge of a thread: all who wait for it are told",
     ("broad-except", "inference/fan.py"): "the error travels through a queue and is raised there",
     (
         "broad-except",

@@ -22,8 +22,8 @@ from stead.core.errors import ConfigError
 from stead.hub.inspect import inspect
 from stead.models.adapters.freeze import Freeze, FreezeConfig
 from stead.models.adapters.full import Full, FullConfig
-from stead.models.likelihood import score
 from stead.models.load import attach, load_model
+from stead.models.writing.likelihood import score
 from stead.training.method import Columns, Loss, Model
 from stead.training.methods.sft import SFT, SFTConfig
 from stead.values import LoadedModel, PreparedData

@@ -6,9 +6,9 @@ import pytest
 
 from stead.config.kinds import registry
 from stead.core.errors import ModelError
-from stead.models import layers
 from stead.models.adapter import Origin
 from stead.models.deltas import Adapter
+from stead.models.layers import layers
 from stead.models.load import load_model
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "adapters.md"

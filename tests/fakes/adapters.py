@@ -2,9 +2,9 @@
 
 import torch
 
-from stead.models import layers
 from stead.models.adapter import Origin
 from stead.models.adapters.lora import Lora, LoraConfig
+from stead.models.layers import layers
 from stead.models.load import load_model
 
 

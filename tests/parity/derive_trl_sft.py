@@ -45,7 +45,7 @@ def chat_rows(tokenizer, path, count):
 
 
 def same_start(model, seed=42):
-    """Give A the numbers that `models/lowrank.add_low_rank` draws."""
+    """Give A the numbers that `models/layers/lowrank.add_low_rank` draws."""
     for name, parameter in model.named_parameters():
         if ".lora_A." in name:
             place = name.removeprefix("base_model.model.").split(".lora_A.")[0]

@@ -26,8 +26,8 @@ def train(model: Path, folder: Path, emit: Emit) -> None:
 
 
 def evaluate(model: Path, folder: Path, emit: Emit) -> None:
-    from stead.models.likelihood import score
     from stead.models.load import load_model
+    from stead.models.writing.likelihood import score
 
     score(load_model(model, dtype="fp32", device="cpu"), [[5, 6, 7], [8, 9, 10]], emit=emit)
 

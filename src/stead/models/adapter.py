@@ -50,7 +50,7 @@ class Step:
 
 
 class Layers(Protocol):
-    """What can be put into a model; `models/layers` has the real ones."""
+    """What can be put into a model; `models/layers/layers` has the real ones."""
 
     def detect_targets(self, model: "torch.nn.Module", wanted: str | tuple[str, ...]) -> list[str]:
         """Return the full names of the linear layers meant by `wanted`."""
@@ -79,7 +79,7 @@ class Layers(Protocol):
         """
 
     def add_prompt(self, model: "torch.nn.Module", prompt: Any) -> None:
-        """Put trainable virtual tokens (`models/prompt_adapter.Prompt`) before every row."""
+        """Put trainable virtual tokens (`models/layers/prompt_adapter.Prompt`) before every row."""
 
     def set_prompt(self, model: "torch.nn.Module", vectors: "torch.Tensor", *, keys: bool) -> None:
         """Put finished virtual tokens before every row."""

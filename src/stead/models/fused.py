@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stead.models.attention import attend, attend_backward
-from stead.models.packed import Packed, Slot, packable
+from stead.models.layers.packed import Packed, Slot, packable
 from stead.models.segments import Segments
 
 _LAYERS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer")

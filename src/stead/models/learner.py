@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from stead.core.errors import ModelError
-from stead.models import attention, fused, observed, virtual
+from stead.models import attention, fused
 from stead.models.divergence import Distance, chunked_sum
 from stead.models.features import captured
 from stead.models.flat import FlatBatch
+from stead.models.layers import observed, virtual
+from stead.models.layers.lowrank import Draw, current_draw, set_draw
+from stead.models.layers.noise import noisy
 from stead.models.loss import Head, cross_entropy_sum, token_log_probs
-from stead.models.lowrank import Draw, current_draw, set_draw
 from stead.models.measure import Measure
-from stead.models.noise import noisy
 from stead.models.scores import token_scores
 from stead.models.segments import Segments
 from stead.values import LoadedModel

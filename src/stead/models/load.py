@@ -18,7 +18,8 @@ from transformers.utils import logging as transformers_logging
 from stead.config.kinds import registry
 from stead.core import files, lazy
 from stead.core.errors import ModelError, NotFound
-from stead.models import layers, lineage, peft_files
+from stead.models import lineage, peft_files
+from stead.models.layers import layers
 from stead.values import LoadedModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

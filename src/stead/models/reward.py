@@ -22,10 +22,10 @@ from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.hub.inspect import inspect
 from stead.messages import Message
-from stead.models import lowrank
+from stead.models.layers import lowrank
 from stead.models.learner import Learner
 from stead.models.load import Device, Dtype, load_model
-from stead.models.row import context_length
+from stead.models.writing.row import context_length
 from stead.values import LoadedModel
 
 HEAD = "reward_head.safetensors"

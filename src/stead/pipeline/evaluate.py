@@ -21,7 +21,7 @@ from stead.evaluation.evaluate import Asking, Outcome, check
 from stead.evaluation.evaluate import evaluate as ask_all
 from stead.hub.inspect import inspect, locate
 from stead.models.load import Device, Dtype, load_model
-from stead.models.local import LocalBackend
+from stead.models.writing.local import LocalBackend
 from stead.scoring import scorer
 from stead.values import Report
 

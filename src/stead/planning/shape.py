@@ -12,7 +12,7 @@ from stead.planning.facts import ModelFacts
 from stead.planning.machine import table
 
 BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp64": 8.0}
-_ALIGN = 32  # columns of the low-rank part; models/packed
+_ALIGN = 32  # columns of the low-rank part; models/layers/packed
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "c_attn", "c_proj", "query", "key", "value")
 _GROUPS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 

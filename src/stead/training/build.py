@@ -15,8 +15,8 @@ from stead.core.errors import ConfigError, DataError
 from stead.core.events import Emit
 from stead.core.registry import Registry
 from stead.data.pack import plan_batches
-from stead.models import layers
 from stead.models.adapter import Adapter
+from stead.models.layers import layers
 from stead.models.learner import Learner, LearnerOptions
 from stead.models.lineage import check_plain
 from stead.training.adjust import NAME as ADJUSTMENTS

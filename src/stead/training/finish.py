@@ -11,8 +11,9 @@ import torch
 
 from stead.core import files, manifest
 from stead.core.events import Saved
-from stead.models import checkpoint, layers
+from stead.models import checkpoint
 from stead.models.adapter import Origin
+from stead.models.layers import layers
 from stead.models.load import load_model
 from stead.training import fingerprint
 from stead.training.callback import Run, peak_rss_mib

@@ -32,7 +32,7 @@ def each_layer(
 ) -> None:
     """Call `choose` with the names of each layer's matrices, in the layers' order.
 
-    Before each call the rows have passed through that layer, counting (see `models/observed`), with
+    Before each call the rows have passed through that layer, counting (see `models/layers/observed`), with
     all earlier layers as `choose` left them. Matrices outside of layers come last, after a whole pass.
     """
     decoder = learner.model.get_decoder()

@@ -19,9 +19,9 @@ from stead.core.paths import Home
 from stead.data import prepare as preparing
 from stead.data.pack import TokenStore, make_batch, plan_batches
 from stead.hub.inspect import inspect, locate
-from stead.models import layers
 from stead.models.adapter import Adapter, Origin, Step
 from stead.models.adapters.pruning import Pruning
+from stead.models.layers import layers
 from stead.models.learner import Learner
 from stead.models.load import Device, Dtype, load_model
 from stead.training.layerwise import each_layer

@@ -11,9 +11,9 @@ from typing import Any
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.messages import GenerateRequest, Message, Sampling
-from stead.models import rollout
-from stead.models.generate import context_length
-from stead.models.prompting import Prompter
+from stead.models.writing import rollout
+from stead.models.writing.generate import context_length
+from stead.models.writing.prompting import Prompter
 from stead.training.parts import Parts
 
 NAME = "samples.jsonl"

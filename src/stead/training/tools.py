@@ -15,11 +15,12 @@ from stead.core.errors import ConfigError, ModelError
 from stead.core.events import Emit
 from stead.hub.inspect import inspect, locate
 from stead.messages import Sampling
-from stead.models import layers, rollout
 from stead.models.adapter import Adapter, Origin
+from stead.models.layers import layers
 from stead.models.learner import Learner
 from stead.models.load import DTYPES, Dtype, load_model
 from stead.models.reward import RewardModel
+from stead.models.writing import rollout
 from stead.training.batches import Columns
 from stead.training.rl.rollout_buffer import Written
 from stead.values import LoadedModel

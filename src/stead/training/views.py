@@ -1,6 +1,6 @@
 """Texts that belong together: two views of one text, or a question, its answer and a wrong one.
 
-Knows nothing about the loss. Texts are encoded as `models/local` encodes what it makes vectors of:
+Knows nothing about the loss. Texts are encoded as `models/writing/local` encodes what it makes vectors of:
 without a chat template.
 """
 

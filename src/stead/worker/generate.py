@@ -13,9 +13,9 @@ from stead.engines import child
 from stead.engines.engine import Order
 from stead.engines.hosting import host
 from stead.models.load import load_model
-from stead.models.local import LocalBackend
-from stead.models.lora_set import LoraSet
-from stead.models.served import Serving
+from stead.models.writing.local import LocalBackend
+from stead.models.writing.lora_set import LoraSet
+from stead.models.writing.served import Serving
 from stead.serving.asgi import App
 from stead.serving.settings import Settings
 

@@ -13,11 +13,12 @@ from tests.fakes import matrix
 from stead.config.kinds import registry
 from stead.core.errors import ModelError
 from stead.hub.inspect import inspect
-from stead.models import layers, merge
+from stead.models import merge
 from stead.models.adapter import Adapter, Origin, Step
-from stead.models.likelihood import score
+from stead.models.layers import layers
 from stead.models.load import load_model
 from stead.models.targets import linear_layers
+from stead.models.writing.likelihood import score
 
 IDS = torch.arange(5, 25)[None]
 PROBE = [[5, 9, 30, 7, 12, 41], [8, 8, 100, 3]]

@@ -9,8 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from stead.config.kinds import registry
-from stead.models import layers, peft_files
+from stead.models import peft_files
 from stead.models.adapter import Origin
+from stead.models.layers import layers
 from stead.models.load import load_model
 
 # PEFT 0.21 asks transformers 5.23 for a property under its old name.

@@ -11,10 +11,11 @@ from tests.fakes import matrix, training
 from stead.config.kinds import registry
 from stead.config.recipe import read_recipe
 from stead.core.errors import ConfigError, ModelError
-from stead.models import layers, merge, quantize
+from stead.models import merge
 from stead.models.adapter import Origin
+from stead.models.layers import layers, quantize
+from stead.models.layers.quantized import QuantizedLinear
 from stead.models.load import load_model
-from stead.models.quantized import QuantizedLinear
 
 # PEFT 0.21 asks transformers 5.23 for a property under its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")

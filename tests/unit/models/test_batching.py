@@ -8,12 +8,12 @@ import torch
 
 from stead.core.errors import BackendTimeout, ResourceError, UsageError
 from stead.messages import GenerateRequest, Message, Sampling
-from stead.models.generate import generate
 from stead.models.load import load_model
-from stead.models.local import LocalBackend
-from stead.models.prefix import PIECE
-from stead.models.schedule import PlainWriter, SlotWriter
-from stead.models.served import Serving
+from stead.models.writing.generate import generate
+from stead.models.writing.local import LocalBackend
+from stead.models.writing.prefix import PIECE
+from stead.models.writing.schedule import PlainWriter, SlotWriter
+from stead.models.writing.served import Serving
 
 TEXTS = [
     "what is two plus two?", "the quick brown fox", "a small model", "one token after another. " * 9,

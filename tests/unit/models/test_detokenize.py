@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stead.models.detokenize import Detokenizer, StopText
+from stead.models.writing.detokenize import Detokenizer, StopText
 
 
 def utf8(ids):

@@ -8,11 +8,11 @@ import torch
 
 from stead.engines.engine import Order
 from stead.messages import GenerateRequest, Sampling
-from stead.models.draft import Draft
 from stead.models.load import load_model
-from stead.models.local import LocalBackend
-from stead.models.panels import Panels
-from stead.models.served import Serving
+from stead.models.writing.draft import Draft
+from stead.models.writing.local import LocalBackend
+from stead.models.writing.panels import Panels
+from stead.models.writing.served import Serving
 from stead.worker.generate import app
 
 REPEATS = "the quick brown fox jumps over the lazy dog. " * 4

@@ -14,7 +14,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )  # fmt: skip
 
-from stead.models import lowrank
+from stead.models.layers import lowrank
 from stead.models.learner import Learner, LearnerOptions
 from stead.values import LoadedModel
 

@@ -8,9 +8,9 @@ import transformers
 from stead.core.errors import Interrupted, ModelError
 from stead.core.process import stop_requested
 from stead.messages import Sampling
-from stead.models import generate as writing
-from stead.models.generate import generate, stream
-from stead.models.likelihood import embed, score
+from stead.models.writing import generate as writing
+from stead.models.writing.generate import generate, stream
+from stead.models.writing.likelihood import embed, score
 from stead.values import LoadedModel
 
 GREEDY = Sampling(temperature=0, max_tokens=24)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from stead.core.errors import ModelError
-from stead.models import layers
-from stead.models.grid import GridLinear, snap
+from stead.models.layers import layers
+from stead.models.layers.grid import GridLinear, snap
 
 
 def weights(rows: int = 6, columns: int = 96) -> torch.Tensor:

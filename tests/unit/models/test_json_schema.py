@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from stead.core.errors import UsageError
 from stead.messages import GenerateRequest, Sampling
-from stead.models.json_schema import any_object, grammar
 from stead.models.load import load_model
-from stead.models.local import LocalBackend
+from stead.models.writing.json_schema import any_object, grammar
+from stead.models.writing.local import LocalBackend
 
 NAMES = st.sampled_from(["a", "b", "name", 'q"uote', "größe", "na"])
 LEAVES = st.one_of(

@@ -10,7 +10,7 @@ from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.messages import EmbedRequest, GenerateRequest, Message, Sampling
 from stead.models.load import load_model
-from stead.models.local import LocalBackend
+from stead.models.writing.local import LocalBackend
 
 ASK = (Message(role="user", content="what is two plus two?"),)
 ANSWER = Message(role="assistant", content="four.")

@@ -6,7 +6,7 @@ import pytest
 
 from stead.messages import EmbedRequest, GenerateRequest, Sampling
 from stead.models.load import load_model
-from stead.models.local import LocalBackend
+from stead.models.writing.local import LocalBackend
 
 
 @pytest.fixture

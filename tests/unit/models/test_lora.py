@@ -8,9 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from stead.core.errors import ModelError
-from stead.models import layers, lowrank
 from stead.models.adapter import Origin
 from stead.models.adapters.lora import Lora, LoraConfig
+from stead.models.layers import layers, lowrank
 from stead.models.load import load_model
 from stead.models.targets import TargetModuleDetector
 

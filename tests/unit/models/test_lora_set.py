@@ -11,9 +11,9 @@ from tests.fakes.adapters import train
 from stead.core.errors import ModelError, NotFound
 from stead.messages import EmbedRequest, GenerateRequest, Sampling
 from stead.models.load import load_model
-from stead.models.local import LocalBackend
-from stead.models.lora_set import LoraSet
-from stead.models.served import Serving
+from stead.models.writing.local import LocalBackend
+from stead.models.writing.lora_set import LoraSet
+from stead.models.writing.served import Serving
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from stead.core.errors import ModelError
-from stead.models import layers, masks, observed, structure
-from stead.models.lowrank import Draw, set_draw
+from stead.models.layers import layers, masks, observed, structure
+from stead.models.layers.lowrank import Draw, set_draw
 
 
 def scores(rows: int = 5, columns: int = 8) -> torch.Tensor:

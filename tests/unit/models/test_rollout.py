@@ -10,9 +10,10 @@ import torch
 from stead.config.kinds import registry
 from stead.core.errors import Interrupted, ModelError
 from stead.messages import Sampling
-from stead.models import decode, layers, rollout
+from stead.models.layers import layers
 from stead.models.learner import Learner
 from stead.models.load import load_model
+from stead.models.writing import decode, rollout
 from stead.values import LoadedModel
 
 PROMPTS = [[1, 5, 6, 7, 8], [1, 9, 10], [1, *range(20, 60)]]

@@ -3,7 +3,7 @@ import torch
 import transformers
 
 from stead.messages import Sampling
-from stead.models.sample import Rule, candidates, pick
+from stead.models.writing.sample import Rule, candidates, pick
 
 
 def rule(**fields):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from stead.core.errors import UsageError
 from stead.data.template_files import CHATML
 from stead.messages import GenerateRequest, ImagePart, Message, Sampling, TextPart
-from stead.models.answering import Speaker
 from stead.models.load import load_model
-from stead.models.local import LocalBackend
-from stead.models.tool_calls import HERMES, LLAMA, MISTRAL, ToolParser, detect, gather
+from stead.models.writing.answering import Speaker
+from stead.models.writing.local import LocalBackend
+from stead.models.writing.tool_calls import HERMES, LLAMA, MISTRAL, ToolParser, detect, gather
 
 CALL = '{"name": "add", "arguments": {"a": [1, "}"], "b": {"c": "\\"x"}}}'
 ARGUMENTS = '{"a": [1, "}"], "b": {"c": "\\"x"}}'

@@ -13,12 +13,12 @@ from transformers import AutoModelForCausalLM
 from stead.config.kinds import registry
 from stead.core.errors import ModelError
 from stead.messages import Sampling
-from stead.models import layers, virtual
 from stead.models.adapter import Adapter, Origin
-from stead.models.generate import generate
+from stead.models.layers import layers, virtual
 from stead.models.learner import Learner, LearnerOptions
-from stead.models.likelihood import embed, score
 from stead.models.load import load_model
+from stead.models.writing.generate import generate
+from stead.models.writing.likelihood import embed, score
 from stead.values import LoadedModel
 
 # PEFT 0.21 asks transformers 5.23 for a property under its old name.
@@ -162,7 +162,7 @@ def test_packed_rows_give_the_loss_and_gradients_of_rows_run_alone(family: str, 
 def test_an_answer_does_not_depend_on_its_company(
     case: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stead.models import batch
+    from stead.models.writing import batch
 
     monkeypatch.setitem(batch._ROWS, "cpu", 4)
     loaded = wrapped(tiny_model, case)

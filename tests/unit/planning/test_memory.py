@@ -61,7 +61,7 @@ def parts(model: Path, chosen: RunConfig) -> dict[str, int]:
 @contextmanager
 def learner(model: Path, adapter: dict[str, Any], dtype: str) -> Iterator[Any]:
     """Open a real model with its adapter, as training does."""
-    from stead.models import layers
+    from stead.models.layers import layers
     from stead.models.learner import Learner
     from stead.models.load import load_model
 

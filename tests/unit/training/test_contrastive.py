@@ -15,8 +15,8 @@ from stead.core.events import AnyEvent
 from stead.core.process import stop_requested
 from stead.data.prepare import prepare
 from stead.data.tokenizer import TextTokenizer
-from stead.models.likelihood import embed
 from stead.models.load import load_model
+from stead.models.writing.likelihood import embed
 from stead.values import PreparedData
 
 QUESTIONS = ("the quick fox", "two plus two", "a small model", "the lazy dog", "one token", "four")

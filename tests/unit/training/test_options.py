@@ -17,10 +17,10 @@ from stead.config.run import RunConfig
 from stead.core.errors import Interrupted
 from stead.core.events import AnyEvent, Note, Progress
 from stead.core.process import stop_requested
+from stead.models.layers.lowrank import Draw
+from stead.models.layers.noise import noisy
 from stead.models.learner import Learner, LearnerOptions
 from stead.models.load import load_model
-from stead.models.lowrank import Draw
-from stead.models.noise import noisy
 from stead.training.best_weights import BestWeights
 from stead.training.callback import Run, StepOutcome
 from stead.training.callbacks.best import KeepBest

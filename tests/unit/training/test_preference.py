@@ -17,7 +17,7 @@ from stead.core.errors import ConfigError, Interrupted
 from stead.core.events import AnyEvent, Note, Progress, ignore
 from stead.core.process import stop_requested
 from stead.core.seeds import stream
-from stead.models import layers, lowrank
+from stead.models.layers import layers, lowrank
 from stead.models.learner import Learner
 from stead.models.load import load_model
 from stead.training.batches import Columns

@@ -9,7 +9,7 @@ from tests.fakes import rl
 
 from stead.config.kinds import registry
 from stead.core.events import ignore
-from stead.models import layers
+from stead.models.layers import layers
 from stead.models.learner import Learner
 from stead.models.load import load_model
 from stead.training.batches import Columns

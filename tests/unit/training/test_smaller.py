@@ -15,7 +15,7 @@ from stead.config.kinds import registry
 from stead.core.errors import Interrupted
 from stead.core.events import AnyEvent
 from stead.core.process import stop_requested
-from stead.models.grid import snap
+from stead.models.layers.grid import snap
 from stead.models.learner import Learner
 from stead.models.load import load_model
 from stead.training.batches import Columns

@@ -11,8 +11,8 @@ from stead.core.errors import Interrupted
 from stead.core.events import AnyEvent
 from stead.core.process import stop_requested
 from stead.messages import Sampling
-from stead.models.generate import generate
 from stead.models.load import load_model
+from stead.models.writing.generate import generate
 
 CASES: dict[str, dict[str, Any]] = {
     "p_tuning": {"tokens": 4, "encoder": "lstm", "hidden": 8},

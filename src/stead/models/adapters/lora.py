@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from stead.models import peft_files
-from stead.models.low_rank_adapter import LowRankAdapter, LowRankConfig
+from stead.models.layers.low_rank_adapter import LowRankAdapter, LowRankConfig
 
 
 class LoraConfig(LowRankConfig):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from stead.models.prompt_adapter import Prompt, VirtualAdapter, WordsConfig, read_fields
+from stead.models.layers.prompt_adapter import Prompt, VirtualAdapter, WordsConfig, read_fields
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ Knows nothing about losses or the loop. Source: arXiv:2104.08691 §2; files: PEF
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from stead.models.prompt_adapter import Prompt, VirtualAdapter, WordsConfig, read_fields
+from stead.models.layers.prompt_adapter import Prompt, VirtualAdapter, WordsConfig, read_fields
 
 if TYPE_CHECKING:
     import torch

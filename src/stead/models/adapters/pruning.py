@@ -12,9 +12,9 @@ from pydantic import Field, model_validator
 
 from stead.core.errors import ModelError
 from stead.core.lazy import lazy
-from stead.models import masks as choose
-from stead.models import structure
 from stead.models.adapter import Adapter, AdapterConfig, Layers, Origin, Step
+from stead.models.layers import masks as choose
+from stead.models.layers import structure
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from stead.core import files
 from stead.models import peft_files
 from stead.models.adapter import Layers, Origin
-from stead.models.low_rank_adapter import LowRankAdapter, LowRankConfig
+from stead.models.layers.low_rank_adapter import LowRankAdapter, LowRankConfig
 
 if TYPE_CHECKING:
     import torch

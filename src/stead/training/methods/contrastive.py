@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", extra="train")
 
-EMBEDDING = "embedding.json"  # read by `models/likelihood.embed`
+EMBEDDING = "embedding.json"  # read by `models/writing/likelihood.embed`
 _NAMES = {2: "pairs", 3: "triples"}  # views of a text → the micro-batch's column
 
 

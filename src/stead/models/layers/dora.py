@@ -7,7 +7,7 @@ constant for the gradient). Legend: K inputs, N outputs, R rank.
 import torch
 from torch import Tensor, nn
 
-from stead.models.lowrank import LowRankLinear, current_draw
+from stead.models.layers.lowrank import LowRankLinear, current_draw
 
 
 class DoraLinear(LowRankLinear):

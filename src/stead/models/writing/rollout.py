@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from stead.messages import Sampling
-from stead.models import decode
-from stead.models.generate import Halt, complete, row, stop_signal
-from stead.models.row import Row
+from stead.models.writing import decode
+from stead.models.writing.generate import Halt, complete, row, stop_signal
+from stead.models.writing.row import Row
 from stead.values import LoadedModel
 
 

@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from stead.core import seeds
 from stead.core.errors import ModelError
 from stead.models.cache import set_head
-from stead.models.lowrank import current_draw
+from stead.models.layers.lowrank import current_draw
 
 NAME = "virtual_prompt"  # the module's name in the model, so of its parameters too
 _SPREAD = 0.02  # standard deviation of random vectors: that of most models' own embeddings

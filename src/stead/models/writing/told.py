@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from stead.core.events import Emit, Finished, Progress, Started
 from stead.messages import Chunk, TokenLogprob
-from stead.models.answering import Answerer, parts
-from stead.models.row import Row
-from stead.models.schedule import Job
+from stead.models.writing.answering import Answerer, parts
+from stead.models.writing.row import Row
+from stead.models.writing.schedule import Job
 
 
 class Voice:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stead.core.errors import ModelError
-from stead.models.lowrank import LowRankLinear, current_draw
+from stead.models.layers.lowrank import LowRankLinear, current_draw
 
 
 class ScaledLinear(nn.Linear):  # type: ignore[misc]  # torch is untyped here

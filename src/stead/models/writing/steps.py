@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stead.models.fused import FusedLayer, rms_norm, rotate_
-from stead.models.lowrank import current_draw
-from stead.models.packed import Packed
+from stead.models.layers.lowrank import current_draw
+from stead.models.layers.packed import Packed
 
 if TYPE_CHECKING:
     from torch import Tensor

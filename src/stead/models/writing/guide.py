@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stead.core.errors import UsageError
 from stead.data.tokenizer import TextTokenizer
-from stead.models.json_states import Grammar, State
+from stead.models.writing.json_states import Grammar, State
 
 _KEPT = 512  # masks of a grammar; each is a byte per token
 _SPECIAL = frozenset(b'"\\')

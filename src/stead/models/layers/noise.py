@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stead.core import seeds
-from stead.models.lowrank import Draw
+from stead.models.layers.lowrank import Draw
 
 
 def noisy(

@@ -18,14 +18,14 @@ import torch
 from stead.core import seeds
 from stead.core.errors import ModelError
 from stead.messages import Sampling
-from stead.models import virtual
 from stead.models.attention import attend
-from stead.models.columns import Columns
 from stead.models.fused import FusedLayer, rms_norm, signed_sin, split_heads
+from stead.models.layers import virtual
 from stead.models.learner import head_of
-from stead.models.sample import draw
 from stead.models.segments import Segments
-from stead.models.steps import FEW, finish, turned_heads
+from stead.models.writing.columns import Columns
+from stead.models.writing.sample import draw
+from stead.models.writing.steps import FEW, finish, turned_heads
 from stead.values import LoadedModel
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from stead.models.lowrank import LowRankLinear, current_draw, keep_mask
+from stead.models.layers.lowrank import LowRankLinear, current_draw, keep_mask
 
 _ALIGN = 32  # columns: keeps rows of W' on cache lines in bf16
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stead.core.errors import ModelError
 from stead.messages import Sampling
-from stead.models import virtual
-from stead.models.detokenize import Decode, Detokenizer, StopText
-from stead.models.sample import Picked, Rule, TopTokens, pick
+from stead.models.layers import virtual
+from stead.models.writing.detokenize import Decode, Detokenizer, StopText
+from stead.models.writing.sample import Picked, Rule, TopTokens, pick
 from stead.values import LoadedModel
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _USUAL = 1024  # tokens; answers this long are rare, and room grows when one com
 
 
 class Guide(Protocol):
-    """What a row may write next; `models/guide` makes it of a schema."""
+    """What a row may write next; `models/writing/guide` makes it of a schema."""
 
     def mask(self, size: int) -> "Tensor":
         """Return the allowed tokens. Shapes: bool [size], the width of the logits."""

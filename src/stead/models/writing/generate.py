@@ -11,9 +11,9 @@ from stead.core.errors import Interrupted
 from stead.core.events import Emit, Finished, Progress, Started, ignore
 from stead.core.process import stop_requested
 from stead.messages import Sampling
-from stead.models.batch import Batch, inference
-from stead.models.row import Completion, Row, context_length
-from stead.models.sample import TopTokens
+from stead.models.writing.batch import Batch, inference
+from stead.models.writing.row import Completion, Row, context_length
+from stead.models.writing.sample import TopTokens
 from stead.values import LoadedModel
 
 __all__ = ["Completion", "Piece", "complete", "context_length", "generate", "row", "stream"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from stead.models.steps import rows_by_matrix
+from stead.models.writing.steps import rows_by_matrix
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,10 +14,10 @@ import msgspec
 from stead.core.errors import UsageError
 from stead.data.tokenizer import TextTokenizer
 from stead.messages import GenerateRequest
-from stead.models import json_schema
-from stead.models.guide import Masks, SchemaGuide, Vocabulary
-from stead.models.json_states import Grammar, Joined
-from stead.models.tool_calls import Format
+from stead.models.writing import json_schema
+from stead.models.writing.guide import Masks, SchemaGuide, Vocabulary
+from stead.models.writing.json_states import Grammar, Joined
+from stead.models.writing.tool_calls import Format
 
 _KEPT = 32  # schemas
 

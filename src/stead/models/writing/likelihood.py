@@ -12,9 +12,9 @@ import torch
 from stead.core import files
 from stead.core.errors import ModelError
 from stead.core.events import Emit, Finished, Progress, Started, ignore
-from stead.models.batch import inference
-from stead.models.generate import Halt, stop_signal
-from stead.models.row import context_length
+from stead.models.writing.batch import inference
+from stead.models.writing.generate import Halt, stop_signal
+from stead.models.writing.row import context_length
 from stead.values import LoadedModel
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import Protocol
 
 from stead.core.errors import BackendTimeout, ResourceError, SteadError, UsageError
 from stead.core.process import stop_requested
-from stead.models.batch import Batch, cache_bytes_per_token, inference
-from stead.models.generate import stop_signal
-from stead.models.row import Row
-from stead.models.slots import SlotBatch
-from stead.models.turns import Turns
+from stead.models.writing.batch import Batch, cache_bytes_per_token, inference
+from stead.models.writing.generate import stop_signal
+from stead.models.writing.row import Row
+from stead.models.writing.slots import SlotBatch
+from stead.models.writing.turns import Turns
 from stead.values import LoadedModel
 
 _IDLE_S = 0.05  # the thread ends after so long without work; starting one is cheap

@@ -1,6 +1,6 @@
 """Make the virtual tokens of a model from an adapter's wishes, and read them back.
 
-Knows nothing about files; where the vectors go is `models/virtual`'s affair.
+Knows nothing about files; where the vectors go is `models/layers/virtual`'s affair.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from stead.core.errors import ModelError
-from stead.models import virtual
-from stead.models.prompt_adapter import Prompt
+from stead.models.layers import virtual
+from stead.models.layers.prompt_adapter import Prompt
 
 
 def add_prompt(model: Any, prompt: Prompt) -> None:

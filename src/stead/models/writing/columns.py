@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stead.models.fused import FusedLayer
-from stead.models.lowrank import current_draw
-from stead.models.packed import Packed
+from stead.models.layers.lowrank import current_draw
+from stead.models.layers.packed import Packed
 
 if TYPE_CHECKING:
     from torch import Tensor

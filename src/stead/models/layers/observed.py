@@ -7,7 +7,7 @@ and they are added in that order: the result does not depend on which lane was f
 import torch
 from torch import Tensor, nn
 
-from stead.models.lowrank import current_draw
+from stead.models.layers.lowrank import current_draw
 
 
 class ObservedLinear(nn.Linear):  # type: ignore[misc]  # torch is untyped here

@@ -21,8 +21,8 @@ from stead.core import files
 from stead.core.errors import ModelError, NotFound
 from stead.hub.adapter_folders import adapter_folders
 from stead.models import lineage, peft_files
-from stead.models.lowrank import read_tensors
-from stead.models.packed import Packed
+from stead.models.layers.lowrank import read_tensors
+from stead.models.layers.packed import Packed
 from stead.values import LoadedModel
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Frozen linear layers kept in 4 or 8 bits, with and without a trained low-rank product beside them.
 
-Knows nothing about how numbers are rounded (`models/quantize`) or who asked. The weight is restored
+Knows nothing about how numbers are rounded (`models/layers/quantize`) or who asked. The weight is restored
 for each product and dropped again, in the backward pass too, so that only the codes stay in memory.
 """
 
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from stead.core.errors import ModelError
-from stead.models import quantize as rounding
-from stead.models.dora import DoraLinear
-from stead.models.lowrank import LowRankLinear, largest_directions
+from stead.models.layers import quantize as rounding
+from stead.models.layers.dora import DoraLinear
+from stead.models.layers.lowrank import LowRankLinear, largest_directions
 
 
 class Product(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here

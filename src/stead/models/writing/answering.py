@@ -19,11 +19,11 @@ from stead.messages import (
     ToolCallDelta,
     Usage,
 )
-from stead.models.detokenize import Decode
-from stead.models.prompting import Asked
-from stead.models.row import Completion
-from stead.models.sample import TopTokens
-from stead.models.tool_calls import Event, Format, ToolParser, gather
+from stead.models.writing.detokenize import Decode
+from stead.models.writing.prompting import Asked
+from stead.models.writing.row import Completion
+from stead.models.writing.sample import TopTokens
+from stead.models.writing.tool_calls import Event, Format, ToolParser, gather
 
 _MARKS = ("[TOOL_CALLS]", "[ARGS]", "<tool_call>", "</tool_call>")
 

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-from stead.models import steps
-from stead.models.draft import Draft, Guesses
 from stead.models.fused import FusedLayer, signed_sin
+from stead.models.layers.packed import Packed
 from stead.models.learner import head_of
-from stead.models.lora_set import Lora
-from stead.models.packed import Packed
-from stead.models.panels import Panels
-from stead.models.prefix import PIECE, Prefixes
-from stead.models.row import Row, choose
-from stead.models.served import Serving
+from stead.models.writing import steps
+from stead.models.writing.draft import Draft, Guesses
+from stead.models.writing.lora_set import Lora
+from stead.models.writing.panels import Panels
+from stead.models.writing.prefix import PIECE, Prefixes
+from stead.models.writing.row import Row, choose
+from stead.models.writing.served import Serving
 from stead.values import LoadedModel
 
 if TYPE_CHECKING:

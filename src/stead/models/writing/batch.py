@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stead.models import cache as kv
-from stead.models import virtual
-from stead.models.lora_set import adapted
-from stead.models.row import Row, choose
+from stead.models.layers import virtual
+from stead.models.writing.lora_set import adapted
+from stead.models.writing.row import Row, choose
 from stead.values import LoadedModel
 
 if TYPE_CHECKING:

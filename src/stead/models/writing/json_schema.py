@@ -12,7 +12,16 @@ from typing import Any
 import msgspec
 
 from stead.core.errors import UsageError
-from stead.models.json_states import Either, Fields, Grammar, Literals, Node, Number, Series, Text
+from stead.models.writing.json_states import (
+    Either,
+    Fields,
+    Grammar,
+    Literals,
+    Node,
+    Number,
+    Series,
+    Text,
+)
 
 _NOTES = frozenset({
     "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment",

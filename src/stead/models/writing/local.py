@@ -28,18 +28,19 @@ from stead.messages import (
     Reply,
     Usage,
 )
-from stead.models import decode, fused, generate, likelihood
-from stead.models.answering import Answerer, is_worth_sending, marked_decoder, new_id
-from stead.models.constraints import Constraints, Forced
-from stead.models.draft import Guesses
-from stead.models.lora_set import Lora, LoraSet, adapted
-from stead.models.prompting import Asked, Prompter, is_scoring
-from stead.models.row import Row, context_length, decoder
-from stead.models.schedule import Job, PlainWriter, Scheduler, SlotWriter, Writer
-from stead.models.served import Serving
-from stead.models.told import Counted, Voice, on_loop, settle
-from stead.models.tool_calls import detect
-from stead.models.turns import Turns
+from stead.models import fused
+from stead.models.writing import decode, generate, likelihood
+from stead.models.writing.answering import Answerer, is_worth_sending, marked_decoder, new_id
+from stead.models.writing.constraints import Constraints, Forced
+from stead.models.writing.draft import Guesses
+from stead.models.writing.lora_set import Lora, LoraSet, adapted
+from stead.models.writing.prompting import Asked, Prompter, is_scoring
+from stead.models.writing.row import Row, context_length, decoder
+from stead.models.writing.schedule import Job, PlainWriter, Scheduler, SlotWriter, Writer
+from stead.models.writing.served import Serving
+from stead.models.writing.told import Counted, Voice, on_loop, settle
+from stead.models.writing.tool_calls import detect
+from stead.models.writing.turns import Turns
 from stead.values import LoadedModel
 
 T = TypeVar("T")

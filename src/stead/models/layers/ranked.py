@@ -7,7 +7,7 @@ inputs, N outputs, R rank; PEFT's names are used: A is Q [R, K], E is Λ [R, 1],
 import torch
 from torch import Tensor, nn
 
-from stead.models.lowrank import LowRankLinear
+from stead.models.layers.lowrank import LowRankLinear
 
 _DEVIATION = 0.02  # of A and B at the start: the authors' code and PEFT
 

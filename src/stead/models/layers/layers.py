@@ -6,22 +6,22 @@ import torch.
 
 from torch import nn
 
-from stead.models import lowrank
-from stead.models.dora import DoraLinear
 from stead.models.folder import write_changed
-from stead.models.grid import add_grid, grid_weights
-from stead.models.lowrank import (
+from stead.models.layers import lowrank
+from stead.models.layers.dora import DoraLinear
+from stead.models.layers.grid import add_grid, grid_weights
+from stead.models.layers.lowrank import (
     LowRankLinear,
     detect_targets,
     read_tensors,
     write_model,
     write_tensors,
 )
-from stead.models.observed import observe, take_squares
-from stead.models.prompts import add_prompt, prompt_dims, prompt_vectors, set_prompt
-from stead.models.quantized import QuantizedDora, QuantizedLowRank, QuantizedWeight, quantize
-from stead.models.ranked import RankedLinear
-from stead.models.scaled import add_scales
+from stead.models.layers.observed import observe, take_squares
+from stead.models.layers.prompts import add_prompt, prompt_dims, prompt_vectors, set_prompt
+from stead.models.layers.quantized import QuantizedDora, QuantizedLowRank, QuantizedWeight, quantize
+from stead.models.layers.ranked import RankedLinear
+from stead.models.layers.scaled import add_scales
 
 __all__ = [
     "add_grid", "add_low_rank", "add_prompt", "add_scales", "detect_targets", "grid_weights",

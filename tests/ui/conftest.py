@@ -192,7 +192,7 @@ def furnished(work: Path) -> Iterator[Platform]:
         strategy = loopback.strategy(work, vendor.url + "/v1")
         server = Server(
             work / "home", work / "log", "--strategy", str(strategy), "--all-models",
-            **loopback.ENVIRONMENT, HF_ENDPOINT=hub.url, HF_HOME=str(work / "hf"), STEAD_OFFLINE="0",
+            **loopback.ENVIRONMENT, HF_ENDPOINT=hub.url, HF_HOME=str(work / "hf"), STEAD_OFFLINE="0", HF_HUB_OFFLINE="0",
         )  # fmt: skip
         with served(server) as made:
             _furnish(made, work)

@@ -10,7 +10,12 @@ import { Table, type Column } from "../../kit/table";
 import { count, usd } from "../../kit/words";
 import { useAddress } from "../../shell/address";
 
-const CLOUD = "cloud"; // the category of models that cannot be fetched
+const CLOUD = "cloud";
+
+/** Whoever has a price cannot be fetched, embedding models of vendors too. */
+function isCloud(m: CatalogModel): boolean {
+  return m.category === CLOUD || m.price !== null;
+}
 
 function gigabytes(n: number | null): string {
   return n === null ? "–" : `${n.toLocaleString("en", { maximumFractionDigits: 1 })}\u00a0GB`;
@@ -20,7 +25,7 @@ function words(names: string[]): string {
   return names.join(", ").replaceAll("_", " ");
 }
 
-const NAME: Column<CatalogModel> = { name: "Model", show: (m) => <span className="wrap">{m.name}<span className="small soft block">{m.category === CLOUD ? m.provider : words([m.category])}</span></span> };
+const NAME: Column<CatalogModel> = { name: "Model", show: (m) => <span className="wrap">{m.name}<span className="small soft block">{isCloud(m) ? m.provider : words([m.category])}</span></span> };
 const CAN: Column<CatalogModel> = { name: "Can", show: (m) => <span className="small wrap">{words(m.capabilities)}</span> };
 const CONTEXT: Column<CatalogModel> = { name: "Context", number: true, show: (m) => count(m.context) };
 
@@ -62,7 +67,7 @@ export function Catalogue() {
       </div>
       <Loaded query={catalogue}>
         {({ items }) => {
-          const shown = items.filter((m) => (m.category === CLOUD) === (where === CLOUD) && known(m).includes(asked.toLowerCase().replaceAll("_", " ")));
+          const shown = items.filter((m) => isCloud(m) === (where === CLOUD) && known(m).includes(asked.toLowerCase().replaceAll("_", " ")));
           return <Table label="Catalogue of models" columns={where === CLOUD ? VENDORS : HERE} rows={shown} id={(m) => `${m.provider}/${m.name}`} empty={<Empty title={`Nothing in the catalogue matches “${asked}”`} />} />;
         }}
       </Loaded>

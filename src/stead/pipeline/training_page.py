@@ -99,6 +99,6 @@ def _settings(plan: Plan) -> Table:
     for key, origin in plan.origins.items():
         found: Any = plan.config
         for part in key.split("."):
-            found = getattr(found, part)
+            found = None if found is None else getattr(found, part)  # a part that nobody asked for
         rows.append((key, str(found), origin))
     return Table("Settings", ("key", "value", "from"), rows)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stead.app.plans import make_plan
+from stead.cli.plan_view import render
 from stead.config import load
 from stead.planning.plan import Plan
 
@@ -112,3 +113,13 @@ def test_the_schema_is_json_and_can_be_written(tmp_path: Path) -> None:
     stead("schema", "run", "--out", str(tmp_path / "s.json"))
 
     assert json.loads(shown.stdout) == json.loads((tmp_path / "s.json").read_text())
+
+
+def test_a_part_that_nobody_asked_for_is_shown_as_none(asked: dict[str, Any]) -> None:
+    made = make_plan(asked | {"method": {"type": "grpo", "rewards": [{"scorer": "number_match"}]}})
+
+    shown = render(made)
+
+    below = [line for line in shown.splitlines() if line.startswith("method.sampler.")]
+    assert below
+    assert all(line.split()[1] == "None" for line in below)

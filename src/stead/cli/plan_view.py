@@ -45,9 +45,7 @@ def render(plan: "Plan") -> str:
 
 
 def _value(plan: "Plan", key: str) -> str:
-    found: object = plan.config
-    for part in key.split("."):
-        found = getattr(found, part)
+    found = plan.value(key)
     return f"{found:g}" if isinstance(found, float) else str(found)
 
 

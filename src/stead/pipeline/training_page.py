@@ -95,10 +95,5 @@ def _mebibytes(value: float) -> str:
 
 
 def _settings(plan: Plan) -> Table:
-    rows = []
-    for key, origin in plan.origins.items():
-        found: Any = plan.config
-        for part in key.split("."):
-            found = None if found is None else getattr(found, part)  # a part that nobody asked for
-        rows.append((key, str(found), origin))
+    rows = [(key, str(plan.value(key)), origin) for key, origin in plan.origins.items()]
     return Table("Settings", ("key", "value", "from"), rows)

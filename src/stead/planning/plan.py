@@ -171,6 +171,13 @@ class Plan:
             )
         return plan
 
+    def value(self, key: str) -> Any:  # Any: whatever a setting holds
+        """Return what `config` has at a dotted key; None below a part that nobody asked for."""
+        found: Any = self.config
+        for part in key.split("."):
+            found = None if found is None else getattr(found, part)
+        return found
+
     def placed(self, out: Path) -> "Plan":
         """Return the plan with its run folder named; the hash stays."""
         return replace(self, config=self.config.model_copy(update={"out": str(out)}))

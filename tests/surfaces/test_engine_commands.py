@@ -75,9 +75,9 @@ def test_bench_model_measures_loading_first_token_rate_and_memory(stead, tiny_gg
     status, out, err = stead(
         "bench-model", tiny_gguf, "--runs", 2, "--tokens", 8, "--threads", 1, "--json", "--quiet"
     )
+    assert status == 0, out + err
     found = last(out)["models"][0]
 
-    assert status == 0, err
     assert (found["model"], found["engine"], found["runs"]) == ("tiny", "llama_cpp", 2)
     for name in ("load_s", "first_token_s", "tokens_per_s", "memory_bytes"):
         middle, least, most = found[name]

@@ -18,7 +18,7 @@ class Short:
     async def stream(self, request):
         self.seeds.append(request.sampling.seed)
         for _ in range(1 if len(self.seeds) <= self.short else 4):
-            yield Chunk(id="c", model="m", text="a ")
+            yield Chunk(id="c", model="m", created=0, text="a ")
 
 
 def clock():

@@ -1,5 +1,6 @@
 """SQLite under faults: writers with a full disk, with calls that fail, killed; and what must hold afterwards."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,21 @@ def made(folder):
     migrate(database)
     database.close()
     return url
+
+
+def cannot_trace():
+    """Say why no call can be made to fail on this machine, or None: a container may forbid to trace."""
+    strace = shutil.which("strace")
+    if strace is None:
+        return "not run: strace is not installed"
+    done = subprocess.run(
+        [strace, "-qq", "-o", os.devnull, "true"], capture_output=True, check=False
+    )
+    return (
+        None
+        if done.returncode == 0
+        else f"not run: strace cannot trace here: {done.stderr[-200:]!r}"
+    )
 
 
 def start(url, count, *, limit_bytes=None, inject=None, trace=None):

@@ -1,7 +1,6 @@
 """JB3 in small: SQLite on a full disk, with failing calls, with writers killed; nothing acknowledged is lost."""
 
 import random
-import shutil
 import time
 
 import pytest
@@ -21,7 +20,9 @@ def test_a_full_disk_refuses_new_rows_and_keeps_the_old_ones(tmp_path):
     assert store_faults.broken(url, [*ids, *more[0]]) == []
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="not run: strace is not installed")
+@pytest.mark.skipif(
+    store_faults.cannot_trace() is not None, reason=str(store_faults.cannot_trace())
+)
 @pytest.mark.parametrize(("call", "ordinal"), [("pwrite64", 3), ("pwrite64", 30), ("fdatasync", 3)])
 def test_a_call_that_fails_takes_one_transaction_and_no_other(call, ordinal, tmp_path):
     url = store_faults.made(tmp_path)

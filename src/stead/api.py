@@ -26,7 +26,7 @@ from stead.pipeline import stages
 from stead.pipeline.evaluate import Placement, Question
 from stead.pipeline.evaluate import evaluate as measure
 from stead.planning.plan import Plan
-from stead.training.parts import Resume
+from stead.training.loop.parts import Resume
 from stead.values import Artifact, Checkpoint, Report
 
 Recipe = RunConfig | Mapping[str, Any] | Path | str | None

@@ -14,8 +14,8 @@ from tests.fakes import faults
 
 from stead.core.errors import ResourceError
 from stead.core.events import ignore
-from stead.training import reference
-from stead.training.reference import Measure, reference_table
+from stead.training.teaching import reference
+from stead.training.teaching.reference import Measure, reference_table
 
 ROWS = 7
 RIGHT = np.stack([np.arange(ROWS), -2.0 * np.arange(ROWS)], 1).astype(np.float32)

@@ -13,7 +13,7 @@ from tests.fakes.training import Settings
 from stead.core.errors import CheckpointError, Interrupted
 from stead.core.events import AnyEvent
 from stead.core.process import stop_requested
-from stead.training import fingerprint, resume
+from stead.training.saving import fingerprint, resume
 from stead.values import PreparedData
 
 NO_MATTER = {

@@ -201,7 +201,7 @@ def test_a_worker_that_hangs_is_noticed_and_killed(tiny_model: Path, tmp_path: P
 
 def test_exactly_one_of_many_trainers_holds_a_run(tmp_path: Path) -> None:
     """Races: the losers get the typed error and write nothing."""
-    from stead.training import lease as own
+    from stead.training.saving import lease as own
 
     for race in range(10):
         folder, winners, losers = tmp_path / str(race), [], []

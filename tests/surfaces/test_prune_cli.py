@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from stead.core.errors import ConfigError, ModelError
 from stead.models.load import load_model
-from stead.training.prune import prune
+from stead.training.pruning.prune import prune
 
 NAME = "model.layers.1.mlp.down_proj.weight"
 

@@ -281,7 +281,7 @@ def _stop_after_each(
 def raced(order: Order) -> Result:
     """TR9: processes race for one run; exactly one holds it."""
     from stead.core.errors import TrainingError
-    from stead.training import lease
+    from stead.training.saving import lease
 
     failures, races = 0, order.count(20, 100, 1000)
     for race in range(races):

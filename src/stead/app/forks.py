@@ -16,8 +16,8 @@ from stead.core import files
 from stead.core.errors import CheckpointError, ConfigError, NotFound
 from stead.core.paths import Home
 from stead.planning.plan import Plan
-from stead.training.forked import Fork
-from stead.training.log import NAME as LOG
+from stead.training.loop.log import NAME as LOG
+from stead.training.saving.forked import Fork
 from stead.values import Checkpoint
 
 Json = dict[str, Any]  # Any: JSON values

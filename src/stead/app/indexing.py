@@ -17,7 +17,7 @@ from stead.core.paths import Home
 from stead.store import run_index
 from stead.store.runs import Run
 from stead.store.stores import Stores
-from stead.training import forked
+from stead.training.saving import forked
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -27,11 +27,11 @@ from stead.pipeline.gauge import Gauge
 from stead.pipeline.training_page import write_page
 from stead.planning.plan import Plan
 from stead.store import run_index
-from stead.training.build import plain
 from stead.training.fit import fit
-from stead.training.parts import Learning, Resume
+from stead.training.loop.build import plain
+from stead.training.loop.parts import Learning, Resume
 from stead.training.proving.proofs import rehearse
-from stead.training.world import World
+from stead.training.stepping.world import World
 from stead.values import Artifact, Checkpoint, LoadedModel, PreparedData, Report
 
 

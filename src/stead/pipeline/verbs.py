@@ -16,8 +16,8 @@ from stead.pipeline import stages
 from stead.pipeline.evaluate import Placement, Question, evaluate
 from stead.pipeline.gauge import probe
 from stead.planning.plan import Plan
-from stead.training.parts import Resume
-from stead.training.prune import prune
+from stead.training.loop.parts import Resume
+from stead.training.pruning.prune import prune
 
 
 def train(plan: dict[str, Any], resume: Resume, emit: Emit) -> dict[str, Any]:  # Any: JSON values

@@ -19,17 +19,18 @@ from stead.core.events import Emit, Note, Started, ignore
 from stead.core.process import stop_requested
 from stead.core.registry import Registry
 from stead.data.pack import plan_batches
-from stead.training import lease, oom
-from stead.training.build import BATCH_TOKENS, build, plain
 from stead.training.callback import Run
-from stead.training.finish import finish
-from stead.training.measured import Meter
-from stead.training.parts import Learning, Parts, Resume, TrainerSettings
+from stead.training.loop.build import BATCH_TOKENS, build, plain
+from stead.training.loop.parts import Learning, Parts, Resume, TrainerSettings
+from stead.training.loop.tools import ToGguf
 from stead.training.proving.proofs import prove
-from stead.training.resume import hash_of, resume_run, rewind, save, wants_rewind
-from stead.training.tools import ToGguf
+from stead.training.saving import lease
+from stead.training.saving.finish import finish
+from stead.training.saving.resume import hash_of, resume_run, rewind, save, wants_rewind
+from stead.training.stepping import oom
+from stead.training.stepping.world import World
 from stead.training.trainer import Job, Trainer
-from stead.training.world import World
+from stead.training.watching.measured import Meter
 from stead.values import LoadedModel, PreparedData
 
 TRAINERS: Registry[Trainer] = registry("trainer")

@@ -11,7 +11,7 @@ from stead.data.facts import Lengths
 from stead.data.pack import plan_batches
 from stead.planning.facts import DataFacts
 from stead.planning.work import Work, work
-from stead.training.batches import Columns
+from stead.training.rows.batches import Columns
 
 
 def facts(sizes: list[int], kind: str = "messages") -> DataFacts:

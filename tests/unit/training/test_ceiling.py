@@ -10,7 +10,7 @@ from stead.core import files
 from stead.core.events import AnyEvent, Progress
 from stead.core.paths import Home
 from stead.models.load import load_model
-from stead.training import ceiling
+from stead.training.watching import ceiling
 
 
 def test_flops_are_four_per_frozen_and_six_per_learnt_weight(tiny_model: Path) -> None:

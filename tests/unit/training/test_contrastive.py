@@ -183,8 +183,8 @@ def test_lanes_do_not_change_who_competes(tiny_model: Path, rows: Any, tmp_path:
 def test_documents_are_views_cut_at_their_length_without_an_end(
     tiny_model: Path, rows: Any
 ) -> None:
-    from stead.training.batches import Columns
-    from stead.training.views import ViewsOf
+    from stead.training.rows.batches import Columns
+    from stead.training.teaching.views import ViewsOf
 
     tokenizer = TextTokenizer.open(tiny_model)
     views = ViewsOf(Columns(rows("text"), "train", ("tokens",)), tokenizer, 5)
@@ -199,8 +199,8 @@ def test_documents_are_views_cut_at_their_length_without_an_end(
 def test_a_row_without_a_question_is_named(tiny_model: Path, rows: Any) -> None:
     from stead.data.row import Row
     from stead.messages import Message
-    from stead.training.batches import Columns
-    from stead.training.views import ViewsOf
+    from stead.training.rows.batches import Columns
+    from stead.training.teaching.views import ViewsOf
 
     views = ViewsOf(
         Columns(rows("messages"), "train", ("tokens",)), TextTokenizer.open(tiny_model), 9

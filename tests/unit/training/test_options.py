@@ -21,9 +21,9 @@ from stead.models.layers.lowrank import Draw
 from stead.models.layers.noise import noisy
 from stead.models.learner import Learner, LearnerOptions
 from stead.models.load import load_model
-from stead.training.best_weights import BestWeights
 from stead.training.callback import Run, StepOutcome
 from stead.training.callbacks.best import KeepBest
+from stead.training.watching.best_weights import BestWeights
 from stead.values import PreparedData
 
 STEPS = 8

@@ -20,10 +20,10 @@ from stead.core.seeds import stream
 from stead.models.layers import layers, lowrank
 from stead.models.learner import Learner
 from stead.models.load import load_model
-from stead.training.batches import Columns
+from stead.training.loop.tools import Tools
 from stead.training.methods.kto import partners
-from stead.training.preference import judged
-from stead.training.tools import Tools
+from stead.training.rows.batches import Columns
+from stead.training.teaching.preference import judged
 from stead.values import PreparedData
 
 PAIRS = preference.pairs(7)
@@ -318,7 +318,7 @@ def test_the_table_holds_what_a_live_reference_says(
 def test_a_table_is_computed_once_and_read_back_when_whole(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stead.training import reference
+    from stead.training.teaching import reference
 
     monkeypatch.setattr(reference, "_ROWS", 3)  # three parts
     events: list[AnyEvent] = []
@@ -371,7 +371,7 @@ def test_another_model_is_another_table(tiny_model: Path, folder: Path) -> None:
 def test_a_stop_while_the_table_is_computed_keeps_its_finished_parts(
     tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stead.training import reference
+    from stead.training.teaching import reference
 
     monkeypatch.setattr(reference, "_ROWS", 3)
     data = pair_data(folder)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from stead.config.kinds import registry
-from stead.training.preference import Judged, judged
+from stead.training.teaching.preference import Judged, judged
 
 REWARDS = torch.tensor([0.0, 0.8, -0.5], dtype=torch.float64)
 REFERENCE = torch.tensor([0.2, -0.3, 0.4], dtype=torch.float64).log_softmax(0)

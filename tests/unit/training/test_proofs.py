@@ -189,7 +189,7 @@ LABELS = {
 def test_a_planted_fault_of_the_labels_stops_the_run(
     fault: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stead.training import batches
+    from stead.training.rows import batches
 
     real = batches.make_batch
 
@@ -231,7 +231,7 @@ def test_packing_that_lets_rows_see_one_another_is_switched_off(
 def test_positions_that_go_on_across_rows_are_found(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stead.training import batches
+    from stead.training.rows import batches
 
     real = batches.make_batch
 

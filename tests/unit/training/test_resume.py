@@ -240,7 +240,7 @@ def test_another_thread_count_is_another_numerical_environment(
 def test_two_trainers_cannot_hold_one_run(
     tiny_model: Path, data: dict[str, PreparedData], tmp_path: Path
 ) -> None:
-    from stead.training import lease
+    from stead.training.saving import lease
 
     with lease.held(tmp_path), pytest.raises(TrainingError) as caught:
         start(tiny_model, data, tmp_path, "lora")

@@ -12,8 +12,8 @@ from stead.core.events import ignore
 from stead.models.layers import layers
 from stead.models.learner import Learner
 from stead.models.load import load_model
-from stead.training.batches import Columns
-from stead.training.tools import Tools
+from stead.training.loop.tools import Tools
+from stead.training.rows.batches import Columns
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "grpo": ("grpo", {"beta": 0.3, "epsilon": 0.5, "loss_type": "grpo"}),

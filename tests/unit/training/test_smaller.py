@@ -18,7 +18,7 @@ from stead.core.process import stop_requested
 from stead.models.layers.grid import snap
 from stead.models.learner import Learner
 from stead.models.load import load_model
-from stead.training.batches import Columns
+from stead.training.rows.batches import Columns
 from stead.values import PreparedData
 
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

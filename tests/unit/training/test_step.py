@@ -5,7 +5,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
-from stead.training.step import Stepper
+from stead.training.stepping.step import Stepper
 
 
 class Gradients:

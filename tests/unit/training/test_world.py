@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tests.fakes import training
 
 from stead.core.errors import CheckpointError, ConfigError
-from stead.training.world import World
+from stead.training.stepping.world import World
 
 PROGRAM = """
 import json, sys
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from tests.fakes import training
-from stead.training.world import World
+from stead.training.stepping.world import World
 from stead.values import PreparedData
 
 job = json.loads(sys.argv[1])

@@ -18,7 +18,7 @@ from stead.core.lazy import lazy
 from stead.data.tokenizer import TextTokenizer
 from stead.models.flat import FlatBatch
 from stead.training.method import Columns, Loss, Method, MethodConfig, Model, Store, Tools
-from stead.training.views import ViewsOf, lay_out
+from stead.training.teaching.views import ViewsOf, lay_out
 
 if TYPE_CHECKING:
     import torch

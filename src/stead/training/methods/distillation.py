@@ -13,8 +13,8 @@ from stead.core.errors import ConfigError
 from stead.core.lazy import lazy
 from stead.models.measure import Divergence, Measure
 from stead.training.method import Columns, Kept, Loss, Method, MethodConfig, Model, Tools
-from stead.training.students import Answers, check_vocabulary
-from stead.training.teaching import Moving, Projections, Teacher, default_pairs, quiet
+from stead.training.teaching.students import Answers, check_vocabulary
+from stead.training.teaching.teacher import Moving, Projections, Teacher, default_pairs, quiet
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from stead.core.lazy import lazy
 from stead.training.method import Columns, Loss, Method, MethodConfig, Model, Store, Tools
-from stead.training.preference import (
+from stead.training.teaching.preference import (
     COLUMNS,
     PairLengths,
     answer_sums,
@@ -23,7 +23,7 @@ from stead.training.preference import (
     make_pairs,
     pair_values,
 )
-from stead.training.reference import Measure, reference_table
+from stead.training.teaching.reference import Measure, reference_table
 
 if TYPE_CHECKING:
     import torch

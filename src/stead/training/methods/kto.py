@@ -17,8 +17,8 @@ from stead.core.lazy import lazy
 from stead.data.pack import TokenStore, read_scalars
 from stead.data.tree import Masked
 from stead.training.method import Columns, Loss, Method, MethodConfig, Model, Store, Tools
-from stead.training.preference import Judged, answer_sums, fact, judged, judged_of
-from stead.training.reference import Measure, reference_table
+from stead.training.teaching.preference import Judged, answer_sums, fact, judged, judged_of
+from stead.training.teaching.reference import Measure, reference_table
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from stead.core.lazy import lazy
 from stead.training.method import Columns, Loss, Method, MethodConfig, Model, Store
-from stead.training.preference import (
+from stead.training.teaching.preference import (
     COLUMNS,
     PairLengths,
     answer_sums,

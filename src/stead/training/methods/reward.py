@@ -15,7 +15,7 @@ from pydantic import Field
 from stead.core import files, seeds
 from stead.core.lazy import lazy
 from stead.training.method import Columns, Loss, Method, MethodConfig, Model, Store, Tools
-from stead.training.preference import (
+from stead.training.teaching.preference import (
     COLUMNS,
     PairLengths,
     fact,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stead.data.proof import Proof
 from stead.models.learner import Learner
-from stead.training.parts import Parts
+from stead.training.loop.parts import Parts
 
 _CLOSE = {torch.float32: 1e-5, torch.float64: 1e-9}  # rounding, as a share of the largest gradient
 _HALF = 0.05  # 8 bits of mantissa, added up in another order

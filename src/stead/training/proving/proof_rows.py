@@ -14,7 +14,7 @@ from stead.data.proof import Finding, Judge, Proof, Turns
 from stead.data.row import Row
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
-from stead.training.parts import Parts
+from stead.training.loop.parts import Parts
 
 _CHECKED = 32  # rows whose masks are looked at
 

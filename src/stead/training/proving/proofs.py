@@ -16,12 +16,12 @@ from stead.core import files
 from stead.core.errors import DataError, SteadError, TrainingError
 from stead.core.events import Emit, Note, ignore
 from stead.data.proof import Proof
-from stead.training import oom
-from stead.training.build import build
-from stead.training.parts import Learning, Parts, TrainerSettings
+from stead.training.loop.build import build
+from stead.training.loop.parts import Learning, Parts, TrainerSettings
 from stead.training.proving.proof_numbers import check_accumulation, check_packing
 from stead.training.proving.proof_rows import check_masks, check_row_labels
-from stead.training.world import World
+from stead.training.stepping import oom
+from stead.training.stepping.world import World
 from stead.values import LoadedModel, PreparedData
 
 NAME = "proofs.json"

@@ -16,7 +16,7 @@ from stead.data.mask import chat_needs_bos
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.messages import Message
-from stead.training.row_file import RowFile
+from stead.training.rows.row_file import RowFile
 from stead.values import PreparedData
 
 

@@ -9,7 +9,7 @@ import torch
 
 from stead.core import usage
 from stead.training.callback import Run
-from stead.training.parts import Parts
+from stead.training.loop.parts import Parts
 
 
 class Meter:

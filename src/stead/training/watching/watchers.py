@@ -10,11 +10,11 @@ from typing import Any
 from stead.config.kinds import registry
 from stead.core.paths import Home
 from stead.core.registry import Registry
-from stead.training import ceiling, samples
-from stead.training.best_weights import BestWeights
 from stead.training.callback import Callback
-from stead.training.parts import Parts, TrainerSettings
+from stead.training.loop.parts import Parts, TrainerSettings
 from stead.training.tracker import Tracked, Tracker
+from stead.training.watching import ceiling, samples
+from stead.training.watching.best_weights import BestWeights
 
 CALLBACKS: Registry[Callback] = registry("callback")
 TRACKERS: Registry[Tracker] = registry("tracker")

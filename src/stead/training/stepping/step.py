@@ -18,11 +18,11 @@ from torch import Tensor
 
 from stead.models.adapter import Adapter, Step
 from stead.models.learner import Learner
-from stead.training import oom
 from stead.training.callback import StepOutcome
 from stead.training.method import Columns, Method
 from stead.training.optimizer import Optimizer
-from stead.training.world import World
+from stead.training.stepping import oom
+from stead.training.stepping.world import World
 
 _PARTS = 1 << 20  # more parts than one step can have: keeps dropout counters of steps apart
 _GROW_AFTER = 2000  # good steps before the fp16 loss scale doubles, as torch.amp.GradScaler

@@ -15,11 +15,11 @@ from stead.models import checkpoint
 from stead.models.adapter import Origin
 from stead.models.layers import layers
 from stead.models.load import load_model
-from stead.training import fingerprint
 from stead.training.callback import Run, peak_rss_mib
-from stead.training.parts import Parts
-from stead.training.resume import print_of
-from stead.training.sharded import whole_state
+from stead.training.loop.parts import Parts
+from stead.training.saving import fingerprint
+from stead.training.saving.resume import print_of
+from stead.training.stepping.sharded import whole_state
 
 
 def finish(parts: Parts, run: Run) -> dict[str, Any]:

@@ -10,18 +10,18 @@ from typing import Any, Literal, Protocol
 
 from stead.core.events import Emit
 from stead.models.adapter import Adapter
-from stead.training.adjust import Adjustments
-from stead.training.batches import Columns
 from stead.training.callback import Callback
-from stead.training.log import StepLog
+from stead.training.loop.adjust import Adjustments
+from stead.training.loop.log import StepLog
+from stead.training.loop.tools import Tools
 from stead.training.method import Method
 from stead.training.optimizer import Optimizer
+from stead.training.rows.batches import Columns
+from stead.training.rows.steps import Steps
 from stead.training.schedules import Schedule
-from stead.training.sharded import Shares
-from stead.training.step import Stepper
-from stead.training.steps import Steps
-from stead.training.tools import Tools
-from stead.training.world import World
+from stead.training.stepping.sharded import Shares
+from stead.training.stepping.step import Stepper
+from stead.training.stepping.world import World
 from stead.values import LoadedModel, PreparedData
 
 Resume = Literal[False, True, "exact", "same-order", "best-effort"]

@@ -14,7 +14,7 @@ from stead.messages import GenerateRequest, Message, Sampling
 from stead.models.writing import rollout
 from stead.models.writing.generate import context_length
 from stead.models.writing.prompting import Prompter
-from stead.training.parts import Parts
+from stead.training.loop.parts import Parts
 
 NAME = "samples.jsonl"
 Answers = list[dict[str, Any]]  # Any: JSON values

@@ -13,10 +13,11 @@ from stead.core import files
 from stead.core.errors import ConfigError, ResourceError, TrainingError
 from stead.core.events import Note
 from stead.models import checkpoint
-from stead.training import fingerprint, forked, watching
 from stead.training.callback import Run
+from stead.training.loop.parts import Learning, Parts, Resume, TrainerSettings
 from stead.training.method import Kept
-from stead.training.parts import Learning, Parts, Resume, TrainerSettings
+from stead.training.saving import fingerprint, forked
+from stead.training.watching import watchers
 
 _GROUPS = ("model", "optimizer", "extra")
 _REWINDS = 5  # in one run; then it is given up
@@ -62,7 +63,7 @@ def hash_of(trainer: TrainerSettings, learning: Learning) -> str:
 
 def resume_run(parts: Parts, resume: Resume) -> None:
     """Go back to the newest good checkpoint, or start at the beginning and say so."""
-    parts.callbacks = watching.callbacks(parts)
+    parts.callbacks = watchers.callbacks(parts)
     with parts.world.first():  # damaged folders are set aside by one of us
         found = checkpoint.newest(parts.checkpoints, parts.emit)
     if resume is False:
@@ -158,7 +159,7 @@ def _restore_extra(parts: Parts, state: checkpoint.State) -> None:
         owned[owner][own] = tensor
     parts.adapter.restore(owned["adapter"], state.values["adapter"])
     parts.method.restore(Kept(owned["method"], state.values["method"]))
-    watching.restore(parts, state.values["callbacks"], owned["callback"])
+    watchers.restore(parts, state.values["callbacks"], owned["callback"])
 
 
 def save(parts: Parts, run: Run) -> None:
@@ -178,7 +179,7 @@ def save(parts: Parts, run: Run) -> None:
     }
     extra = {f"method.{n}": t for n, t in method.tensors.items()}
     extra |= {f"adapter.{n}": t for n, t in tensors_of_adapter.items()}
-    extra |= watching.tensors(parts)
+    extra |= watchers.tensors(parts)
     tensors = {
         "model": parts.shares.whole(parts.optimizer.weights()), "optimizer": parts.shares.whole(parts.optimizer.state()), "extra": extra,
     }  # fmt: skip

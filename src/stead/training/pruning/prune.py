@@ -24,7 +24,7 @@ from stead.models.adapters.pruning import Pruning
 from stead.models.layers import layers
 from stead.models.learner import Learner
 from stead.models.load import Device, Dtype, load_model
-from stead.training.layerwise import each_layer
+from stead.training.pruning.layerwise import each_layer
 from stead.values import LoadedModel
 
 _BATCH_TOKENS = 2048

@@ -21,8 +21,8 @@ from stead.models.learner import Learner
 from stead.models.load import DTYPES, Dtype, load_model
 from stead.models.reward import RewardModel
 from stead.models.writing import rollout
-from stead.training.batches import Columns
 from stead.training.rl.rollout_buffer import Written
+from stead.training.rows.batches import Columns
 from stead.values import LoadedModel
 
 _NAMES: tuple[Dtype, ...] = ("fp32", "bf16", "fp16")

@@ -19,20 +19,20 @@ from stead.models.adapter import Adapter
 from stead.models.layers import layers
 from stead.models.learner import Learner, LearnerOptions
 from stead.models.lineage import check_plain
-from stead.training.adjust import NAME as ADJUSTMENTS
-from stead.training.adjust import Adjustments
-from stead.training.batches import Columns
-from stead.training.log import NAME as LOG_NAME
-from stead.training.log import StepLog
+from stead.training.loop.adjust import NAME as ADJUSTMENTS
+from stead.training.loop.adjust import Adjustments
+from stead.training.loop.log import NAME as LOG_NAME
+from stead.training.loop.log import StepLog
+from stead.training.loop.parts import Learning, Parts, TrainerSettings
+from stead.training.loop.tools import Tools
 from stead.training.method import Method
 from stead.training.optimizer import Optimizer, OptimOptions
-from stead.training.parts import Learning, Parts, TrainerSettings
+from stead.training.rows.batches import Columns
+from stead.training.rows.steps import Steps
 from stead.training.schedules import Schedule
-from stead.training.sharded import ShardedStepper, Shares, check, shard
-from stead.training.step import Stepper
-from stead.training.steps import Steps
-from stead.training.tools import Tools
-from stead.training.world import World
+from stead.training.stepping.sharded import ShardedStepper, Shares, check, shard
+from stead.training.stepping.step import Stepper
+from stead.training.stepping.world import World
 from stead.values import LoadedModel, PreparedData
 
 METHODS: Registry[Method] = registry("method")

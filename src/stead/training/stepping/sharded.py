@@ -21,8 +21,8 @@ from torch.distributed.tensor import DTensor
 from stead.core.errors import ConfigError
 from stead.models.adapter import Adapter
 from stead.training.method import Columns, Method
-from stead.training.step import Part, Stepper
-from stead.training.world import World
+from stead.training.stepping.step import Part, Stepper
+from stead.training.stepping.world import World
 
 _LAYER_LISTS = ("layers", "h", "blocks")  # what architectures call their stack
 

@@ -13,7 +13,7 @@ from stead.data.pack import IGNORED, Batch, make_batch
 from stead.data.row import Row
 from stead.data.tokenizer import TextTokenizer
 from stead.training.method import Store
-from stead.training.row_file import RowFile
+from stead.training.rows.row_file import RowFile
 
 if TYPE_CHECKING:
     import numpy as np

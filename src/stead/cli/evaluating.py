@@ -1,15 +1,47 @@
-"""How an evaluation's result looks on a terminal; shared by `evaluate` and `benchmark`.
+"""What `evaluate` and `benchmark` share: their options, and how a result looks on a terminal.
 
 Knows nothing about how it was computed.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from stead.cli import console
 
 if TYPE_CHECKING:
     from stead.app.evaluate import EvaluateRequest
+
+
+Data = Annotated[str, typer.Option(help="Rows with answers: file, folder or hf:org/name.")]
+Out = Annotated[str | None, typer.Option(help="Folder for the run and its report.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How many rows are asked, and how they are answered."""
+
+    limit: Annotated[int | None, typer.Option(min=1, help="Take the first rows only.")] = None
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256
+    temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest.")] = 0.0
+    seed: Annotated[int, typer.Option(help="For sampling and error bars.")] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How rows are read and where the model runs."""
+
+    reader: Annotated[str, typer.Option(help="How to read the file.")] = "auto"
+    format: Annotated[str, typer.Option(help="What its columns mean.")] = "auto"
+    dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto"
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto"
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the names between commas."""
+    return tuple(m.strip() for m in text.split(",") if m.strip())
 
 
 def run(request: "EvaluateRequest", out: str | None, *, quiet: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stead.cli.grouped import shaped
 from stead.config import load
 from stead.config.options import OPTIONS
 from stead.config.recipe import Given
@@ -61,16 +62,11 @@ def recipe_command(function: Callable[..., None]) -> Callable[..., None]:
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
 
-    def command(**given: Any) -> None:  # Any: the values of the options
+    def arguments(given: dict[str, Any]) -> dict[str, Any]:  # Any: the values of the options
         mine = {p.name: given.pop(p.name) for p in shared}
-        function(request_of(mine), **given)
+        return {"request": request_of(mine), **given}
 
-    signature = inspect.Signature([*shared, *own])
-    command.__doc__ = function.__doc__
-    command.__module__ = function.__module__
-    command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-    command.__signature__ = signature  # type: ignore[attr-defined] # PEP 362, read by Typer
-    return command
+    return shaped(function, [*shared, *own], arguments)
 
 
 def request_of(given: dict[str, Any]) -> Request:  # Any: the values of the options

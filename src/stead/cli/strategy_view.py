@@ -52,15 +52,9 @@ def try_out(
     states = strategies.part_states(found, made)
     if as_json:
         console.out_json(
-            {
-                "strategy": found.strategy.name,
-                "note": found.note,
-                "components": [asdict(s) for s in states],
-                "outlook": [asdict(o) for o in looks],
-                "answers": [asdict(a) for a in answers],
-                "missed": missed,
-            }
-        )
+            {"strategy": found.strategy.name, "note": found.note, "components": list(map(asdict, states)),
+             "outlook": list(map(asdict, looks)), "answers": list(map(asdict, answers)), "missed": missed}
+        )  # fmt: skip
     else:
         show_trial(found, states, looks, answers)
     nobody = bool(looks) and all(look.error for look in looks)

@@ -212,16 +212,7 @@ class Http:
             connection.send(data, without_body=method == "HEAD")
             if upload is not None:
                 await connection.send_rest(upload)
-            limit_s, by_deadline = _limit(waits.first_s, deadline)
-            until = None if limit_s is None else time.monotonic() + limit_s
-            while not connection.status:
-                if connection.error is not None:
-                    raise BackendError(
-                        "connection-lost", f"{url} gave no answer: {connection.error}"
-                    )
-                rest = None if until is None else max(0.0, until - time.monotonic())
-                if not await connection.news(rest):
-                    raise _too_late("first-byte", url, limit_s, by_deadline)
+            await self._begun(connection, url, waits, deadline)
             if connection.headers.get("content-encoding", "identity") != "identity":
                 raise BackendError(
                     "encoded-answer", f"{url} compressed its answer though not asked to"
@@ -230,6 +221,20 @@ class Http:
             pool.give_back(place, connection)
             raise
         return Answer(connection, pool, place, url, waits, deadline)
+
+    @staticmethod
+    async def _begun(
+        connection: Connection, url: str, waits: Waits, deadline: float | None
+    ) -> None:
+        """Wait for the answer's status and headers."""
+        limit_s, by_deadline = _limit(waits.first_s, deadline)
+        until = None if limit_s is None else time.monotonic() + limit_s
+        while not connection.status:
+            if connection.error is not None:
+                raise BackendError("connection-lost", f"{url} gave no answer: {connection.error}")
+            rest = None if until is None else max(0.0, until - time.monotonic())
+            if not await connection.news(rest):
+                raise _too_late("first-byte", url, limit_s, by_deadline)
 
     @staticmethod
     async def _connected(

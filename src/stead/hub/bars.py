@@ -4,6 +4,7 @@ Knows nothing about terminals.
 """
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,35 +29,38 @@ def bars(emit: Emit, total: int, what: str) -> type[Any]:
                 told[0] = done
                 emit(Progress(stage=STAGE, done=done))
 
-    class Bar:
-        """One bar; only those that count bytes are told."""
+    return type("Bar", (_Bar,), {"tell": staticmethod(tell)})
 
-        def __init__(self, *_: Any, **options: Any) -> None:
-            self.n: float = options.get("initial", 0)
-            self.total = options.get("total")
-            self._bytes = options.get("unit") == "B"
-            self.format_dict: dict[str, Any] = {"rate": None}
 
-        def update(self, n: float | None = 1) -> None:
-            self.n += n if n is not None else 0
-            if self._bytes:
-                tell(int(self.n))
+class _Bar:
+    """One bar; only those that count bytes are told."""
 
-        def nothing(self, *_: Any, **__: Any) -> None:
-            """Accept what a bar on a terminal would show."""
+    tell: Callable[[int], None]  # of the class that `bars` makes
 
-        close = refresh = set_description = set_description_str = nothing
-        set_postfix = set_postfix_str = clear = display = reset = nothing
+    def __init__(self, *_: Any, **options: Any) -> None:
+        self.n: float = options.get("initial", 0)
+        self.total = options.get("total")
+        self._bytes = options.get("unit") == "B"
+        self.format_dict: dict[str, Any] = {"rate": None}
 
-        def __enter__(self) -> Self:
-            return self
+    def update(self, n: float | None = 1) -> None:
+        self.n += n if n is not None else 0
+        if self._bytes:
+            self.tell(int(self.n))
 
-        def __exit__(
-            self,
-            kind: type[BaseException] | None,
-            error: BaseException | None,
-            trace: TracebackType | None,
-        ) -> None:
-            return None
+    def nothing(self, *_: Any, **__: Any) -> None:
+        """Accept what a bar on a terminal would show."""
 
-    return Bar
+    close = refresh = set_description = set_description_str = nothing
+    set_postfix = set_postfix_str = clear = display = reset = nothing
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None

@@ -102,13 +102,7 @@ def publish(
     """
     door = Door.of(environment, offline=offline)
     door = door if token is None else replace(door, token=token)
-    door.online(repository)
-    if door.token is None:
-        raise ConfigError(
-            "no-token",
-            f"publishing {repository!r} needs a token that may write, and none is set",
-            hint=f"HF_TOKEN=hf_… stead upload {folder} {repository}",
-        )
+    _may_write(door, folder, repository)
     sent = contents(folder)
     size = sum(p.stat().st_size for p in sent)
     emit(Started(stage=STAGE, total=size, unit="byte", info={"what": repository}))
@@ -128,6 +122,16 @@ def publish(
     url = f"{door.endpoint if door.endpoint is not None else hub.constants.ENDPOINT}/{repository}"
     names = tuple(p.name for p in sent)
     return Published(repository, url, str(made.oid), names, size, private)
+
+
+def _may_write(door: Door, folder: Path, repository: str) -> None:
+    door.online(repository)
+    if door.token is None:
+        raise ConfigError(
+            "no-token",
+            f"publishing {repository!r} needs a token that may write, and none is set",
+            hint=f"HF_TOKEN=hf_… stead upload {folder} {repository}",
+        )
 
 
 def _compare(sent: list[Path], tree: list[Any], repository: str) -> None:

@@ -5,6 +5,7 @@ Knows nothing about protocols or why one becomes the other.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from stead.messages import (
     Choice,
@@ -118,23 +119,17 @@ def replay(reply: Reply) -> Iterator[Chunk]:
 
     Sealed reasoning comes before that piece, seal by seal.
     """
+
+    def piece(index: int, **fields: Any) -> Chunk:  # Any: the fields of Chunk
+        return Chunk(id=reply.id, model=reply.model, created=reply.created, index=index, **fields)
+
     for choice in reply.choices:
         message = choice.message
         for thought in message.thoughts:
-            yield Chunk(
-                id=reply.id,
-                model=reply.model,
-                created=reply.created,
-                index=choice.index,
-                reasoning=thought.text,
-                thought=thought,
-            )
+            yield piece(choice.index, reasoning=thought.text, thought=thought)
         plain = None if message.thoughts else message.reasoning
-        yield Chunk(
-            id=reply.id,
-            model=reply.model,
-            created=reply.created,
-            index=choice.index,
+        yield piece(
+            choice.index,
             role="assistant",
             text=message.text,
             reasoning="" if plain is None else plain,
@@ -146,13 +141,9 @@ def replay(reply: Reply) -> Iterator[Chunk]:
             deviations=reply.deviations,
         )
     for choice in reply.choices:
-        is_last = choice is reply.choices[-1]
-        yield Chunk(
-            id=reply.id,
-            model=reply.model,
-            created=reply.created,
-            index=choice.index,
+        yield piece(
+            choice.index,
             finish_reason=choice.finish_reason,
             stop_text=choice.stop_text,
-            usage=reply.usage if is_last else None,
+            usage=reply.usage if choice is reply.choices[-1] else None,
         )

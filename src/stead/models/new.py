@@ -76,7 +76,17 @@ def new_model(  # noqa: PLR0913 - the verb's JSON arguments, each a number of th
         emit(Note(stage=STAGE, message=message, code="small-vocabulary"))
     model = build(shape, tokenizer, seed).to(precision)
     meta = {"preset": preset, "seed": seed, "dtype": dtype, "parameters": model.num_parameters()}
+    written = _write(target, model, tokenizer, meta)
+    emit(Saved(stage=STAGE, path=str(target), what="model"))
+    return meta | {"out": str(target), "vocab_size": len(tokenizer), "hash": written.hash}
 
+
+def _write(
+    target: Path,
+    model: "transformers.PreTrainedModel",
+    tokenizer: "transformers.PreTrainedTokenizerBase",
+    meta: dict[str, Any],  # Any: JSON values
+) -> manifest.Manifest:
     def fill(folder: Path) -> None:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -85,9 +95,7 @@ def new_model(  # noqa: PLR0913 - the verb's JSON arguments, each a number of th
 
     if target.is_dir():
         target.rmdir()
-    written = manifest.commit(target, KIND, fill, meta)
-    emit(Saved(stage=STAGE, path=str(target), what="model"))
-    return meta | {"out": str(target), "vocab_size": len(tokenizer), "hash": written.hash}
+    return manifest.commit(target, KIND, fill, meta)
 
 
 def empty_target(target: Path) -> None:

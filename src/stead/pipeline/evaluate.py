@@ -23,6 +23,7 @@ from stead.hub.inspect import inspect, locate
 from stead.models.load import Device, Dtype, load_model
 from stead.models.writing.local import LocalBackend
 from stead.scoring import scorer
+from stead.scoring.scorer import Scorer
 from stead.values import Report
 
 
@@ -85,37 +86,36 @@ def evaluate(
     check(rows.items(), scorers)
     asking = Asking(question.max_new_tokens, question.temperature, question.seed)
     placed = Placement() if placement is None else placement
-
-    def ask(who: Subject) -> Outcome:
-        """Load, ask and let go: two models are never in memory at once."""
-        loaded = load_model(
-            who.folder, dtype=placed.dtype, device=placed.device, adapter=who.adapter
-        )
-        backend = LocalBackend.of(loaded, name=who.name, emit=emit)
-        asked = ask_all(rows, backend, scorers, asking, model=backend.name, emit=emit)
-        found = asyncio.run(asked)
-        del backend, loaded
-        gc.collect()
-        return found
-
-    outcomes = [ask(who) for who in subjects]
+    outcomes = [_ask(who, placed, rows, scorers, asking, emit) for who in subjects]
     last, first = outcomes[-1], outcomes[0] if against is not None else None
     if first is None:
         scores = compare.summarize(last, scorers, seed=question.seed)
     else:
         scores = compare.compare(first, last, scorers, seed=question.seed)
-    meta = {
-        "data": question.data,
-        "max_new_tokens": question.max_new_tokens,
-        "temperature": question.temperature,
-        "seed": question.seed,
-        "rows_dropped": dropped,
-    }
+    decoding = {n: getattr(asking, n) for n in ("max_new_tokens", "temperature", "seed")}
+    meta = {"data": question.data, **decoding, "rows_dropped": dropped}
     found = report.report(scores, last, first, meta=meta)
     if out is None:
         return found
     curves = losses(_run_folder(tuned) / "events.jsonl")
     return report.write(found, out / "reports", extras=report.Extras(curves=curves), emit=emit)
+
+
+def _ask(
+    who: Subject,
+    placed: Placement,
+    rows: Rows,
+    scorers: Mapping[str, Scorer],
+    asking: Asking,
+    emit: Emit,
+) -> Outcome:
+    """Load, ask and let go: two models are never in memory at once."""
+    loaded = load_model(who.folder, dtype=placed.dtype, device=placed.device, adapter=who.adapter)
+    backend = LocalBackend.of(loaded, name=who.name, emit=emit)
+    found = asyncio.run(ask_all(rows, backend, scorers, asking, model=backend.name, emit=emit))
+    del backend, loaded
+    gc.collect()
+    return found
 
 
 def _rows(question: Question, emit: Emit) -> tuple[Rows, dict[str, object]]:

@@ -140,6 +140,10 @@ def _server(app: App, on_ready: Callable[[], None], drain_s: float) -> Any:  # A
                     app.cut()
             return bool(await super().on_tick(counter))
 
+    return Server(_config(app))
+
+
+def _config(app: App) -> Any:  # Any: uvicorn untyped
     fast = installed("httptools")
     config = uvicorn.Config(
         app,
@@ -159,4 +163,4 @@ def _server(app: App, on_ready: Callable[[], None], drain_s: float) -> Any:  # A
     config.load()
     if fast:
         config.http_protocol_class = patient(config.http_protocol_class)
-    return Server(config)
+    return config

@@ -4,61 +4,65 @@ Knows nothing about measuring; `app/bench_model` does.
 """
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stead.cli import console
+from stead.cli.grouped import grouped
 
 if TYPE_CHECKING:
     from stead.app.bench_model import Benched, Spread
 
 
-def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a model is run, or who is asked instead."""
+
+    engine: Annotated[str, typer.Option(help="auto, or the name of an engine.")] = "auto"
+    ctx: Annotated[int | None, typer.Option(min=1, help="Context in tokens.")] = None
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the engine.")] = None
+    strategy: Annotated[
+        str | None, typer.Option(help="Ask this strategy instead: for its cloud models.")
+    ] = None
+    url: Annotated[str | None, typer.Option(help="Ask this server instead.")] = None
+
+    def bench(self, model: str, how: dict[str, Any]) -> "Benched":  # Any: keywords of `bench_*`
+        """Measure one model."""
+        from stead.app import bench_model, strategies
+        from stead.app.engines import Wanted
+        from stead.core.paths import Home
+        from stead.inference.remote import Remote
+
+        home = Home.find()
+        url, strategy = self.url, self.strategy
+        if url is not None:
+            key = os.environ.get("STEAD_API_KEY")
+            return bench_model.bench_remote(lambda: Remote(url, token=key), model, url, **how)
+        if strategy is not None:
+            return bench_model.bench_remote(
+                lambda: strategies.open(strategy, home)[0], model, strategy, **how
+            )
+        wanted = Wanted(model, engine=self.engine, context=self.ctx, threads=self.threads)
+        return bench_model.bench_local(wanted, home, **how)
+
+
+@grouped
+def command(
     models: Annotated[
         list[str], typer.Argument(help="Folder, GGUF, .sbs, run, name, or ollama:name:tag.")
     ],
+    asked: Asked,
     runs: Annotated[int, typer.Option(min=1, max=100, help="Starts of the engine.")] = 3,
     tokens: Annotated[int, typer.Option(min=2, help="Tokens of each answer.")] = 64,
-    engine: Annotated[str, typer.Option(help="auto, or the name of an engine.")] = "auto",
-    ctx: Annotated[int | None, typer.Option(min=1, help="Context in tokens.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the engine.")] = None,
-    strategy: Annotated[
-        str | None, typer.Option(help="Ask this strategy instead: for its cloud models.")
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="Ask this server instead.")] = None,
     quiet: console.Quiet = False,
     as_json: console.Json = False,
 ) -> None:
     """Measure models: load time, first token, tokens per second, memory."""
-    from stead.app import bench_model, strategies
-    from stead.app.engines import Wanted
-    from stead.core.paths import Home
-    from stead.inference.remote import Remote
-
-    home = Home.find()
-    found = []
     with console.progress(quiet=quiet) as emit:
-        for model in models:
-            if url is not None:
-                found.append(
-                    bench_model.bench_remote(
-                        lambda: Remote(url, token=os.environ.get("STEAD_API_KEY")), model, url,
-                        runs=runs, tokens=tokens, emit=emit,
-                    )
-                )  # fmt: skip
-            elif strategy is not None:
-                found.append(
-                    bench_model.bench_remote(
-                        lambda: strategies.open(strategy, home)[0], model, strategy,
-                        runs=runs, tokens=tokens, emit=emit,
-                    )
-                )  # fmt: skip
-            else:
-                wanted = Wanted(model, engine=engine, context=ctx, threads=threads)
-                found.append(
-                    bench_model.bench_local(wanted, home, runs=runs, tokens=tokens, emit=emit)
-                )
+        how = {"runs": runs, "tokens": tokens, "emit": emit}
+        found = [asked.bench(model, how) for model in models]
     if as_json:
         console.out_json({"models": [b.to_dict() for b in found]})
         return

@@ -3,12 +3,14 @@
 Knows nothing that `evaluate` does not; it is the same work in the words of a benchmark.
 """
 
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from stead.cli import console, evaluating
+from stead.cli.grouped import grouped
 
 
 class Form(StrEnum):
@@ -22,20 +24,25 @@ class Form(StrEnum):
 _FILES = {Form.markdown: "report.md", Form.json: "report.json", Form.html: "report.html"}
 
 
-def command(  # noqa: PLR0913, PLR0917 - one parameter per option
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where the report goes, and in which form."""
+
+    report: Annotated[str | None, typer.Option(help="Also write the report here.")] = None
+    form: Annotated[Form, typer.Option("--format", help="Form of that file.")] = Form.markdown
+    out: evaluating.Out = None
+
+
+@grouped
+def command(
     base: Annotated[str, typer.Option(help="Model before fine-tuning.")],
     finetuned: Annotated[str, typer.Option(help="Model or adapter after fine-tuning.")],
-    data: Annotated[str, typer.Option(help="Rows with answers: file, folder or hf:org/name.")],
+    data: evaluating.Data,
+    asking: evaluating.Asking,
+    written: Written,
     metric: Annotated[
         list[str] | None, typer.Option(help="A metric; may be given again, or with commas.")
     ] = None,
-    report: Annotated[str | None, typer.Option(help="Also write the report here.")] = None,
-    form: Annotated[Form, typer.Option("--format", help="Form of that file.")] = Form.markdown,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take the first rows only.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
-    temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="For sampling and error bars.")] = 0,
-    out: Annotated[str | None, typer.Option(help="Folder for the run and its report.")] = None,
     as_json: console.Json = False,
     quiet: console.Quiet = False,
 ) -> None:
@@ -44,13 +51,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 
     named = ["rouge", "bleu"] if metric is None else metric
     request = EvaluateRequest(
-        model=finetuned, against=base, data=data, limit=limit, max_new_tokens=max_new_tokens,
-        metrics=tuple(m.strip() for part in named for m in part.split(",") if m.strip()),
-        temperature=temperature, seed=seed,
+        model=finetuned, against=base, data=data, metrics=evaluating.names(",".join(named)),
+        **asdict(asking),
     )  # fmt: skip
-    result = evaluating.run(request, out, quiet=quiet)
-    if report is not None:
-        result["report"] = _copy(result["report"], report, form)
+    result = evaluating.run(request, written.out, quiet=quiet)
+    if written.report is not None:
+        result["report"] = _copy(result["report"], written.report, written.form)
     if as_json:
         console.out_json(result)
     else:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from stead.cli import asking, console
+from stead.cli.grouped import grouped
 from stead.core.errors import SteadError
 
 if TYPE_CHECKING:
@@ -17,32 +18,21 @@ if TYPE_CHECKING:
 _HELP = "/reset forgets the conversation, /system TEXT sets the system message, /exit ends"
 
 
-def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
-    model: asking.Model = None,
-    adapter: asking.Adapter = None,
-    strategy: asking.Strategy = None,
-    url: asking.Url = None,
-    system: asking.System = None,
+@grouped
+def command(
+    asked: asking.Asked,
+    answers: asking.Answers,
     max_tokens: asking.MaxTokens = 512,
-    temperature: asking.Temperature = None,
-    seed: asking.Seed = None,
-    stop: asking.Stop = None,
-    engine: asking.Engine = "auto",
-    ctx: asking.Ctx = None,
-    threads: asking.Threads = None,
     quiet: console.Quiet = False,
     json: console.Json = False,
 ) -> None:
     """Talk with a model, turn by turn; /reset, /system TEXT and /exit are commands."""
     from stead.app.chat import Conversation
 
-    gateway = asking.open_gateway(
-        model, strategy=strategy, url=url, adapter=adapter, engine=engine, ctx=ctx, threads=threads
-    )
-    with gateway.sync as sync:
+    with asked.gateway().sync as sync:
         sync.load()
-        options = asking.sampling(max_tokens, temperature, seed, stop)
-        talk = Conversation(sync, system=system, **options)
+        options = answers.sampling(max_tokens)
+        talk = Conversation(sync, system=answers.system, **options)
         if not quiet:
             console.note(_HELP)
         for line in _lines(prompt=not quiet):

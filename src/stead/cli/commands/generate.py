@@ -9,42 +9,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stead.cli import asking, console
+from stead.cli.grouped import grouped
 from stead.core.errors import BackendError
 
 if TYPE_CHECKING:
     from stead.app.syncing import SyncGateway
 
 
-def command(  # noqa: PLR0913, PLR0917 - one argument per option of the command
+@grouped
+def command(
     prompt: Annotated[str, typer.Argument(help="What to say; - reads it from stdin.")],
-    model: asking.Model = None,
-    adapter: asking.Adapter = None,
-    strategy: asking.Strategy = None,
-    url: asking.Url = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Complete the text; no chat.")] = False,
-    system: asking.System = None,
+    asked: asking.Asked,
+    answers: asking.Answers,
     max_tokens: asking.MaxTokens = 256,
-    temperature: asking.Temperature = None,
-    seed: asking.Seed = None,
-    stop: asking.Stop = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Complete the text; no chat.")] = False,
     stream: Annotated[
         bool | None, typer.Option(help="Print as it comes; default on a terminal.")
     ] = None,
-    engine: asking.Engine = "auto",
-    ctx: asking.Ctx = None,
-    threads: asking.Threads = None,
     quiet: console.Quiet = False,
     json: console.Json = False,
 ) -> None:
     """Ask a model once and print its answer."""
     text = sys.stdin.read() if prompt == "-" else prompt
-    options = asking.sampling(max_tokens, temperature, seed, stop) | {"raw": raw}
-    if system is not None:
-        options["system"] = system
-    gateway = asking.open_gateway(
-        model, strategy=strategy, url=url, adapter=adapter, engine=engine, ctx=ctx, threads=threads
-    )
-    with gateway.sync as sync:
+    options = answers.sampling(max_tokens) | {"raw": raw}
+    if answers.system is not None:
+        options["system"] = answers.system
+    with asked.gateway().sync as sync:
         if not json and (sys.stdout.isatty() if stream is None else stream):
             _stream(sync, text, options)
         else:

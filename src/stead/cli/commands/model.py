@@ -1,12 +1,14 @@
 """Add, make, list, show, verify, find and remove models."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stead.cli import console
 from stead.cli.console import Json, Quiet
+from stead.cli.grouped import grouped
 
 if TYPE_CHECKING:
     from stead.app.models import Models
@@ -30,26 +32,34 @@ def _models(*, offline: bool = False, patterns: list[str] | None = None) -> "Mod
     return Models(Home.find(), offline=offline, patterns=given)
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large a new model is: a preset, and what differs from it."""
+
+    preset: Annotated[str, typer.Option(help="nano, tiny, mini, small or base.")] = "tiny"
+    vocab: Annotated[int | None, typer.Option(help="Tokens in the vocabulary.")] = None
+    hidden: Annotated[int | None, typer.Option(help="Width of the model.")] = None
+    layers: Annotated[int | None, typer.Option(help="Number of layers.")] = None
+    heads: Annotated[int | None, typer.Option(help="Attention heads.")] = None
+    kv_heads: Annotated[int | None, typer.Option(help="Key and value heads.")] = None
+    intermediate: Annotated[int | None, typer.Option(help="Width of the MLP.")] = None
+    context: Annotated[int | None, typer.Option(help="Longest sequence in tokens.")] = None
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 42
+    dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32"
+
+
 @app.command()
-def new(  # noqa: PLR0913, PLR0917 - one argument per option of the command
+@grouped
+def new(
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    shape: Shape,
     more_text: Annotated[
         list[Path] | None, typer.Argument(help="Text files, as with --text.", show_default=False)
     ] = None,
     text: Annotated[
         list[Path] | None, typer.Option("--text", help="A text file to learn the tokenizer from.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="nano, tiny, mini, small or base.")] = "tiny",
     pretrain_tokens: Annotated[int, typer.Option(help="Tokens to pretrain on.", min=0)] = 0,
-    vocab: Annotated[int | None, typer.Option(help="Tokens in the vocabulary.")] = None,
-    hidden: Annotated[int | None, typer.Option(help="Width of the model.")] = None,
-    layers: Annotated[int | None, typer.Option(help="Number of layers.")] = None,
-    heads: Annotated[int | None, typer.Option(help="Attention heads.")] = None,
-    kv_heads: Annotated[int | None, typer.Option(help="Key and value heads.")] = None,
-    intermediate: Annotated[int | None, typer.Option(help="Width of the MLP.")] = None,
-    context: Annotated[int | None, typer.Option(help="Longest sequence in tokens.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 42,
-    dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -60,12 +70,9 @@ def new(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     paths = [str(p) for group in (text, more_text) if group is not None for p in group]
     if not paths:
         raise UsageError("no-text", "no text is given", hint=f"stead model new {out} --text FILE")
-    spec: dict[str, Any] = {
-        "preset": preset, "text": paths, "vocab_size": vocab, "seed": seed, "hidden": hidden,
-        "layers": layers, "heads": heads, "kv_heads": kv_heads, "intermediate": intermediate,
-        "context": context, "dtype": dtype,
-    }  # fmt: skip
-    pretraining = models.Pretraining(pretrain_tokens, seed=seed) if pretrain_tokens else None
+    spec = asdict(shape) | {"text": paths}
+    spec["vocab_size"] = spec.pop("vocab")
+    pretraining = models.Pretraining(pretrain_tokens, seed=shape.seed) if pretrain_tokens else None
     with console.progress(quiet=quiet) as emit:
         facts = models.new(out, spec, pretraining=pretraining, emit=emit)
     if as_json:

@@ -54,28 +54,10 @@ def build(
     Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), ConfigError("bad-pair" | …),
     ModelError("base-quantized").
     """
-    refused = pairing.refusal(learning.method, learning.adapter)
-    if refused is not None:
-        raise ConfigError("bad-pair", refused)
-    method = METHODS.create(learning.method, config=_config(METHODS, learning.method, learning.method_config))  # fmt: skip
-    adapter = ADAPTERS.create(learning.adapter, config=_config(ADAPTERS, learning.adapter, learning.adapter_config))  # fmt: skip
-    if prepared.kind not in method.kinds:
-        raise DataError(
-            "wrong-data-kind",
-            f"the method {learning.method!r} needs {' or '.join(method.kinds)} rows, the data are {prepared.kind!r}",
-        )
+    method, adapter = _pair(learning, prepared.kind)
     check_plain(loaded.folder, loaded.model.config.to_dict(), _WHOLE)
     adapter.wrap(loaded.model, layers, trainer.seed)
-    learner = Learner(
-        loaded,
-        LearnerOptions(
-            number(trainer.logits_chunk, _CHUNK),
-            trainer.gradient_checkpointing,
-            label_smoothing=trainer.label_smoothing,
-            neftune_alpha=trainer.neftune_alpha,
-            fuse=not world.sharded,
-        ),
-    )
+    learner = _learner(trainer, loaded, world)
     columns = method.columns_of(prepared.kind)
     train = Columns(prepared, "train", columns)
     held_out = Columns(prepared, "eval", columns) if prepared.splits.get("eval") else None
@@ -87,9 +69,51 @@ def build(
     micro = trainer.accumulation * world.size  # each process brings its own micro-batches
     steps = Steps(planner, trainer.epochs, micro, trainer.max_steps, method.repeat)
     shares = Shares(world)
+    stepper = _stepper(trainer, tools, method, shares, steps.total)
+    peak = number(trainer.lr, pairing.default_lr(learning.method, learning.adapter))
+    return Parts(
+        trainer, learning, prepared, loaded, run_dir, emit, lineage, method, adapter, train,
+        held_out, steps, _schedule(trainer, peak, steps.total), stepper.optimizer,
+        stepper, StepLog(run_dir / LOG_NAME, writes=world.leads), tools, shares,
+        Adjustments(run_dir / ADJUSTMENTS, writes=world.leads),
+        number(trainer.checkpoint_every, max(1, steps.total // _CHECKPOINTS_PER_RUN)),
+    )  # fmt: skip
+
+
+def _pair(learning: Learning, kind: str) -> tuple[Method, Adapter]:
+    """Return method and adapter, which go together and with the data."""
+    refused = pairing.refusal(learning.method, learning.adapter)
+    if refused is not None:
+        raise ConfigError("bad-pair", refused)
+    method = METHODS.create(learning.method, config=_config(METHODS, learning.method, learning.method_config))  # fmt: skip
+    adapter = ADAPTERS.create(learning.adapter, config=_config(ADAPTERS, learning.adapter, learning.adapter_config))  # fmt: skip
+    if kind not in method.kinds:
+        raise DataError(
+            "wrong-data-kind",
+            f"the method {learning.method!r} needs {' or '.join(method.kinds)} rows, the data are {kind!r}",
+        )
+    return method, adapter
+
+
+def _learner(trainer: TrainerSettings, loaded: LoadedModel, world: World) -> Learner:
+    options = LearnerOptions(
+        number(trainer.logits_chunk, _CHUNK),
+        trainer.gradient_checkpointing,
+        label_smoothing=trainer.label_smoothing,
+        neftune_alpha=trainer.neftune_alpha,
+        fuse=not world.sharded,
+    )
+    return Learner(loaded, options)
+
+
+def _stepper(
+    trainer: TrainerSettings, tools: Tools, method: Method, shares: Shares, total: int
+) -> Stepper:
+    """Return what takes a step, with its optimizer; with spread layers, each process has its shares."""
+    learner, adapter, world = tools.model, tools.adapter, shares.world
     if world.sharded:
         check(method, adapter, OPTIMIZERS.get(trainer.optimizer), trainer)
-        shard(loaded.model, world)
+        shard(tools.loaded.model, world)
     named = [*learner.trained(), *((f"method.{n}", p) for n, p in method.parameters().items())]
     optimizer = OPTIMIZERS.create(
         trainer.optimizer,
@@ -98,25 +122,12 @@ def build(
         rates=_rates(method, adapter),
     )
     stepper = (ShardedStepper if world.sharded else Stepper)(
-        learner,
-        method,
-        adapter,
-        optimizer,
-        seed=trainer.seed,
-        lanes=tools.lanes,
-        total=steps.total,
-        world=world,
-    )
+        learner, method, adapter, optimizer,
+        seed=trainer.seed, lanes=tools.lanes, total=total, world=world,
+    )  # fmt: skip
     if isinstance(stepper, ShardedStepper):
         stepper.shares, optimizer.norm = shares, shares.norm
-    peak = number(trainer.lr, pairing.default_lr(learning.method, learning.adapter))
-    return Parts(
-        trainer, learning, prepared, loaded, run_dir, emit, lineage, method, adapter, train,
-        held_out, steps, _schedule(trainer, peak, steps.total), optimizer,
-        stepper, StepLog(run_dir / LOG_NAME, writes=world.leads), tools, shares,
-        Adjustments(run_dir / ADJUSTMENTS, writes=world.leads),
-        number(trainer.checkpoint_every, max(1, steps.total // _CHECKPOINTS_PER_RUN)),
-    )  # fmt: skip
+    return stepper
 
 
 def _rates(method: Method, adapter: Adapter) -> Callable[[str], float]:

@@ -70,19 +70,26 @@ def prune(
         _layer_by_layer(loaded, adapter, shown, emit)
     else:
         _choose(loaded, adapter, _show(loaded, shown, emit) if looks and shown is not None else {})
-    report = adapter.report()
+    result = _written(out, loaded, adapter, choice)
+    emit(Finished(stage="prune", result=result))
+    return result
+
+
+def _written(
+    out: str, loaded: LoadedModel, adapter: Pruning, choice: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the pruned model; return what became of it."""
+    report, base = adapter.report(), {"base": str(loaded.folder)}
     before = sum(p.numel() for p in loaded.model.parameters())
 
     def fill(target: Path) -> None:
-        adapter.save(loaded.model, layers, target, Origin(folder))
-        files.write_json(target / "stead.json", {"base": str(folder), "pruned": choice, **report})
+        adapter.save(loaded.model, layers, target, Origin(loaded.folder))
+        files.write_json(target / "stead.json", {**base, "pruned": choice, **report})
 
-    manifest.commit(Path(out), "model", fill, {"base": str(folder)})
+    manifest.commit(Path(out), "model", fill, base)
     made = inspect(Path(out), tokenizer=False)
-    result = {"path": out, **report, "parameters": made.parameters, "parameters_before": before,
-              "bytes": made.size_bytes}  # fmt: skip
-    emit(Finished(stage="prune", result=result))
-    return result
+    return {"path": out, **report, "parameters": made.parameters, "parameters_before": before,
+            "bytes": made.size_bytes}  # fmt: skip
 
 
 def _folder(model: str) -> Path:

@@ -3,6 +3,8 @@
 import huggingface_hub.constants
 import pytest
 
+from stead.app.plugins import Plugins
+from stead.config.kinds import registry
 from stead.core.paths import Home
 
 
@@ -18,3 +20,19 @@ def online(monkeypatch):
     """Let the hub's library speak, to the loopback hub: the suite's switch is off for all others."""
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+
+@pytest.fixture
+def plugins(home):
+    """The plugins of a data directory; what they add to registries is gone after the test."""
+    registry.cache_clear()
+    yield Plugins(home, [home.plugins])
+    registry.cache_clear()
+
+
+def place_plugin(home, kind, name, text):
+    """Write a plugin's file; return its path."""
+    path = home.plugins / kind / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path

@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "tracker": ("stead.training.trackers", "stead.training.tracker:Tracker"),
     "callback": ("stead.training.callbacks", "stead.training.callback:Callback"),
     "exporter": ("stead.exporting.formats", "stead.exporting.exporter:Exporter"),
-    "collector": ("stead.app.collectors", "stead.app.monitor:Collector"),
+    "collector": ("stead.app.collectors", "stead.app.collector:Collector"),
 }
 
 

@@ -1,1 +1,1 @@
-from tests.fakes.places import home, online  # noqa: F401 - fixtures of this folder
+from tests.fakes.places import home, online, plugins  # noqa: F401 - fixtures of this folder

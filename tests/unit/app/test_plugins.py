@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from tests.fakes.places import place_plugin as place
 
 from stead.app.plugins import Plugins
 from stead.config.kinds import registry
@@ -16,20 +17,6 @@ from stead.messages import Call, EmbedRequest, GenerateRequest, Message
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "plugin_echo" / "src" / "stead_plugin_echo.py"
 ASK = GenerateRequest(model="echo", messages=(Message("user", "one two"),), call=Call(id="1"))
-
-
-@pytest.fixture
-def plugins(home):
-    registry.cache_clear()
-    yield Plugins(home, [home.plugins])
-    registry.cache_clear()
-
-
-def place(home, kind, name, text):
-    path = home.plugins / kind / f"{name}.py"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 async def both(backend):

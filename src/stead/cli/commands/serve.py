@@ -139,6 +139,8 @@ class _Parts:
         groups: "Mapping[str, Routes] | None" = None,
     ) -> _Made:
         """Return the models' routes alone, and `groups` of further ones."""
+        from stead.app.collector import collectors, show
+        from stead.app.plugins import Plugins
         from stead.serving.asgi import App
 
         app = App(
@@ -151,6 +153,7 @@ class _Parts:
             groups=groups,
         )
         app.measured.breakers(self.found.breakers)
+        show(self.metrics, collectors(Plugins(home), home))
         return _Made(app, lambda: None)
 
     def platform(self, home: "Home", url: str) -> _Made:

@@ -114,6 +114,12 @@ class Database:
         with self.write() as connection:
             return work(connection)
 
+    def clock(self, clock: Callable[[], float]) -> sa.ColumnElement[float]:
+        """Return `now` as a part of statements, read anew whenever one is executed."""
+        if self.is_sqlite:
+            return sa.bindparam(None, callable_=clock, type_=sa.Double())
+        return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double())
+
     def now(self, connection: Connection, clock: Callable[[], float]) -> float:
         """Return the Unix time that all processes share: PostgreSQL's own; on one machine, `clock`."""
         if self.is_sqlite:

@@ -215,7 +215,7 @@ def disk_faults(order: Order, result: Result) -> None:
         result.not_run.append("strace is not installed")
     result.n += points
 
-    url, many = store_faults.made(order.work / "crowd"), order.count(200, 2_500, 12_500)
+    url, many = store_faults.made(order.work / "crowd"), order.count(200, 12_500, 125_000)
     crowd = [store_faults.start(url, many) for _ in range(8)]
     for one in crowd:
         found = store_faults.told(one)

@@ -52,9 +52,9 @@ def start(url, count, *, limit_bytes=None, inject=None, trace=None):
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def told(process):
+def told(process, timeout_s=120):
     """Wait for a writer; return the acknowledged ids, the codes of its errors, its status, its last words."""
-    out, error = process.communicate(timeout=120)
+    out, error = process.communicate(timeout=timeout_s)
     lines = out.splitlines()
     ids = [line for line in lines if not line.startswith("!") and len(line) == 12]
     return ids, [line[2:] for line in lines if line.startswith("!")], process.returncode, error[-2000:]  # fmt: skip

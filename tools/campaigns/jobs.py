@@ -1,7 +1,7 @@
 """Jobs under faults (RELIABILITY 2.3, TR10): real supervisors, workers that count, both databases.
 
 JB1: random kills of supervisors and workers. JB2: PostgreSQL killed and stopped. JB3: SQLite's writers killed, calls
-that fail, eight writers at once. JB4 and TR10: adoption. JB5: supervisors that slept. JB6: keys raced.
+that fail, eight writers at once. JB4 and TR10: adoption. A long one can be done in parts: `--n` and another `--seed`. JB5: supervisors that slept. JB6: keys raced.
 JB7: random requests. JB9: throughput. JB10: backups under load. Knows nothing about how the queue works.
 """
 
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -215,10 +215,10 @@ def disk_faults(order: Order, result: Result) -> None:
         result.not_run.append("strace is not installed")
     result.n += points
 
-    url, many = store_faults.made(order.work / "crowd"), order.count(200, 2_500, 12_500)
+    url, many = store_faults.made(order.work / "crowd"), order.count(200, 12_500, 125_000)
     crowd = [store_faults.start(url, many) for _ in range(8)]
     for one in crowd:
-        found = store_faults.told(one)
+        found = store_faults.told(one, timeout_s=7200)
         acknowledged += len(found[0])
         result.failures += len(found[1]) + (found[2] != 0)
     result.failures += acknowledged != 8 * many
@@ -226,9 +226,12 @@ def disk_faults(order: Order, result: Result) -> None:
     result.facts |= {"fault_points": points, "writes_of_8_writers": acknowledged}
 
 
+_ADOPTIONS = {"TR10": (5, 50, 200), "JB4": (5, 500, 500)}
+
+
 def adoption(order: Order, stores: Any, result: Result) -> None:
     """TR10 and JB4: runs go on, none doubled, adopted within two leases."""
-    n, lease_s, waits = order.count(5, 50, 200), 2.0, []
+    n, lease_s, waits = order.count(*_ADOPTIONS[result.id]), 2.0, []
     with _place(order, stores) as place:
         crew = [place.supervise(lease_s=lease_s) for _ in range(2)]
         time.sleep(1.5)  # for both interpreters
@@ -304,9 +307,9 @@ def keys(order: Order, stores: Any, result: Result) -> None:
 
 
 def _job() -> Any:
-    from stead.store.job_states import Job
+    from tests.fakes import queue_crew
 
-    return Job(uuid.uuid4().hex, "count", "queued", "t", {}, "f", time.time(), folder="f")
+    return queue_crew.job()
 
 
 def _threads(count: int, work: Callable[[int], None]) -> None:
@@ -322,9 +325,10 @@ def states(order: Order, stores: Any, result: Result) -> None:
     from stead.core.errors import SteadError
     from stead.store.job_states import TRANSITIONS, End, Ending
 
-    n, rng, queue = order.count(2_000, 200_000, 2_000_000), random.Random(order.seed), stores.jobs
+    n, rng, queue = order.count(2_000, 500_000, 5_000_000), random.Random(order.seed), stores.jobs
     ends = list(End.__args__)
     jobs = [queue.submit(_job()) for _ in range(5)]
+    seen = {job.id: job.state for job in jobs}
     held: list[Any] = []
     actions: list[Callable[[], Any]] = [
         lambda: held.append(queue.claim("s", rng.choice((-1, 10)))),
@@ -334,54 +338,59 @@ def states(order: Order, stores: Any, result: Result) -> None:
         lambda: queue.end(rng.choice(held), Ending(rng.choice(ends))),
     ]
     for _ in range(n):
-        at = rng.randrange(len(jobs))
-        was = queue.get(jobs[at].id).state
         held[:] = [one for one in held if one is not None][-10:]
         act = rng.choice(actions if held else actions[:3])
         try:
             act()
         except SteadError as error:
             result.failures += error.code not in ("lease-lost", "job-state")
-        now = queue.get(jobs[at].id).state
-        result.failures += now != was and now not in TRANSITIONS[was]
-        if queue.get(jobs[at].id).is_over:
-            jobs[at] = queue.submit(_job())
+        now = _states(stores, seen)
+        result.failures += sum(
+            now[i] != s and now[i] not in TRANSITIONS[s] for i, s in seen.items()
+        )
+        for at, job in enumerate(jobs):
+            if not TRANSITIONS[now[job.id]]:
+                jobs[at] = queue.submit(_job())
+        seen = {job.id: now.get(job.id, "queued") for job in jobs}
     result.n += n
 
 
+def _states(stores: Any, ids: Iterable[str]) -> dict[str, Any]:
+    import sqlalchemy as sa
+
+    from stead.store.tables import JOBS
+
+    with stores.database.read() as connection:
+        query = sa.select(JOBS.c.id, JOBS.c.state).where(JOBS.c.id.in_(list(ids)))
+        return {row.id: row.state for row in connection.execute(query)}
+
+
 def throughput(order: Order, stores: Any, result: Result) -> None:
-    """JB9: jobs queued and claimed with their end written, per second; two threads."""
-    from stead.store.job_states import Ending
+    """JB9: two processes queue jobs, then claim and end them; the best of three rounds, for others use the machine.
 
-    n, queue = order.count(1_000, 10_000, 1_000_000), stores.jobs
-    claims: list[float] = []
+    Then one process claims from a queue of 1,000 jobs and from one of a million.
+    """
+    from tests.fakes import queue_crew
 
-    def enqueue(_: int) -> None:
-        for _ in range(n // 2):
-            queue.submit(_job())
-
-    def work(_: int) -> None:
-        for _ in range(500):
-            begun = time.perf_counter()
-            job = queue.claim("s", 60)
-            claims.append(time.perf_counter() - begun)
-            queue.end(job, Ending("succeeded"))
-
-    begun = time.monotonic()
-    _threads(2, enqueue)
-    rate = n / (time.monotonic() - begun)
-    begun, cpu = time.monotonic(), time.process_time()
-    _threads(2 if n >= 1_000 else 1, work)
-    done = len(claims) / (time.monotonic() - begun)
-    cpu_ms = (time.process_time() - cpu) / len(claims) * 1000  # what remains on a busy machine
-    p99_ms = sorted(claims)[int(len(claims) * 0.99)] * 1000
+    n = order.count(1_000, 10_000, 100_000)
+    enqueued = queue_crew.crew(stores, "enqueue", n, rounds=3)
+    worked = queue_crew.crew(stores, "work", n, rounds=3)
+    p99_ms = sorted(worked["claims_s"])[int(len(worked["claims_s"]) * 0.99)] * 1000
+    rate, done = n / enqueued["seconds"], n / worked["seconds"]
+    queue_crew.fill(stores, 1_000)
+    few_ms = queue_crew.claim_ms(stores)
+    queue_crew.fill(stores, order.count(10_000, 1_000_000, 1_000_000))
+    slower = queue_crew.claim_ms(stores) / few_ms
     wanted = (500, 250) if stores.database.is_sqlite else (1_000, 500)
-    slow = (rate < wanted[0]) + (done < wanted[1]) + (p99_ms > 20)
-    result.n += 3
-    result.failures += slow
+    result.n += 4
+    result.failures += (rate < wanted[0]) + (done < wanted[1]) + (p99_ms > 20) + (slower > 2)
     result.facts |= {
-        f"enqueue_per_s_{_name(stores)}": round(rate), f"claim_and_end_per_s_{_name(stores)}": round(done),
-        f"claim_p99_ms_{_name(stores)}": round(p99_ms, 2), f"cpu_ms_per_claim_and_end_{_name(stores)}": round(cpu_ms, 2),
+        f"{what}_{_name(stores)}": round(value, 2)
+        for what, value in (
+            ("enqueue_per_s", rate), ("claim_and_end_per_s", done), ("claim_p99_ms", p99_ms),
+            ("cpu_ms_per_enqueue", 1000 * enqueued["cpu_s"] / n), ("cpu_ms_per_claim_and_end", 1000 * worked["cpu_s"] / n),
+            ("million_rows_slower", slower),
+        )
     }  # fmt: skip
 
 
@@ -420,5 +429,5 @@ def backups(order: Order, stores: Any, result: Result) -> None:
 
 OWN: dict[str, Callable[[Order, Result], None]] = {"JB2": outages, "JB3": disk_faults}
 PROMISES: dict[str, Callable[[Order, Any, Result], None]] = {
-    "JB1": kills, "TR10": adoption, "JB5": zombies, "JB6": keys, "JB7": states, "JB9": throughput, "JB10": backups,
+    "JB1": kills, "TR10": adoption, "JB4": adoption, "JB5": zombies, "JB6": keys, "JB7": states, "JB9": throughput, "JB10": backups,
 }  # fmt: skip

@@ -8,6 +8,7 @@ do not carry a `Database` over a fork.
 
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from stead.store.writer_lock import WriterLock
 T = TypeVar("T")
 _POOL: dict[str, int] = {"pool_size": 10, "max_overflow": 20, "pool_recycle": 3600}  # seconds
 _BUSY_S = 30.0
+_IDLE_S = 1.0  # a restart of PostgreSQL takes longer
 _WAL_LIMIT_BYTES = 4 << 20  # then the next writer moves it into the database
 _PRAGMAS = (
     "PRAGMA synchronous=FULL",
@@ -34,6 +36,7 @@ _PRAGMAS = (
 )
 _JOURNALS = {"wal": "PRAGMA journal_mode=wal", "truncate": "PRAGMA journal_mode=truncate"}
 _LOCK_TIMEOUT_MS = 10_000
+_READING: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _OPTIONS = frozenset({"sslmode", "sslrootcert", "connect_timeout", "application_name"})
 _AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock: certainly rolled back
 _ATTEMPTS = 5
@@ -61,6 +64,7 @@ class Database:
             self.engine = _sqlite(self._path, self.journal)
         else:
             self.engine = _postgres(self.url)
+        self._reader = self.engine if self.is_sqlite else self.engine.execution_options(**_READING)
         # At the interpreter's end too: the last connection to close makes a checkpoint.
         self._end = weakref.finalize(self, _dispose, self.engine, self._lock)
 
@@ -70,13 +74,9 @@ class Database:
 
         Raises: ResourceError("database-unavailable").
         """
-        with _translated(self.url), self.engine.connect() as connection:
+        with _translated(self.url), self._reader.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN")
-            else:
-                connection.exec_driver_sql(
-                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-                )
             yield connection
 
     @contextmanager
@@ -113,6 +113,12 @@ class Database:
                     raise
         with self.write() as connection:
             return work(connection)
+
+    def clock(self, clock: Callable[[], float]) -> sa.ColumnElement[float]:
+        """Return `now` as a part of statements, read anew whenever one is executed."""
+        if self.is_sqlite:
+            return sa.bindparam(None, callable_=clock, type_=sa.Double())
+        return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double())
 
     def now(self, connection: Connection, clock: Callable[[], float]) -> float:
         """Return the Unix time that all processes share: PostgreSQL's own; on one machine, `clock`."""
@@ -213,10 +219,9 @@ def _sqlite(path: Path, journal: str) -> Engine:
 
 def _postgres(url: URL) -> Engine:
     try:
-        return sa.create_engine(
+        engine = sa.create_engine(
             url,
             connect_args={"options": f"-c lock_timeout={_LOCK_TIMEOUT_MS} -c timezone=UTC"},
-            pool_pre_ping=True,
             **_POOL,
         )
     except ModuleNotFoundError as error:
@@ -224,6 +229,30 @@ def _postgres(url: URL) -> Engine:
 
         load("psycopg", extra="postgres")
         raise ConfigError("bad-database-url", f"no driver for {url.drivername!r}") from error
+    _ask_idle_ones(engine)
+    return engine
+
+
+def _ask_idle_ones(engine: Engine) -> None:
+    """Ask a connection that lay idle whether it lives; SQLAlchemy's own way asks before each use, a trip more."""
+    driver: Any = engine.dialect.loaded_dbapi  # Any: a driver's module
+
+    def used(_: object, record: Any) -> None:  # Any: SQLAlchemy's record of a connection
+        if record is not None:
+            record.info["used"] = time.monotonic()
+
+    def ask(connection: Any, record: Any, _: object) -> None:  # Any: as above
+        if time.monotonic() - record.info["used"] < _IDLE_S:
+            return
+        try:
+            connection.execute("SELECT 1")
+            connection.rollback()
+        except driver.OperationalError as error:
+            raise sa.exc.InvalidatePoolError from error  # all are made anew
+
+    sa.event.listen(engine, "connect", used)
+    sa.event.listen(engine, "checkin", used)
+    sa.event.listen(engine, "checkout", ask)
 
 
 @contextmanager

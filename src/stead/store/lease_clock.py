@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from sqlalchemy.engine import Connection
 
 from stead.store.db import Database
 
@@ -20,13 +19,8 @@ class LeaseClock:
     """`realm` names the clock: times of another realm are no times here. Thread-safe."""
 
     def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._database = database
-        self._monotonic = monotonic
         self.realm = _boot() if database.is_sqlite else "database"
-
-    def now(self, connection: Connection) -> float:
-        """Return the time in seconds."""
-        return self._database.now(connection, self._monotonic)
+        self.now = database.clock(monotonic)  # seconds, as a part of statements
 
 
 def _boot() -> str:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from stead.core.errors import NotFound, ProcessError, UsageError
+from stead.store import queue_sql
 from stead.store.db import Database
 from stead.store.job_states import (
     HELD,
@@ -27,14 +27,14 @@ from stead.store.job_states import (
     refused,
 )
 from stead.store.lease_clock import LeaseClock
-from stead.store.rows import Condition, Conditions, Page, Rows, columns, contains
-from stead.store.tables import ATTEMPTS, JOBS, RUNS
+from stead.store.queue_sql import Statements
+from stead.store.rows import Conditions, Json, Page, Rows, columns, contains
+from stead.store.tables import JOBS
 
 Also = Callable[[Connection], object]
 Held = tuple[str, int]  # job, attempt
 Jobs = list[Job]
-_CLAIMING = 0x57EAE  # PostgreSQL's advisory lock of whoever counts what is free
-_HOLDS_NOTHING: dict[str, Any] = {
+_HOLDS_NOTHING: Json = {
     "holder": None, "asked": None, "realm": None, "until": None, "pid": None, "pid_started": None,
 }  # fmt: skip
 
@@ -50,8 +50,11 @@ class Queue(Rows[Job]):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(database, JOBS, Job, _missing)
-        self._clock = clock
         self.lease = LeaseClock(database, monotonic)
+        self._now = database.clock(clock)
+        self._sql = Statements(
+            self._now, self.lease.now, self.lease.realm, is_sqlite=database.is_sqlite
+        )
 
     # What people ask for
 
@@ -61,11 +64,9 @@ class Queue(Rows[Job]):
         `also` is done in the same transaction when the job is new.
         Raises: UsageError("idempotency-conflict", status 409): the key came with another content.
         """
-        insert = sqlite.insert if self.database.is_sqlite else postgresql.insert
-        made = insert(JOBS).on_conflict_do_nothing(index_elements=["idempotency_key"])
 
         def work(connection: Connection) -> Job:
-            row = connection.execute(made.values(**columns(job)).returning(JOBS.c.id)).first()
+            row = connection.execute(self._sql.submit, columns(job)).first()
             if row is not None:
                 if also is not None:
                     also(connection)
@@ -83,8 +84,7 @@ class Queue(Rows[Job]):
             return self._keyed(connection, key, fingerprint)
 
     def _keyed(self, connection: Connection, key: str | None, fingerprint: str) -> Job | None:
-        query = sa.select(JOBS).where(JOBS.c.idempotency_key == key)
-        row = connection.execute(query).first()
+        row = connection.execute(queue_sql.KEYED, {"the_idempotency_key": key}).first()
         if row is None:
             return None
         found = self.make(row)
@@ -162,34 +162,34 @@ class Queue(Rows[Job]):
         One that needs more than there is at all is taken when nothing else is held.
         """
         limits = Capacity() if capacity is None else capacity
+        query = self._sql.claim(kinds, limits)
+        given = {
+            "the_holder": holder, "the_lease_s": lease_s, "the_kinds": None if kinds is None else list(kinds),
+            "the_memory_bytes": limits.memory_bytes, "the_gpus": limits.gpus, "the_jobs": limits.jobs,
+        }  # fmt: skip
+        must_count = limits.is_limited and not self.database.is_sqlite
 
         def work(connection: Connection) -> Job | None:
-            fits = self._fits(connection, limits)
-            if fits is None:
-                return None
-            now = self.lease.now(connection)
-            where = [JOBS.c.state == "queued", *fits]
-            where.append(
-                JOBS.c.until.is_(None) | (JOBS.c.realm != self.lease.realm) | (JOBS.c.until <= now)
-            )
-            if kinds is not None:
-                where.append(JOBS.c.kind.in_(list(kinds)))
-            order = (JOBS.c.priority.desc(), JOBS.c.created_at, JOBS.c.id)
-            first = sa.select(JOBS.c.id).where(*where).order_by(*order).limit(1)
-            row = connection.execute(first.with_for_update(skip_locked=True)).first()
-            return None if row is None else self._taken(connection, row.id, holder, now + lease_s)
+            if must_count:
+                connection.execute(queue_sql.CLAIMS_ALONE)
+            row = connection.execute(query, given).first()
+            return None if row is None else self._begun(connection, self.make(row))
 
         return self.database.transact(work)
 
     def take_over(self, holder: str, lease_s: float, most: int = 20) -> Jobs:
         """Take jobs whose holder has let its lease run out; each gets a new attempt."""
 
+        given = {"the_holder": holder, "the_lease_s": lease_s, "the_most": most}
+
         def work(connection: Connection) -> Jobs:
-            now = self.lease.now(connection)
-            lost = (JOBS.c.realm != self.lease.realm) | (JOBS.c.until < now)
-            query = sa.select(JOBS.c.id).where(JOBS.c.state.in_(HELD), lost).limit(most)
-            rows = connection.execute(query.with_for_update(skip_locked=True)).all()
-            return [self._taken(connection, row.id, holder, now + lease_s) for row in rows]
+            rows = connection.execute(self._sql.take_over, given).all()
+            found = [self.make(row) for row in rows]
+            for job in found:
+                before = {"the_id": job.id, "the_attempt": job.attempt - 1}
+                lost = before | {"the_state": "lost", "the_error": None}
+                connection.execute(self._sql.attempt_ends, lost)
+            return [self._begun(connection, job) for job in found]
 
         return self.database.transact(work)
 
@@ -200,9 +200,9 @@ class Queue(Rows[Job]):
             return {}
 
         def work(connection: Connection) -> dict[str, Request | None]:
-            until = self.lease.now(connection) + lease_s
+            until = self.lease.now + lease_s
             which = sa.tuple_(JOBS.c.id, JOBS.c.attempt).in_(mine)
-            query = sa.update(JOBS).where(which, JOBS.c.state.in_(HELD)).values(until=until)
+            query = sa.update(JOBS).where(which, queue_sql.IS_HELD).values(until=until)
             rows = connection.execute(query.returning(JOBS.c.id, JOBS.c.request))
             return {row.id: row.request for row in rows}
 
@@ -211,15 +211,14 @@ class Queue(Rows[Job]):
     def requests(self, held: Iterable[Held]) -> dict[str, Request | None]:
         """Return what is asked of each job, without prolonging; one that is missing is lost."""
         which = sa.tuple_(JOBS.c.id, JOBS.c.attempt).in_(list(held))
-        query = sa.select(JOBS.c.id, JOBS.c.request).where(which, JOBS.c.state.in_(HELD))
+        query = sa.select(JOBS.c.id, JOBS.c.request).where(which, queue_sql.IS_HELD)
         with self.database.read() as connection:
             return {row.id: row.request for row in connection.execute(query)}
 
     def unfinished(self) -> int:
         """Return how many jobs wait or are held."""
-        query = sa.select(sa.func.count()).where(JOBS.c.state.in_(("queued", *HELD)))
         with self.database.read() as connection:
-            return int(connection.execute(query).scalar_one())
+            return int(connection.execute(queue_sql.UNFINISHED).scalar_one())
 
     def release(self, held: Iterable[Held]) -> None:
         """Let leases run out now, so that the next holder need not wait."""
@@ -229,8 +228,8 @@ class Queue(Rows[Job]):
 
         def work(connection: Connection) -> None:
             which = sa.tuple_(JOBS.c.id, JOBS.c.attempt).in_(mine)
-            now = self.lease.now(connection)
-            connection.execute(sa.update(JOBS).where(which, JOBS.c.state.in_(HELD)).values(until=now - 1))  # fmt: skip
+            query = sa.update(JOBS).where(which, queue_sql.IS_HELD)
+            connection.execute(query.values(until=self.lease.now - 1))
 
         self.database.transact(work)
 
@@ -242,15 +241,14 @@ class Queue(Rows[Job]):
         """
 
         def work(connection: Connection) -> Job:
-            where = (*_fence(job), JOBS.c.tail == job.tail)
-            query = sa.update(JOBS).where(*where).values(**values).returning(JOBS)
-            row = connection.execute(query).first()
+            row = connection.execute(queue_sql.WRITE, _fence(job) | values).first()
             if row is None:
                 raise lost(job)
             if also is not None:
                 also(connection)
             if "pid" in values:
-                self._attempt(connection, job, pid=values["pid"])
+                given = {"the_id": job.id, "the_attempt": job.attempt, "the_pid": values["pid"]}
+                connection.execute(queue_sql.WRITE_PID, given)
             return self.make(row)
 
         return self.database.transact(work)
@@ -263,23 +261,22 @@ class Queue(Rows[Job]):
         Raises: ProcessError("lease-lost"), then nothing is written.
         """
 
+        waits = ending.state == "queued" and ending.delay_s > 0
+        given = _fence(job) | {
+            "the_state": ending.state, "the_result": ending.result, "the_error": ending.error,
+            "the_failures": ending.failures, "the_dead": ending.dead, "the_over": ending.state in TERMINAL,
+            "the_realm": self.lease.realm if waits else None,
+            "the_delay_s": ending.delay_s if waits else None,
+            "the_progress": 1.0 if ending.state == "succeeded" else None,
+            "the_new_tail": job.tail if tail is None else tail,
+        }  # fmt: skip
+
         def work(connection: Connection) -> Job:
-            now, over = self.database.now(connection, self._clock), ending.state in TERMINAL
-            values = _HOLDS_NOTHING | {
-                "state": ending.state, "result": ending.result, "error": ending.error,
-                "failures": ending.failures, "dead": ending.dead, "request": None,
-                "finished_at": now if over else None,
-            }  # fmt: skip
-            if ending.state == "queued" and ending.delay_s > 0:
-                until = self.lease.now(connection) + ending.delay_s
-                values |= {"realm": self.lease.realm, "until": until}
-            if ending.state == "succeeded":
-                values["progress"] = 1.0
-            if tail is not None:
-                values["tail"] = tail
-            fence = (*_fence(job), JOBS.c.tail == job.tail)
-            moved = self._moved(connection, job, ending.state, values, fence)
-            self._attempt(connection, job, ended_at=now, outcome=ending.state, error=ending.error)
+            row = connection.execute(self._sql.end, given).first()
+            if row is None:
+                raise lost(job)
+            moved = self._told(connection, self.make(row))
+            connection.execute(self._sql.attempt_ends, given)
             if also is not None:
                 also(connection)
             return moved
@@ -289,80 +286,44 @@ class Queue(Rows[Job]):
     # Inside a transaction
 
     def _locked(self, connection: Connection, job_id: str) -> Job:
-        query = sa.select(JOBS).where(JOBS.c.id == job_id).with_for_update()
-        row = connection.execute(query).first()
+        row = connection.execute(queue_sql.ONE, {"the_id": job_id}).first()
         if row is None:
             raise _missing(job_id[:100])
         return self.make(row)
 
     def _free(self, connection: Connection, job: Job, state: State) -> Job:
-        at = self.database.now(connection, self._clock) if state in TERMINAL else None
+        at = self._now if state in TERMINAL else None
         values = _HOLDS_NOTHING | {"state": state, "request": None, "finished_at": at}
         if state == "queued":
             values |= {"error": None, "failures": 0}
         return self._moved(connection, job, state, values)
 
-    def _moved(
-        self,
-        connection: Connection,
-        job: Job,
-        state: State,
-        values: dict[str, Any],
-        where: Sequence[Condition] = (),
-    ) -> Job:
-        legal = (JOBS.c.id == job.id, JOBS.c.state.in_(before(state)), *where)
+    def _moved(self, connection: Connection, job: Job, state: State, values: Json) -> Job:
+        legal = (JOBS.c.id == job.id, JOBS.c.state.in_(before(state)))
         query = sa.update(JOBS).where(*legal).values(**values).returning(JOBS)
         row = connection.execute(query).first()
         if row is None:
             raise lost(job)
-        made = self.make(row)
-        if made.run is not None:
-            told = {name: getattr(made, name) for name in ("state", "started_at", "finished_at", "error")}  # fmt: skip
-            if state not in HELD:
-                told["seconds_left"] = None
-            connection.execute(sa.update(RUNS).where(RUNS.c.id == made.run).values(**told))
-        return made
+        return self._told(connection, self.make(row))
 
-    def _taken(self, connection: Connection, job_id: str, holder: str, until: float) -> Job:
-        now = self.database.now(connection, self._clock)
-        job = self._locked(connection, job_id)
-        state: State = "pausing" if job.state == "pausing" else "running"
-        values = {
-            "state": state, "attempt": job.attempt + 1, "holder": holder, "realm": self.lease.realm,
-            "until": until, "started_at": now if job.started_at is None else job.started_at,
+    def _begun(self, connection: Connection, job: Job) -> Job:
+        given = {
+            "the_id": job.id, "the_attempt": job.attempt, "the_holder": job.holder, "the_pid": job.pid,
         }  # fmt: skip
-        if job.attempt and job.state in HELD:
-            self._attempt(connection, job, ended_at=now, outcome="lost")
-        moved = self._moved(connection, job, state, values)
-        row = {"job": job_id, "attempt": moved.attempt, "holder": holder, "began_at": now, "pid": moved.pid}  # fmt: skip
-        connection.execute(sa.insert(ATTEMPTS), [row])
-        return moved
-
-    def _fits(self, connection: Connection, limits: Capacity) -> Sequence[Condition] | None:
-        """Return the conditions on a job that can be held too; None: nothing can."""
-        if not limits.is_limited:
-            return ()
-        if not self.database.is_sqlite:
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLAIMING})
-        used = sa.select(
-            sa.func.count(), sa.func.sum(JOBS.c.memory_bytes), sa.func.sum(JOBS.c.gpus)
-        ).where(JOBS.c.state.in_(HELD))
-        count, memory, gpus = connection.execute(used).one()
-        if not count:
-            return ()
-        if limits.jobs is not None and count >= limits.jobs:
-            return None
-        found = []
-        if limits.memory_bytes is not None:
-            found.append(JOBS.c.memory_bytes <= limits.memory_bytes - int(memory))
-        if limits.gpus is not None:
-            found.append(JOBS.c.gpus <= max(0, limits.gpus - int(gpus)))
-        return found
+        connection.execute(self._sql.attempt_begins, given)
+        return self._told(connection, job)
 
     @staticmethod
-    def _attempt(connection: Connection, job: Job, **values: Any) -> None:
-        which = (ATTEMPTS.c.job == job.id, ATTEMPTS.c.attempt == job.attempt)
-        connection.execute(sa.update(ATTEMPTS).where(*which).values(**values))
+    def _told(connection: Connection, job: Job) -> Job:
+        """Give a job's state to its run."""
+        if job.run is not None:
+            query = queue_sql.RUN_HELD if job.state in HELD else queue_sql.RUN_LEFT
+            told = {
+                "the_run": job.run, "the_state": job.state, "the_started_at": job.started_at,
+                "the_finished_at": job.finished_at, "the_error": job.error,
+            }  # fmt: skip
+            connection.execute(query, told)
+        return job
 
 
 _ALREADY: dict[Request, tuple[State, ...]] = {
@@ -380,8 +341,8 @@ _ASKED: dict[Request, tuple[dict[State, State], dict[State, State]]] = {
 _PARTICIPLE: dict[Request, str] = {"cancel": "cancelled", "pause": "paused", "resume": "resumed"}
 
 
-def _fence(job: Job) -> tuple[Condition, ...]:
-    return JOBS.c.id == job.id, JOBS.c.attempt == job.attempt, JOBS.c.state.in_(HELD)
+def _fence(job: Job) -> Json:
+    return {"the_id": job.id, "the_attempt": job.attempt, "the_tail": job.tail}
 
 
 def lost(job: Job) -> ProcessError:

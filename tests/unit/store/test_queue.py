@@ -248,3 +248,29 @@ def test_pages_go_through_every_job_once(stores):
 
     assert (sorted(found), len(found), page.total) == ([f"j{i}" for i in range(7)], 7, 7)
     assert found[0] == "j6"
+
+
+def test_a_claim_reads_the_queued_jobs_in_their_order_from_an_index(stores):
+    """Else a queue of a million jobs is sorted at each claim. PostgreSQL: as its plan for any parameters."""
+    queue, seen = stores.jobs, []
+    queue.submit(job("a"))
+    sa.event.listen(
+        stores.database.engine, "before_cursor_execute", lambda *a: seen.append((a[2], a[3]))
+    )
+    limits = Capacity(memory_bytes=10, gpus=1, jobs=2)
+    assert queue.claim("s", 10, kinds=["run"], capacity=limits).id == "a"
+    claim, given = next(one for one in seen if one[0].startswith("UPDATE"))
+
+    with stores.database.write() as connection:
+        if stores.database.is_sqlite:
+            plan = connection.exec_driver_sql("EXPLAIN QUERY PLAN " + claim, given).all()
+        else:
+            for setting in ("enable_seqscan = off", "enable_bitmapscan = off", "plan_cache_mode = force_generic_plan"):  # fmt: skip
+                connection.exec_driver_sql(f"SET LOCAL {setting}")
+            plan = connection.exec_driver_sql("EXPLAIN " + claim, given).all()
+    told = "\n".join(str(row) for row in plan)
+
+    assert "ix_jobs_queued" in told, told
+    assert "ix_jobs_held" in told, told
+    assert "Sort" not in told, told
+    assert "B-TREE FOR ORDER" not in told, told

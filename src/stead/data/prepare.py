@@ -21,6 +21,7 @@ from stead.core import files, manifest
 from stead.core.errors import CheckpointError, DataError
 from stead.core.events import Emit, Finished, Note, Progress, Saved, Started, ignore
 from stead.data.clean import Tally, content_key
+from stead.data.encode_pool import EncodePool, children
 from stead.data.examples import Encoder, Example
 from stead.data.facts import DataFacts, Lengths, build_facts
 from stead.data.kinds import final_kind
@@ -217,7 +218,7 @@ class _Work:
         max_length: int | None,
         emit: Emit,
     ) -> None:
-        self.section, self.scan, self.emit = section, scan, emit
+        self.section, self.model, self.scan, self.emit = section, model_folder, scan, emit
         self.kind = final_kind(scan.loaded, kind_wanted)
         self.encoder = open_encoder(section, model_folder, self.kind, max_length)
         wants_blocks = self.kind == "text" and section.pack
@@ -261,10 +262,16 @@ class _Work:
         return train_rows(self.section, self.loaded, self.scan.held_out)
 
     def _examples(self, rows: Iterable[Row], tally: Tally) -> Iterator[Example]:
-        for batch in batches(rows, _BATCH):
-            yield from self.encoder.encode(batch, self.kind, tally)
+        counted = self._counted(batches(rows, _BATCH))
+        with EncodePool(self.encoder, self.model, self.kind, children(self.scan.rows)) as pool:
+            for examples in pool.encode(counted, tally):
+                yield from examples
+                self.emit(Progress(stage="prepare", done=self.done))
+
+    def _counted(self, read: Iterable[list[Row]]) -> Iterator[list[Row]]:
+        for batch in read:
+            yield batch
             self.done += len(batch)
-            self.emit(Progress(stage="prepare", done=self.done))
 
     def _nothing(self) -> DataError:
         tally = self.loaded.tally

@@ -81,17 +81,27 @@ class Scan:
             self.rows, self.eval_rows, self.split, self.loaded.formats, self.loaded.columns
         )
         with suppress(OSError, ResourceError):  # a read-only data directory only costs the memory
-            path = self._place(self._notes)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_json(path, asdict(found))
+            self._notes.mkdir(parents=True, exist_ok=True)
+            for path in {self._place(self._notes), self._place(self._notes, self._detected())}:
+                files.write_json(path, asdict(found))
 
-    def _place(self, notes: Path) -> Path:
-        section = self.section
-        each = [[s.reader, s.format, dict(s.columns), s.split, s.limit] for s in sources(section)]
+    def _detected(self) -> list[tuple[str, str]] | None:
+        """Return what "auto" stood for: a plan names it, and reads the same. Files of a folder may differ."""
+        listed = sources(self.section)
+        found = [
+            (r.name, f.name) for r, f in zip(self.loaded.readers, self.loaded.formats, strict=False)
+        ]
+        whole = len(found) == len(listed) and all(Path(s.path).is_file() for s in listed)
+        return found if whole else None
+
+    def _place(self, notes: Path, names: list[tuple[str, str]] | None = None) -> Path:
+        section, listed = self.section, sources(self.section)
+        read = [(s.reader, s.format) for s in listed] if names is None else names
+        each = [[dict(s.columns), s.split, s.limit] for s in listed]
         chosen = [
             section.eval_share, section.limit, section.on_error, section.dedupe, section.streaming,
         ]  # fmt: skip
-        parts = [_VERSION, source_hash(section), each, chosen, self._seed]
+        parts = [_VERSION, source_hash(section), read, each, chosen, self._seed]
         return notes / f"{files.hash_value(parts)}.json"
 
 

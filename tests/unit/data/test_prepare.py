@@ -4,6 +4,7 @@ import gc
 import json
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -442,6 +443,9 @@ def test_a_noted_scan_is_not_made_again_and_a_changed_file_is(write, model, tmp_
 
     assert again.hash == first.hash
     assert again.meta["facts"] == first.meta["facts"]
+    read = first.meta["facts"]
+    named = replace(section, reader=read["readers"][0], format=read["formats"][0])  # as a plan does
+    assert prepare(named, model, tmp_path / "d", notes=notes).splits == first.splits
     write("rows.jsonl", pairs(41))
     with pytest.raises(pytest.fail.Exception, match="scanned again"):
         prepare(section, model, tmp_path / "c", notes=notes)

@@ -86,8 +86,10 @@ class Case:
             "trainer.max_steps": 2 if self.method == "grpo" else 3, "trainer.proofs": False,
             "trainer.gradient_checkpointing": self.checkpointing, "trainer.trackers": [],
         }  # fmt: skip
+        if self.method in _PAIRED:  # a table of the reference is made over all rows
+            found |= {"data.limit": 64}
         if self.method == "grpo":
-            found |= {"method.rewards": [{"scorer": "contains"}], "method.num_generations": 4,
+            found |= {"data.limit": 32, "method.rewards": [{"scorer": "contains"}], "method.num_generations": 4,
                       "method.max_completion_length": 48}  # fmt: skip
         if self.method == "distillation":
             found |= {"method.teacher": str(work / "small")}

@@ -115,7 +115,7 @@ def train(
             measured=gauge.loop,
             to_gguf=_to_gguf,
         )
-    result |= {"plan": plan.hash} | gauge.keep(plan, alone=world.size == 1)
+    result |= {"plan": plan.hash} | gauge.keep(plan, prepared.path, alone=world.size == 1)
     return Checkpoint(
         Path(result["final"]), int(result["steps"]), str(result["weights_sha256"]), result
     )

@@ -31,8 +31,9 @@ check: setup ## format, lint, types, contracts, house lints: under a minute when
 	$(BIN)/python tools/openapi.py --check
 	test ! -d ui/node_modules || npm --prefix ui run --silent check
 
-test: setup ## the default tests (PART=unit for one folder, ALL=1 with the slow ones)
-	$(BIN)/python -m pytest -n 2 -q $(if $(ALL),--every) tests/$(PART)
+test: setup ## the default tests, and the promises they show (PART=unit for one folder, ALL=1 with the slow ones)
+	$(BIN)/python -m pytest -n 2 -q $(if $(ALL),--every) $(if $(PART),,--spec-out=.cache/spec.json) tests/$(PART)
+	$(if $(PART),,$(BIN)/python tools/spec.py --totals --results .cache/spec.json)
 
 demo: setup ## the whole path on a small model, offline: rows to a served model, with a report page
 	$(BIN)/python examples/tickets/demo.py

@@ -1,7 +1,8 @@
-"""Which promises are shown by a passing test: `python tools/spec.py [--json] [--results FILE]`.
+"""Which promises are shown by a passing test: `python tools/spec.py [--json | --totals] [--results FILE]`.
 
 Knows nothing about the tests themselves: they carry `@pytest.mark.spec("003-039", …)`. Without
-`--results` the marked tests are run first. Exit status 1 when a marked test failed or a mark names
+`--results` the marked tests are run first, by the suite's two workers; `make test` leaves the results of its own run
+and prints the totals of these. Exit status 1 when a marked test failed or a mark names
 an unknown promise.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMISES = ROOT / "docs" / "promises.tsv"
+WORKERS = "2"  # as `make test`
 RESULTS = ROOT / ".cache" / "spec.json"
 
 
@@ -39,7 +41,9 @@ def promises(path: Path = PROMISES) -> dict[str, Promise]:
 
 def run(results: Path = RESULTS) -> int:
     """Run the marked tests; their outcomes go to `results`. Return pytest's status."""
-    argv = [sys.executable, "-m", "pytest", "-q", "tests", "--spec", f"--spec-out={results}"]
+    argv = [
+        sys.executable, "-m", "pytest", "-n", WORKERS, "-q", "tests", "--spec", f"--spec-out={results}",
+    ]  # fmt: skip
     return subprocess.run(argv, cwd=ROOT, check=False).returncode
 
 
@@ -75,13 +79,12 @@ def summary(known: dict[str, Promise], states: dict[str, str]) -> dict[str, Any]
     }
 
 
-def show(known: dict[str, Promise], found: dict[str, Any]) -> None:
-    """Print the summary for people."""
+def show(known: dict[str, Promise], found: dict[str, Any], *, totals: bool) -> None:
+    """Print the summary for people; with `totals` only promises whose test failed, and the sums."""
+    marks = dict.fromkeys(found["shown"], "+") | dict.fromkeys(found["failed"], "!")
     for promise in known.values():
-        mark = (
-            "+" if promise.id in found["shown"] else "!" if promise.id in found["failed"] else "-"
-        )
-        print(f"{mark} {promise.id}  {promise.text}")
+        if not totals or promise.id in found["failed"]:
+            print(f"{marks.get(promise.id, '-')} {promise.id}  {promise.text}")
     print()
     for name, row in found["capabilities"].items():
         print(f"{row['shown']:>4} of {row['promises']:>3}  {name}")
@@ -94,7 +97,8 @@ def main(arguments: list[str]) -> int:
     """Run, read and print; return the exit status."""
     parser = argparse.ArgumentParser(description="Promises shown by tests.")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--results", type=Path)
+    parser.add_argument("--totals", action="store_true", help="leave the single promises out")
+    parser.add_argument("--results", type=Path, help="what a run with --spec-out=FILE left")
     given = parser.parse_args(arguments)
     results = given.results
     if results is None:
@@ -105,7 +109,7 @@ def main(arguments: list[str]) -> int:
     if given.json:
         print(json.dumps(found))
     else:
-        show(known, found)
+        show(known, found, totals=given.totals)
     return 1 if found["failed"] or found["unknown"] else 0
 
 

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from campaign import ROOT, Order, Result
+from campaign import ROOT, Order, Result, load
 from stead.app import plans, runs
 from stead.core import hardware
 from stead.core.paths import Home
 from stead.planning import history, lessons, machine
 
-CASES = {"smoke": 4, "full": 45, "long": 120}
+CASES = {"smoke": 4, "full": 30, "long": 120}
 PRESETS = {"nano": 0.5, "tiny": 4, "mini": 12, "small": 41}  # millions of parameters
 LENGTHS = (64, 128, 256, 512, 1024, 2048)
 BARS = {
@@ -230,26 +230,37 @@ def factors(home: Home) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def run(order: Order) -> list[Result]:
-    """Run the cases, print a table, write every case to evidence/plan.json."""
-    cases = draw_cases(order.count(**CASES), order.seed)
+def begin(order: Order, models: set[str]) -> tuple[Home, Home]:
+    """Make rows and models; return the data directory that learns, and one that knows only the machine."""
     os.environ.pop("OMP_NUM_THREADS", None)  # forecasts and runs use the cores there are
     home, blank = Home(order.work / "home"), Home(order.work / "blank")
     os.environ["STEAD_HOME"] = str(home.root)
-    begun = time.monotonic()
     write_inputs(order.work, order.seed)
     make_models(order.work)
-    done: list[dict[str, Any]] = []
+    load("plan_wide").make_models(order.work, models)
+    machine.path(blank).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(machine.path(home), machine.path(blank))
     print(
         f"{'':3} {'case':58} {'memory MiB':>12} {'said':>6} {'error':>6}  {'seconds':>7} {'said':>6} {'error':>6}"
     )
+    return home, blank
+
+
+def run(order: Order) -> list[Result]:
+    """Run the cases, print a table, write every case to evidence/plan.json."""
+    wide = load("plan_wide")
+    count = order.count(**CASES)
+    pairs = zip(draw_cases(count, order.seed), wide.draw_cases(count, order.seed), strict=True)
+    cases = [case for pair in pairs for case in pair][:count]  # every second one of another kind
+    begun = time.monotonic()
+    home, blank = begin(order, {case.model for case in cases})
+    done: list[dict[str, Any]] = []
     for i, case in enumerate(cases):
         if time.monotonic() - begun > _BUDGET_S and order.size == "full":
             break
-        machine.path(blank).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(machine.path(home), machine.path(blank))
         done.append(run_case(case, i, order.work, home, blank))
-        _print_case(i, done[-1])
+        print_case(i, done[-1])
     judged = done[len(done) // 3 :]
     found = evidence(done, judged, home)
     path = ROOT / "evidence" / "plan.json"
@@ -273,7 +284,8 @@ def evidence(
     }  # fmt: skip
 
 
-def _print_case(number: int, found: dict[str, Any]) -> None:
+def print_case(number: int, found: dict[str, Any]) -> None:
+    """Print a case beside its forecast; marked where it left the range."""
     memory, seconds = found["memory"], found["time"]
     marks = "".join(" !" if not c["covered"] else "" for c in (memory, seconds))
     print(

@@ -16,7 +16,7 @@ from stead.core.errors import NotFound, ResourceError
 from stead.core.paths import Home
 from stead.data.prepare import inputs_hash, survey
 from stead.data.row import Kind
-from stead.data.section import DataSection, sources
+from stead.data.rows import has_content
 from stead.planning.facts import DataFacts, ModelFacts
 
 
@@ -30,30 +30,25 @@ def survey_rows(
     """
     method = registry("method").get(config.method.type)
     wanted = None if method.takes_as_is else method.kinds[0]
-    if home is None or not _is_here(config.data):
-        return _counted(config, model, longest, wanted)
+    if home is None or not has_content(config.data):
+        return _counted(config, model, longest, wanted, None)
     key = inputs_hash(
         config.data, model.path, kind_wanted=wanted, max_length=longest, seed=config.data.seed
     )
     kept = home.cache / "system" / "surveys" / f"{key}.json"
     with suppress(NotFound, ValueError, msgspec.ValidationError):  # a damaged note is no note
         return msgspec.convert(files.read_json(kept), DataFacts)
-    found = _counted(config, model, longest, wanted)
+    found = _counted(config, model, longest, wanted, home.scans)
     with suppress(OSError, ResourceError):  # a read-only data directory only costs the memory
         home.ensure()
         files.write_json(kept, asdict(found))
     return found
 
 
-def _is_here(section: DataSection) -> bool:
-    listed = sources(section)
-    if section.eval_path is not None:
-        listed += sources(section, evaluation=True)
-    return all(Path(source.path).exists() for source in listed)
-
-
-def _counted(config: RunConfig, model: ModelFacts, longest: int, wanted: Kind | None) -> DataFacts:
-    found = survey(config.data, model.path, longest, kind_wanted=wanted)
+def _counted(
+    config: RunConfig, model: ModelFacts, longest: int, wanted: Kind | None, notes: Path | None
+) -> DataFacts:
+    found = survey(config.data, model.path, longest, kind_wanted=wanted, notes=notes)
     share = found.train_rows / max(1, found.rows)
     return DataFacts(
         rows=found.train_rows,

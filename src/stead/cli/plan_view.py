@@ -87,7 +87,7 @@ def past(plan: "Plan") -> str:
     found = plan.forecast.past
     if not found.runs:
         return "no finished run to compare with: the ranges are wide"
-    known = {"memory": found.memory, "time": found.time}
+    known = {"memory": found.memory, "time": found.time, "disk": found.disk, "tokens": found.tokens}
     said = ", ".join(f"{name} {error:.0%}" for name, error in known.items() if error is not None)
     runs = "run" if found.runs == 1 else f"{found.runs} runs"
     return f"over your last {runs} here, the median error was: {said if said else 'not known'}"

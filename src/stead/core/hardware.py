@@ -72,7 +72,7 @@ def probe(disk: Path | None = None, proc: Path = Path("/proc")) -> Hardware:
     total = min(memory.total, limit) if limit is not None else memory.total
     return Hardware(
         cpu=name,
-        cores=_cores(),
+        cores=cores(),
         flags=flags,
         ram_bytes=total,
         ram_free_bytes=min(memory.available, total),
@@ -94,7 +94,7 @@ def processor(proc: Path = Path("/proc")) -> str:
     return _processor(proc / "cpuinfo")[0]
 
 
-def _cores() -> int:
+def cores() -> int:
     """Count the physical cores this process may use; threads of one core share its multiplier."""
     allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     physical = psutil.cpu_count(logical=False)

@@ -5,10 +5,11 @@ partial folder, fsync each file, write `manifest.json` with sizes and hashes las
 parent. Nothing is overwritten; a loader takes the newest folder that verifies.
 """
 
+import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,11 +46,12 @@ class Manifest:
 def commit(
     target: Path,
     kind: str,
-    fill: Callable[[Path], None],
+    fill: Callable[[Path], Mapping[str, str] | None],
     meta: dict[str, Any] | None = None,
 ) -> Manifest:
     """Let `fill` write files into a hidden folder, then publish it as `target` in one rename.
 
+    What `fill` returns are files that `write_hashed` wrote, with their hashes; the others are flushed and read again.
     Raises: CheckpointError("exists") when `target` is there already; ResourceError("disk-full" |
     "disk-error"). On failure nothing of the partial folder stays.
     """
@@ -58,8 +60,8 @@ def commit(
     partial = target.parent / f".partial-{uuid.uuid4().hex[:12]}"
     try:
         partial.mkdir(parents=True)
-        fill(partial)
-        manifest = Manifest(kind=kind, meta=meta or {}, files=_entries(partial))
+        known = fill(partial)
+        manifest = Manifest(kind=kind, meta=meta or {}, files=_entries(partial, known or {}))
         _write_last(partial, manifest)
         os.rename(partial, target)
         files.sync_folder(target.parent)
@@ -78,15 +80,41 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _entries(folder: Path) -> dict[str, dict[str, Any]]:
+def write_hashed(path: Path, parts: Sequence[memoryview | bytes]) -> str:
+    """Write and flush a new file while another thread hashes the same bytes; return their SHA-256.
+
+    The hash is that of the bytes that were meant: a file that the disk keeps in another way does not verify.
+    """
+    with ThreadPoolExecutor(1, "hash") as pool:
+        digest = pool.submit(_hash_parts, parts)
+        with open(path, "xb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        return digest.result()
+
+
+def _hash_parts(parts: Sequence[memoryview | bytes]) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
+
+
+def _entries(folder: Path, known: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Fsync and hash every file; what the disk is waited for, the processor hashes meanwhile."""
-    paths = list(_walk(folder))
-    digests = _digests(paths, lambda: _sync(paths))
+    named = {path.relative_to(folder).as_posix(): path for path in _walk(folder)}
+    paths = [path for name, path in named.items() if name not in known]
+    digests = dict(zip(paths, _digests(paths, lambda: _sync(paths)), strict=True))
     for sub in sorted(p for p in folder.rglob("*") if p.is_dir()):
         files.sync_folder(sub)
     return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
-        for path, digest in zip(paths, digests, strict=True)
+        name: {
+            "bytes": path.stat().st_size,
+            "sha256": known[name] if name in known else digests[path],
+        }
+        for name, path in named.items()
     }
 
 

@@ -119,6 +119,11 @@ class Home:
         return self.root / "cache"
 
     @property
+    def scans(self) -> Path:
+        """Notes of `data/scan`: which rows of a source are usable and held out."""
+        return self.cache / "system" / "scans"
+
+    @property
     def logs(self) -> Path:
         """Log files by kind."""
         return self.root / "logs"

@@ -4,7 +4,7 @@ Knows nothing about files. Works on batches of rows, because the tokenizer is pa
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from stead.core.errors import DataError
@@ -40,6 +40,11 @@ class Counts:
     silent: int = 0  # rows with an answer of which no token is trained
     straddling: int = 0  # tokens left out because they join trained and untrained text
 
+    def add(self, other: "Counts") -> None:
+        """Take over what happened elsewhere."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
     def to_json(self) -> dict[str, int]:
         """Return the counts as JSON values."""
         return {
@@ -49,6 +54,9 @@ class Counts:
             "silent_answers": self.silent,
             "straddling_tokens": self.straddling,
         }
+
+
+Pair = tuple[Row, Row]  # a row as it was read, and as the kind a method wants
 
 
 def convert_kind(row: Row, wanted: Kind) -> list[Row]:
@@ -90,6 +98,18 @@ def convert_kind(row: Row, wanted: Kind) -> list[Row]:
     )
 
 
+def convert_rows(rows: Sequence[Row], kind: Kind, tally: Tally) -> list[Pair]:
+    """Return each row with the rows of the wanted kind it gives; what gives none is dropped."""
+    pairs: list[Pair] = []
+    for origin in rows:
+        try:
+            pairs += [(origin, row) for row in convert_kind(origin, kind)]
+        except DataError as error:
+            tally.drop(origin.where, error.code, error.message)
+            tally.kept -= 1
+    return pairs
+
+
 def prompt_of(row: Row) -> tuple[tuple[Message, ...], str]:
     """Return the turns to be answered, and the text of the row's own answer, "" without one."""
     if row.messages and row.messages[-1].role == "assistant":
@@ -114,7 +134,7 @@ class Encoder:
         whole_documents: bool = True,
     ) -> None:
         self.tokenizer, self.template = tokenizer, template
-        self._as_text, self._whole = as_text, whole_documents
+        self.as_text, self.whole_documents = as_text, whole_documents
         self.train_on: TrainOn = train_on
         self.max_length = max_length
         self.counts = Counts()
@@ -123,10 +143,14 @@ class Encoder:
 
     def encode(self, rows: Sequence[Row], kind: Kind, tally: Tally) -> Iterator[Example]:
         """Yield the examples that a batch of rows gives for a kind, in order."""
+        yield from self.encode_pairs(convert_rows(rows, kind, tally), tally)
+
+    def encode_pairs(self, pairs: Sequence[Pair], tally: Tally) -> Iterator[Example]:
+        """Yield the examples of rows that have the wanted kind already, in order."""
         kept: list[tuple[Row, Row, dict[str, Rendered]]] = []
-        for origin in rows:
+        for origin, row in pairs:
             try:
-                kept += [(origin, row, self.render(row)) for row in convert_kind(origin, kind)]
+                kept.append((origin, row, self.render(row)))
             except DataError as error:
                 tally.drop(origin.where, error.code, error.message)
                 tally.kept -= 1
@@ -139,7 +163,7 @@ class Encoder:
             }
             finished = self._finish(row, masked, tally)
             if finished is not None:
-                yield Example(row, origin, finished, _scalars(row))
+                yield Example(row, origin, finished, scalars_of(row))
 
     def render(self, row: Row) -> dict[str, Rendered]:
         """Return the text and trained spans of each column of a row. Raises: DataError."""
@@ -161,7 +185,7 @@ class Encoder:
         return {"tokens": run(row.messages, row.tools, train)}
 
     def _is_document(self, row: Row) -> bool:
-        return row.kind == "text" or self._as_text
+        return row.kind == "text" or self.as_text
 
     def _finish(
         self, row: Row, columns: dict[str, Masked], tally: Tally
@@ -169,7 +193,7 @@ class Encoder:
         """Add BOS and EOS, cut to length; None (and a drop) when nothing is left to train."""
         if self._is_document(row):
             columns = {name: self._document(one) for name, one in columns.items()}
-            found = columns if self._whole else self._cut(columns)
+            found = columns if self.whole_documents else self._cut(columns)
         else:
             self._count(columns)
             if self._bos and self.tokenizer.bos_id is not None:
@@ -213,7 +237,8 @@ class Encoder:
         }
 
 
-def _scalars(row: Row) -> dict[str, float]:
+def scalars_of(row: Row) -> dict[str, float]:
+    """Return a row's numbers that losses use: label, margin."""
     found: dict[str, Any] = {}
     if row.label is not None:
         found["label"] = float(row.label)

@@ -14,6 +14,7 @@ from stead.core.errors import DataError
 
 Chat = list[dict[str, Any]]  # Any: the plain data templates see
 Run = Callable[[Chat, bool, tuple[str, str] | None], str]
+BLOCK = ("\ufdd0", "\ufdd1")  # noncharacters: never valid in interchanged text (Unicode 23.7)
 _BASE = 0xF0000  # plane 15 is private use: one character per place, untouched by trim and case
 MARK = re.compile("[\U000f0000-\U000ffffd]")
 _TAG = re.compile(r"(?:</[^<>\s]+>|\[/[A-Z]+\])\s*")  # ends of reasoning that templates cut at
@@ -23,13 +24,15 @@ _TAG = re.compile(r"(?:</[^<>\s]+>|\[/[A-Z]+\])\s*")  # ends of reasoning that t
 class Renderer:
     """A template as a function `(chat, generation prompt?, block marks) -> text`, with its facts.
 
-    Equal keys mean equal functions: facts about the template are remembered by key.
+    Equal keys mean equal functions: facts about the template are remembered by key. `blocks_apart`:
+    nothing in the template can see or change the block marks, and nothing but the chat can hold any.
     """
 
     run: Run = field(compare=False)
     key: object
     has_blocks: bool = field(default=False, compare=False)
     specials: frozenset[str] = field(default=frozenset(), compare=False)
+    blocks_apart: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ user's last letter with the answer's first is not, and is counted).
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from stead.data.tokenizer import Encoding, TextTokenizer
 
 Span = tuple[int, int]
+_START, _END = itemgetter(0), itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +35,16 @@ def mask_tokens(
     text: str, encoding: Encoding, spans: Sequence[Span], stop_ids: Collection[int] = ()
 ) -> Masked:
     """Return the mask of an encoded text. Spans ascend and do not overlap."""
-    starts = [a for a, _ in encoding.offsets]
-    ends = [b for _, b in encoding.offsets]
-    mask = bytearray(len(starts))
+    places = encoding.offsets
+    mask = bytearray(len(places))
     straddling = silent = endless = 0
     for start, end in spans:
-        low, high = bisect_right(ends, start), bisect_left(starts, end)
+        low = bisect_right(places, start, key=_END)
+        high = bisect_left(places, end, key=_START)
         mask[low:high] = b"\1" * (high - low)
         for i in {low, high - 1} if low < high else ():
-            outside = text[starts[i] : min(start, ends[i])] + text[max(end, starts[i]) : ends[i]]
+            first, last = places[i]
+            outside = text[first : min(start, last)] + text[max(end, first) : last]
             if outside.strip():
                 mask[i] = 0
                 straddling += 1

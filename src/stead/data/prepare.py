@@ -1,8 +1,8 @@
 """The stage of this room: rows in, a committed folder of token sequences out.
 
-Knows nothing about models' weights or batches. Two passes over the sources: the first counts, cleans
-and chooses the split, the second renders, encodes and writes; memory does not grow with rows but for
-a few hash bytes each. The same inputs are prepared once: the folder's name is their hash.
+Knows nothing about models' weights or batches. Two passes over the sources: the first (`data/scan`)
+counts, cleans and chooses the split, the second renders, encodes and writes; memory does not grow with
+rows but for a few hash bytes each. The same inputs are prepared once: the folder's name is their hash.
 
 Files of a folder: `<split>.<column>.{tokens,mask,offsets}.bin` (uint32, uint8, int64), `.cuts.bin`
 where documents share a row, `<split>.<name>.f32.bin` for scalars, `<split>.rows.jsonl`.
@@ -20,14 +20,15 @@ import msgspec
 from stead.core import files, manifest
 from stead.core.errors import CheckpointError, DataError
 from stead.core.events import Emit, Finished, Note, Progress, Saved, Started, ignore
-from stead.data.clean import Tally, content_key
+from stead.data.clean import Tally
+from stead.data.encode_pool import EncodePool, children
 from stead.data.examples import Encoder, Example
 from stead.data.facts import DataFacts, Lengths, build_facts
 from stead.data.kinds import final_kind
 from stead.data.row import Kind, Row
 from stead.data.rows import Loaded, load, source_hash
+from stead.data.scan import Scan, train_rows
 from stead.data.section import DataSection, sources
-from stead.data.split import Chooser, Split, share_split
 from stead.data.store import ColumnWriter, ScalarWriter
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
@@ -71,46 +72,6 @@ def inputs_hash(
     return files.hash_value([*parts, kind_wanted, max_length, seed])
 
 
-class _Scan:
-    """The first pass: which rows are usable, of what kind, and which are held out."""
-
-    def __init__(self, section: DataSection, seed: int) -> None:
-        self.section, self._seed = section, seed
-        self.loaded = Loaded(Tally(section.on_error))
-        self.rows = self.eval_rows = 0
-        self.held_out: frozenset[bytes] = frozenset()
-        self.split = Split(seed, 0)
-
-    def run(self) -> Iterator[Row]:
-        """Yield the training source's rows; afterwards `split` is known."""
-        section = self.section
-        if section.eval_path is not None:
-            rows = load(section, Loaded(Tally("skip")), evaluation=True)
-            self.held_out = frozenset(content_key(row) for row in rows)
-        chooser = Chooser(self._seed)
-        for row in train_rows(section, self.loaded, self.held_out):
-            self.rows += 1
-            if section.eval_path is None and not section.streaming:
-                chooser.see(row)
-            yield row
-        if section.streaming and section.eval_path is None:
-            self.split = share_split(self._seed, section.eval_share)
-        elif section.eval_path is None:
-            self.split = chooser.split(section.eval_share)
-            self.eval_rows = chooser.count(self.split)
-
-
-def train_rows(section: DataSection, loaded: Loaded, held_out: frozenset[bytes]) -> Iterator[Row]:
-    """Yield usable rows that are not in the separate evaluation data."""
-    for row in load(section, loaded):
-        if held_out and content_key(row) in held_out:
-            reason = "the same as a row of the evaluation data"
-            loaded.tally.drop(row.where, "in-eval", reason, invalid=False)
-            loaded.tally.kept -= 1
-        else:
-            yield row
-
-
 def open_encoder(
     section: DataSection, model_folder: Path, kind: Kind | None, max_length: int | None
 ) -> Encoder:
@@ -130,12 +91,15 @@ def survey(
     model_folder: Path,
     max_length: int | None,
     kind_wanted: Kind | None = None,
+    notes: Path | None = None,
 ) -> DataFacts:
     """Look at the data as `prepare` would, writing nothing: counts, lengths, drops, detection.
 
+    In the folder `notes` the first pass is noted, and `prepare` need not make it again.
+
     Rows beyond the first 20,000 are counted but not encoded: `estimated` says so.
     """
-    scan = _Scan(section, section.seed)
+    scan = Scan(section, section.seed, notes)
     tally = scan.loaded.tally
     encoder: Encoder | None = None
     lengths = Lengths()
@@ -162,6 +126,7 @@ def prepare(
     kind_wanted: Kind | None = None,
     max_length: int | None = None,
     seed: int | None = None,
+    notes: Path | None = None,
     emit: Emit = ignore,
 ) -> PreparedData:
     """Prepare a section for a model in a folder below `out`, named by the hash of all inputs.
@@ -177,9 +142,10 @@ def prepare(
     if ready:
         emit(Note(stage="prepare", message=f"prepared before: {folder}", code="cached"))
         return PreparedData.open(folder)
-    scan = _Scan(section, used)
-    for _ in scan.run():
-        pass
+    scan = Scan(section, used, notes)
+    if not scan.recall():
+        for _ in scan.run():
+            pass
     emit(Started(stage="prepare", total=scan.rows, unit="row"))
     work = _Work(section, model_folder, scan, kind_wanted, max_length, emit)
     facts: dict[str, Any] = {
@@ -212,12 +178,12 @@ class _Work:
         self,
         section: DataSection,
         model_folder: Path,
-        scan: _Scan,
+        scan: Scan,
         kind_wanted: Kind | None,
         max_length: int | None,
         emit: Emit,
     ) -> None:
-        self.section, self.scan, self.emit = section, scan, emit
+        self.section, self.model, self.scan, self.emit = section, model_folder, scan, emit
         self.kind = final_kind(scan.loaded, kind_wanted)
         self.encoder = open_encoder(section, model_folder, self.kind, max_length)
         wants_blocks = self.kind == "text" and section.pack
@@ -261,10 +227,16 @@ class _Work:
         return train_rows(self.section, self.loaded, self.scan.held_out)
 
     def _examples(self, rows: Iterable[Row], tally: Tally) -> Iterator[Example]:
-        for batch in batches(rows, _BATCH):
-            yield from self.encoder.encode(batch, self.kind, tally)
+        counted = self._counted(batches(rows, _BATCH))
+        with EncodePool(self.encoder, self.model, self.kind, children(self.scan.rows)) as pool:
+            for examples in pool.encode(counted, tally):
+                yield from examples
+                self.emit(Progress(stage="prepare", done=self.done))
+
+    def _counted(self, read: Iterable[list[Row]]) -> Iterator[list[Row]]:
+        for batch in read:
             self.done += len(batch)
-            self.emit(Progress(stage="prepare", done=self.done))
+            yield batch
 
     def _nothing(self) -> DataError:
         tally = self.loaded.tally

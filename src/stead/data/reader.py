@@ -8,6 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -129,7 +130,12 @@ def read_head(path: str) -> bytes:
 
 def place(path: str, line: int) -> str:
     """Return "file:line", the way people and editors name a row."""
-    return f"{Path(path).name}:{line}"
+    return f"{_name(path)}:{line}"
+
+
+@lru_cache(maxsize=64)
+def _name(path: str) -> str:
+    return Path(path).name
 
 
 def check_fields(fields: Any, where: str) -> Record | BadRow:  # Any: what a file held

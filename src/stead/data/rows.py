@@ -5,6 +5,7 @@ Knows nothing about templates or tokens. Streams: a detection sample is all that
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -150,4 +151,23 @@ def _one_hash(source: Source) -> list[Any]:
     if source.path.startswith("hf:") or not path.exists():
         return [source.path, source.split]
     inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    return [source.split, *(files.hash_file(p) for p in inside)]
+    return [source.split, *(_file_hash(p) for p in inside)]
+
+
+def _file_hash(path: Path) -> str:
+    """Hash a file once per process and state: a survey and a preparation ask several times."""
+    seen = path.stat()
+    return _hash_as_seen(path, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _hash_as_seen(path: Path, *state: int) -> str:
+    return files.hash_file(path)
+
+
+def has_content(section: DataSection) -> bool:
+    """Say whether all rows are in files here; the name of a hub's data says nothing about its content."""
+    listed = sources(section)
+    if section.eval_path is not None:
+        listed += sources(section, evaluation=True)
+    return all(Path(source.path).exists() for source in listed)

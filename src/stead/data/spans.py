@@ -16,6 +16,7 @@ from typing import Any
 from stead.core.errors import DataError
 from stead.data.chat import chat_dicts
 from stead.data.marks import (
+    BLOCK,
     MARK,
     WAYS,
     Chat,
@@ -31,7 +32,6 @@ from stead.messages import Message
 
 Span = tuple[int, int]
 
-_BLOCK = ("\ufdd0", "\ufdd1")  # noncharacters: never valid in interchanged text (Unicode 23.7)
 _USER: dict[str, Any] = {"role": "user", "content": "u"}
 _ANSWER: dict[str, Any] = {"role": "assistant", "content": "a"}
 
@@ -41,13 +41,13 @@ def locate(
 ) -> tuple[str, tuple[Span, ...]]:
     """Return the rendered text and the trained spans, ascending and disjoint."""
     chat = chat_dicts(messages)
-    text = renderer.run(chat, False, None)
+    text, blocks = _rendered(renderer, chat)
     turns = [i for i, m in enumerate(chat) if m["role"] == "assistant" and i >= first]
     if train == "last":
         turns = turns[-1:]
     if not turns:
         return text, ()
-    found = _from_blocks(renderer, chat, text, turns) if renderer.has_blocks else None
+    found = _from_blocks(renderer, chat, text, turns, blocks) if renderer.has_blocks else None
     if found is None:
         found = _from_marks(renderer, chat, text, turns)
     return text, tuple(found)
@@ -56,10 +56,29 @@ def locate(
 # With {% generation %} blocks
 
 
-def _from_blocks(renderer: Renderer, chat: Chat, text: str, turns: list[int]) -> list[Span] | None:
-    if any(mark in text for mark in _BLOCK):
-        return None
-    blocks = _blocks(renderer, chat, text)
+def _rendered(renderer: Renderer, chat: Chat) -> tuple[str, list[Span] | None]:
+    """Return the text, and its blocks where one rendering is enough to know both."""
+    if not (renderer.blocks_apart and all(map(_is_plain, chat))):
+        return renderer.run(chat, False, None), None
+    pieces, places = _pieces(renderer.run(chat, False, BLOCK))
+    return "".join(pieces[::2]), places
+
+
+def _is_plain(message: dict[str, Any]) -> bool:
+    """Say whether a turn is a role and a text without block marks."""
+    if message.keys() != {"role", "content"}:
+        return False
+    content = message["content"]
+    return isinstance(content, str) and BLOCK[0] not in content and BLOCK[1] not in content
+
+
+def _from_blocks(
+    renderer: Renderer, chat: Chat, text: str, turns: list[int], blocks: list[Span] | None
+) -> list[Span] | None:
+    if blocks is None:
+        if any(mark in text for mark in BLOCK):
+            return None
+        blocks = _blocks(renderer, chat, text)
     if not blocks:
         return None
     chosen = _blocks_of(renderer, chat, blocks, turns)
@@ -70,15 +89,21 @@ def _from_blocks(renderer: Renderer, chat: Chat, text: str, turns: list[int]) ->
 
 def _blocks(renderer: Renderer, chat: Chat, text: str) -> list[Span] | None:
     """Return the blocks' places, or None when the template changed text because of the marks."""
-    pieces = re.split("([\ufdd0\ufdd1])", renderer.run(chat, False, _BLOCK))
-    if "".join(pieces[::2]) != text or pieces[1::2] != list(_BLOCK) * (len(pieces) // 4):
-        return None
+    pieces, places = _pieces(renderer.run(chat, False, BLOCK))
+    return places if "".join(pieces[::2]) == text else None
+
+
+def _pieces(marked: str) -> tuple[list[str], list[Span] | None]:
+    """Cut a marked text at its marks; return the pieces and the blocks' places in the bare text."""
+    pieces = re.split("([\ufdd0\ufdd1])", marked)
+    if pieces[1::2] != list(BLOCK) * (len(pieces) // 4):
+        return pieces, None
     places = []
     position = 0
     for piece in pieces[::2]:
         position += len(piece)
         places.append(position)
-    return [(a, b) for a, b in zip(places[:-1:2], places[1:-1:2], strict=True) if a < b]
+    return pieces, [(a, b) for a, b in zip(places[:-1:2], places[1:-1:2], strict=True) if a < b]
 
 
 def _blocks_of(

@@ -38,8 +38,9 @@ from stead.data.bounds import (
     unsafe,
 )
 from stead.data.chat import chat_dicts
-from stead.data.marks import Renderer
+from stead.data.marks import BLOCK, Renderer
 from stead.data.template_files import TemplateFiles, default_source, read_template_files
+from stead.data.template_nodes import blocks_are_apart, instrument
 from stead.messages import Message
 
 FIXED_DATE = datetime(2024, 7, 26)  # the date Llama 3's own template falls back to
@@ -150,6 +151,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.budget = Budget()
         self.lock = threading.Lock()
         self.marks: tuple[str, str] | None = None
+        self.blocks_apart = False
         self.clock = FIXED_DATE
         filters = {name: checked(self.filters[name]) for name in _FILTERS}
         self.filters.clear()
@@ -186,12 +188,17 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Compute an operator whose result could be huge, if it is not."""
+        if operator == "+" and type(left) is str and type(right) is str:  # the usual one, at once
+            fits(len(left) + len(right))
+            return left + right
         BINOPS[operator](left, right)
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call what a template calls; text methods that multiply are measured first."""
         owner = getattr(obj, "__self__", None)
+        if type(owner) is _Marks:  # our own, which no template can name: nothing to look into
+            return obj(*args, **{k: v for k, v in kwargs.items() if k == "caller"})
         if isinstance(owner, str):
             measure_call(obj.__name__, owner, args)
         return super().call(context, obj, *args, **kwargs)
@@ -203,38 +210,8 @@ class _Environment(ImmutableSandboxedEnvironment):
     def _instrument(self, tree: nodes.Template) -> None:
         extension = self.extensions[_Marks.identifier]
         assert isinstance(extension, _Marks)  # noqa: S101 - for the type checker
-        for forbidden in tree.find_all(
-            (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
-        ):
-            raise unsafe(f"{type(forbidden).__name__.lower()} in line {forbidden.lineno}")
-        kinds = (nodes.For, nodes.Macro, nodes.CallBlock)
-        blocks = [block for kind in kinds for block in tree.find_all(kind)]
-        for block in blocks:
-            step = nodes.ExprStmt(extension.call_named("_step")).set_lineno(block.lineno)
-            body: list[nodes.Node] = block.body  # type: ignore[attr-defined]  # all three have one
-            body.insert(0, step)
-        _measure_literals(tree, extension)
-
-
-def _measure_literals(tree: nodes.Node, extension: _Marks) -> None:
-    """Turn each `a ~ b`, list and dict into a measured call; jinja has no hook for those."""
-    for name, value in tree.iter_fields():
-        if isinstance(value, nodes.Node):
-            setattr(tree, name, _measured(value, extension))
-        elif isinstance(value, list):
-            value[:] = [_measured(v, extension) if isinstance(v, nodes.Node) else v for v in value]
-
-
-def _measured(node: nodes.Node, extension: _Marks) -> nodes.Node:
-    _measure_literals(node, extension)
-    if isinstance(node, nodes.Concat):
-        listed = nodes.List(node.nodes, lineno=node.lineno)
-        return extension.call_named("_concat", listed).set_lineno(node.lineno)
-    is_tuple = isinstance(node, nodes.Tuple) and node.ctx == "load"
-    if isinstance(node, nodes.List | nodes.Dict) or is_tuple:
-        assert isinstance(node, nodes.Expr)  # noqa: S101 - for the type checker
-        return extension.call_named("_literal", node).set_lineno(node.lineno)
-    return node
+        self.blocks_apart = blocks_are_apart(tree)
+        instrument(tree, extension.call_named)
 
 
 def _raise(message: str) -> str:
@@ -259,6 +236,17 @@ def _compile(source: str) -> jinja2.Template:
         raise DataError("template-broken", message) from error
     except (RecursionError, MemoryError, SyntaxError, ValueError) as error:
         raise too_much("a nesting too deep to compile") from error
+
+
+@lru_cache(maxsize=32)
+def _blocks_are_apart(source: str, tokens: tuple[str, ...]) -> bool:
+    """Say whether one marked rendering shows text and blocks: see `marks.Renderer`."""
+    environment = _compile(source).environment
+    assert isinstance(environment, _Environment)  # noqa: S101 - for the type checker
+    texts = "".join((source, *tokens)).lower()
+    return environment.blocks_apart and not any(
+        f"{ord(mark):x}" in texts or mark in texts for mark in BLOCK
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +337,9 @@ class ChatTemplate:
 
         source = self._chosen(tools)
         key = (source, frozenset(self.tokens.items()), self.now)
-        return Renderer(run, key, "endgeneration" in source, self.specials)
+        has_blocks = "endgeneration" in source
+        apart = has_blocks and not tools and _blocks_are_apart(source, tuple(self.tokens.values()))
+        return Renderer(run, key, has_blocks, self.specials, apart)
 
     def _chosen(self, tools: Sequence[Mapping[str, Any]]) -> str:
         return self.named.get("tool_use", self.source) if tools else self.source

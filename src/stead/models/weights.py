@@ -6,6 +6,7 @@ of a float32. Format: 8 bytes little-endian header length, JSON header, data (sa
 """
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ else:
 
 SINGLE = "model.safetensors"
 FLOAT_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+# In the order in which the reference writer lays tensors out, the last first (safetensors, `Dtype`).
+TYPE_BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "F16": 2, "BF16": 2, "I32": 4, "F32": 4, "F64": 8, "I64": 8}  # fmt: skip
 DTYPES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 
 
@@ -166,19 +169,24 @@ def write_safetensors(
 
     Raises: ValueError when a tensor's bytes do not fit its declared shape.
     """
+    text, sizes = safetensors_head(plan, metadata)
+    file.write(text)
+    for (name, _, _), size, raw in zip(plan, sizes, data, strict=True):
+        if len(raw) != size:
+            raise ValueError(f"{name!r} gave {len(raw)} bytes, its shape needs {size}")
+        file.write(raw)
+
+
+def safetensors_head(
+    plan: Sequence[tuple[str, str, tuple[int, ...]]], metadata: dict[str, str] | None = None
+) -> tuple[bytes, list[int]]:
+    """Return what stands before the data of tensors `plan` (name, type, shape), and the bytes of each."""
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    sizes = [TYPE_BYTES[dtype] * math.prod(shape) for _, dtype, shape in plan]
     at = 0
-    for name, dtype, shape in plan:
-        size = FLOAT_BYTES[dtype]
-        for n in shape:
-            size *= n
+    for (name, dtype, shape), size in zip(plan, sizes, strict=True):
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
         at += size
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # data starts aligned to 8, as the reference writer does
-    file.write(struct.pack("<Q", len(text)) + text)
-    for (name, _, _), raw in zip(plan, data, strict=True):
-        start, end = header[name]["data_offsets"]
-        if len(raw) != end - start:
-            raise ValueError(f"{name!r} gave {len(raw)} bytes, its shape needs {end - start}")
-        file.write(raw)
+    return struct.pack("<Q", len(text)) + text, sizes

@@ -4,13 +4,16 @@ Knows nothing about how forecasts use it. The machine is measured after a longer
 its peak, and again when torch has changed.
 """
 
+from pathlib import Path
 from typing import Any
 
 from stead.core import usage
 from stead.core.events import AnyEvent, Emit, Note, ignore
 from stead.core.paths import Home
 from stead.models import probe as probing
+from stead.models.checkpoint import PREFIX
 from stead.planning import history, machine
+from stead.planning.memory import saves
 from stead.planning.plan import Plan
 
 _FRESH_S = 60.0  # an older process was not started for this run
@@ -32,15 +35,18 @@ class Gauge:
         self._cached |= isinstance(event, Note) and event.code == "cached"
         self._emit(event)
 
-    def keep(self, plan: Plan, *, alone: bool = True) -> dict[str, Any]:  # Any: JSON values
+    def keep(
+        self, plan: Plan, prepared: Path, *, alone: bool = True
+    ) -> dict[str, Any]:  # Any: JSON values
         """Record what the run needed, for the next forecast; return it under "measured".
 
+        `prepared`: the folder of its rows.
         Nothing is measured, and {} returned, when the run had been finished before, or when it is not
         `alone` but one of several processes.
         """
         if not self.loop or not alone:
             return {}
-        measured = self.loop | self._whole()
+        measured = self.loop | self._whole() | {"disk_bytes": _disk_bytes(plan, prepared)}
         home = Home.find()
         history.record(plan, measured, home)
         if self._begun_s < _FRESH_S:
@@ -69,6 +75,18 @@ class Gauge:
             "begun_peak_bytes": self._begun.peak_bytes,
             "peak_bytes": used.peak_bytes,
         }
+
+
+def _disk_bytes(plan: Plan, prepared: Path) -> int:
+    """Return what the run's folder and its rows hold, and the checkpoint that was one too many for a moment."""
+    out = Path(str(plan.config.out))
+    kept = sorted((out / "checkpoints").glob(PREFIX + "*"))
+    more = saves(plan.config, plan.forecast.steps) > plan.config.trainer.keep
+    return _size(out) + _size(prepared) + (_size(kept[-1]) if more and kept else 0)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def probe(

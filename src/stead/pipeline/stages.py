@@ -61,11 +61,12 @@ def prepare(plan: Plan, *, emit: Emit = ignore) -> PreparedData:
     data = plan.config.data
     method = registry("method").get(plan.config.method.type)
     wanted = None if method.takes_as_is else method.kinds[0]
-    folder = Home.find().ensure().datasets
+    home = Home.find().ensure()
     length = data.max_length if isinstance(data.max_length, int) else None
     return preparing.prepare(
-        data, Path(plan.model["path"]), folder, kind_wanted=wanted, max_length=length, emit=emit
-    )
+        data, Path(plan.model["path"]), home.datasets, kind_wanted=wanted, max_length=length,
+        notes=home.scans, emit=emit,
+    )  # fmt: skip
 
 
 def load(plan: Plan) -> LoadedModel:
@@ -114,7 +115,7 @@ def train(
             measured=gauge.loop,
             to_gguf=_to_gguf,
         )
-    result |= {"plan": plan.hash} | gauge.keep(plan, alone=world.size == 1)
+    result |= {"plan": plan.hash} | gauge.keep(plan, prepared.path, alone=world.size == 1)
     return Checkpoint(
         Path(result["final"]), int(result["steps"]), str(result["weights_sha256"]), result
     )

@@ -75,10 +75,13 @@ def _chart(
 def _forecast(plan: Plan, result: Mapping[str, Any]) -> Table:
     said = plan.forecast
     rows = []
-    for name, interval, actual, show in (
+    held = result.get("measured", {}).get("disk_bytes")
+    compared = [
         ("time", said.seconds, float(result["seconds"]), _seconds),
         ("memory", said.memory_bytes, float(result["peak_rss_mib"] << 20), _mebibytes),
-    ):
+        *([] if held is None else [("disk", said.disk_bytes, float(held), _mebibytes)]),
+    ]
+    for name, interval, actual, show in compared:
         error = f"{abs(interval.expected - actual) / actual:.0%}" if actual else ""
         span = f"{show(interval.low)} to {show(interval.high)}"
         rows.append((name, show(interval.expected), span, show(actual), error))

@@ -8,7 +8,7 @@ from stead.config.kinds import registry
 from stead.config.run import RunConfig
 from stead.planning.facts import DataFacts, ModelFacts
 from stead.planning.machine import Machine, table
-from stead.planning.memory import checkpoint_bytes, final_bytes, kernels, state_bytes
+from stead.planning.memory import checkpoint_bytes, final_bytes, kernels, saves, state_bytes
 from stead.planning.shape import BYTES, Shape, shape
 from stead.planning.work import Work
 
@@ -101,7 +101,7 @@ def around(
 ) -> dict[str, float]:
     """Return the seconds outside of steps, by part. `step_s` are those of all steps."""
     every, evaluations = config.trainer.checkpoint_every, config.trainer.eval_every
-    saves = work.steps // every if isinstance(every, int) else 0
+    made = saves(config, work.steps) if isinstance(every, int) else 0
     looks = 1 + (work.steps // evaluations if evaluations is not None else 0)
     forward = step_s / 3 / max(1.0, work.tokens)
     evaluated = work.eval_tokens * looks * forward if data.eval_rows else 0.0
@@ -114,7 +114,7 @@ def around(
         "prepare": tokens / _TOKENS_PER_S,
         "load": model.parameters * 4 / _MAPPED_BYTES_PER_S + 0.3,
         "reference": data.tokens * forward * passes(config)[1] if once else 0.0,
-        "checkpoints": saves * saved,
+        "checkpoints": made * saved,
         "evaluation": evaluated,
         "result": final_bytes(config, model) / _DISK_BYTES_PER_S + 0.2,
     }

@@ -57,7 +57,7 @@ class Foresight:
         peak = self._peak(config, found, counted["memory"], counted["load"]["peak"])
         loop = fits["steps"].predict(counted["steps"], word)
         total = _sum(loop, fits["around"].predict(counted["around"], word))
-        disk = memory.disk(config, model, data.tokens, done.steps)
+        disk = memory.disk(config, model, data, done.steps)
         here = [r for r in self._records if r["kind"]["name"] == name]
         return Forecast(
             memory_bytes=peak,
@@ -77,7 +77,13 @@ class Foresight:
             rates=found.rates,
             kind=kind,
             counted=counted,
-            said={"memory": peak.expected, "steps": loop.expected, "seconds": total.expected},
+            said={
+                "memory": peak.expected,
+                "steps": loop.expected,
+                "seconds": total.expected,
+                "disk": memory.total(disk) * _DISK[1],
+                "tokens": done.tokens,
+            },
         )
 
     def _work(self, config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[Work, Machine]:

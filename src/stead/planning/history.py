@@ -94,6 +94,8 @@ def needed(measured: Mapping[str, Any], *, on_cpu: bool) -> dict[str, float | No
         "steps": steps * share,
         "around": around,
         "seconds": steps * share + around,
+        "disk": measured.get("disk_bytes"),
+        "tokens": measured.get("tokens"),
     }
 
 
@@ -116,7 +118,9 @@ def read(home: Home) -> list[Record]:
 def past_error(records: Sequence[Record]) -> PastError:
     """Return the error of the last forecasts among `records`, as they were printed."""
     last = records[-_RECENT:]
-    return PastError(len(last), _median(last, "memory"), _median(last, "seconds"))
+    return PastError(
+        len(last), *(_median(last, name) for name in ("memory", "seconds", "disk", "tokens"))
+    )
 
 
 def _median(records: Sequence[Record], quantity: str) -> float | None:

@@ -18,6 +18,9 @@ _LOGIT_COPIES = 3  # logits, their float32 form, their gradient
 _BLOCK = 512  # queries per block of the attention's backward pass; models/attention
 _ROWS = 256  # encoded together; data/prepare
 _TOKEN_BYTES = 320  # measured: its number, its place in the text and what the encoder keeps
+_PREPARED_BYTES = 10.0
+_LOG_BYTES = 150_000  # the plan, the page with its curves, the result; measured
+_STEP_BYTES = 600  # a step's line in the log and its event; measured
 _SCORES = 4  # scores, weights and their gradients of one block
 
 
@@ -180,21 +183,26 @@ def final_bytes(config: RunConfig, model: ModelFacts) -> int:
     return int(found.trained * (BYTES[config.model.dtype] if found.whole else _MASTER))
 
 
-def disk(config: RunConfig, model: ModelFacts, tokens: int, steps: int) -> dict[str, int]:
+def saves(config: RunConfig, steps: int) -> int:
+    """Return how many checkpoints a run of so many steps makes; none after the last."""
+    every = config.trainer.checkpoint_every
+    return (steps - 1) // every if isinstance(every, int) else config.trainer.keep
+
+
+def disk(config: RunConfig, model: ModelFacts, data: DataFacts, steps: int) -> dict[str, int]:
     """Return the bytes a run leaves or needs at once, by part: prepared rows, checkpoints, result.
 
-    A prepared token takes 4 bytes for its number, 1 for its mask and some for its row's text.
+    A prepared token takes 4 bytes for its number, 1 for its mask and about 5 for its row's text.
     """
-    every = config.trainer.checkpoint_every
-    made = max(1, steps // every) if isinstance(every, int) else config.trainer.keep
-    held = min(config.trainer.keep, made) + 1  # one is being written before the oldest goes
-    parts = {
+    made, keep = saves(config, steps), config.trainer.keep
+    held = min(keep, made) + (made > keep)  # one is being written before the oldest goes
+    rows = 1 + data.eval_rows / max(1, data.rows)
+    return {
         "checkpoints": checkpoint_bytes(config, model) * held,
         "result": final_bytes(config, model),
-        "prepared data": tokens * 10,
-        "logs": 4 << 20,
+        "prepared data": int(data.tokens * rows * _PREPARED_BYTES),
+        "logs": _LOG_BYTES + steps * _STEP_BYTES,
     }
-    return parts
 
 
 def total(parts: dict[str, Any]) -> float:  # Any: int or float

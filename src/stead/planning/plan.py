@@ -40,6 +40,8 @@ class PastError:
     runs: int = 0
     memory: float | None = None
     time: float | None = None
+    disk: float | None = None
+    tokens: float | None = None
 
 
 _INTERVALS = ("memory_bytes", "seconds", "disk_bytes", "step_seconds")

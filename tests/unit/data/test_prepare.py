@@ -4,6 +4,7 @@ import gc
 import json
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,14 +13,18 @@ import pytest
 from stead.core import manifest
 from stead.core.errors import DataError
 from stead.core.events import Note, Progress
+from stead.data import encode_pool
+from stead.data import prepare as prepare_room
 from stead.data.clean import Tally
 from stead.data.facts import DataFacts
 from stead.data.pack import TokenStore, make_batch, read_scalars
 from stead.data.prepare import prepare, read_rows, survey
 from stead.data.row import Row
 from stead.data.rows import Loaded, load
+from stead.data.scan import Scan
 from stead.data.section import Section
 from stead.data.split import Chooser
+from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.messages import Message
 
@@ -403,3 +408,62 @@ def test_real_sets_keep_the_invariants_of_the_mask(name, real, model, tmp_path):
             shown = "".join(p for p in text.split("<|im_end|>") if not p.startswith("<call>"))
             assert shown == said
     assert Counter(facts["dropped"]).total() <= read // 8
+
+
+def test_children_encode_to_the_same_bytes_facts_and_drops(write, model, tmp_path, monkeypatch):
+    rows = pairs(600) + '\n{"prompt": "q", "completion": "a"}\n{"prompt": "x", "completion": ""}'
+    here = prepared(write, model, tmp_path / "here", rows, max_length=38)
+    monkeypatch.setattr(prepare_room, "children", lambda rows: 2)
+
+    there = prepared(write, model, tmp_path / "there", rows, max_length=38)
+
+    assert there.hash == here.hash
+    assert there.meta["facts"] == here.meta["facts"]
+    assert there.meta["facts"]["counts"]["truncated"] > 0
+
+
+def test_a_child_that_dies_costs_nothing_but_time(write, model, tmp_path, monkeypatch):
+    here = prepared(write, model, tmp_path / "here", pairs(600))
+    monkeypatch.setattr(prepare_room, "children", lambda rows: 1)
+    monkeypatch.setattr(encode_pool, "MODULE", "stead.no_such_module")
+
+    there = prepared(write, model, tmp_path / "there", pairs(600))
+
+    assert there.hash == here.hash
+
+
+def test_a_noted_scan_is_not_made_again_and_a_changed_file_is(write, model, tmp_path, monkeypatch):
+    section = Section(write("rows.jsonl", pairs(40)))
+    notes = tmp_path / "notes"
+    survey(section, model, 512, notes=notes)
+    first = prepare(section, model, tmp_path / "a")
+    monkeypatch.setattr(Scan, "run", lambda self: pytest.fail("scanned again"))
+
+    again = prepare(section, model, tmp_path / "b", notes=notes)
+
+    assert again.hash == first.hash
+    assert again.meta["facts"] == first.meta["facts"]
+    read = first.meta["facts"]
+    named = replace(section, reader=read["readers"][0], format=read["formats"][0])  # as a plan does
+    assert prepare(named, model, tmp_path / "d", notes=notes).splits == first.splits
+    write("rows.jsonl", pairs(41))
+    with pytest.raises(pytest.fail.Exception, match="scanned again"):
+        prepare(section, model, tmp_path / "c", notes=notes)
+
+
+@pytest.mark.parametrize(
+    ("source", "apart"),
+    [
+        ("{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}", True),
+        ("{% if messages %}{% generation %}x{% endgeneration %}{% else %}y{% endif %}", True),
+        ("{% set x %}{% generation %}x{% endgeneration %}{% endset %}{{ x | length }}", False),
+        ("{% filter upper %}{% generation %}x{% endgeneration %}{% endfilter %}", False),
+        ("{% macro f() %}{% generation %}x{% endgeneration %}{% endmacro %}{{ f() | length }}", False),
+        ("{% generation %}a{% generation %}x{% endgeneration %}{% endgeneration %}", False),
+        ("{% for m in messages recursive %}{% generation %}x{% endgeneration %}{% endfor %}", False),
+        ("{% generation %}x{% endgeneration %}{{ '\\ufdd0' }}", False),
+        ("{% generation %}x{% endgeneration %}\ufdd1", False),
+    ],
+)  # fmt: skip
+def test_one_rendering_is_enough_only_where_the_template_cannot_see_the_marks(source, apart):
+    assert ChatTemplate(source)._bound(()).blocks_apart is apart

@@ -47,6 +47,9 @@ def test_a_finished_run_teaches_the_next_forecast(plan: Plan, home: Path) -> Non
     assert records[0]["needed"]["seconds"] > 0
     assert again.forecast.past.runs == 1
     assert again.forecast.past.time is not None
+    assert again.forecast.past.tokens == pytest.approx(0.0, abs=0.01)
+    assert again.forecast.past.disk is not None
+    assert again.forecast.past.disk < 0.25
 
 
 def test_a_run_that_was_finished_before_is_not_recorded_twice(plan: Plan, home: Path) -> None:

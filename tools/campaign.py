@@ -59,6 +59,7 @@ class Result:
 
 def load(name: str) -> ModuleType:
     """Import one part."""
+    sys.path[:0] = [str(ROOT), str(ROOT / "src")]
     path = FOLDER / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"campaigns_{name}", path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -71,7 +72,6 @@ def load(name: str) -> ModuleType:
 
 def machine() -> dict[str, Any]:
     """Return what a reader must know to judge a line."""
-    sys.path.insert(0, str(ROOT / "src"))
     from stead.core import hardware
 
     commit = subprocess.run(

@@ -18,20 +18,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from campaign import ROOT, Order, Result
+from tests.fakes import matrix
 
-CELLS = {
-    "sft-lora": ("sft", "lora"),
-    "sft-full": ("sft", "full"),
-    "pretrain-full": ("pretrain", "full"),
-}
+import faulty_training as faulty
+import forked
+from campaign import ROOT, Order, Result
+from stead.config.kinds import registry
+
+# Each with what could go wrong when it is taken up again: dropout, noise, means, packing, sampled answers.
+CELLS: dict[str, tuple[str, str, list[str]]] = {
+    "sft-lora": ("sft", "lora", ["adapter.dropout=0.1", "trainer.accumulation=2"]),
+    "sft-full": ("sft", "full", ["trainer.ema=0.9", "trainer.neftune_alpha=5", "trainer.optimizer=adafactor",
+                                 "trainer.eval_every=5", "trainer.keep_best=true", "data.eval_share=0.1"]),
+    "pretrain-full": ("pretrain", "full", ["trainer.optimizer=muon", "trainer.schedule=wsd"]),
+    "dpo-qlora": ("dpo", "qlora", ["adapter.dropout=0.1", "trainer.optimizer=adamw_8bit"]),
+    "grpo-lora": ("grpo", "lora", ["method.num_generations=2", "method.max_completion_length=6",
+                                   "trainer.optimizer=lion"]),
+    "kto-freeze": ("kto", "freeze", ["adapter.layers=1", "trainer.label_smoothing=0"]),
+    "ppo-lora": ("ppo", "lora", ["method.max_completion_length=6", "adapter.dropout=0.1"]),
+    "self-distillation": ("distillation", "lora", ["method.teacher=base", "trainer.ema=0.5"]),
+}  # fmt: skip
+_KEYS_OF_REWARDS = ("grpo", "ppo")
 _PATIENCE_S = 900.0
-_NO_HIT = ("nobody there", "started again by hand")
+_NO_HIT = ("nobody there", "started again by hand", "before it began")
 
 
 def run(order: Order) -> list[Result]:
     """Try every promise of this part."""
-    sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+    os.environ |= order.env
     found = []
     for name, check in PROMISES.items():
         if order.wants(name):
@@ -46,50 +60,72 @@ def run(order: Order) -> list[Result]:
 
 
 class Cli:
-    """One kind of run, its inputs, and the run nobody touched."""
+    """One kind of run, its inputs, and the run nobody touched.
 
-    def __init__(self, order: Order, cell: str) -> None:
+    Its processes are forks of this one, except in the smallest size: a start is then a fork, not three
+    seconds of imports, and two hundred kills are minutes.
+    """
+
+    def __init__(self, order: Order, cell: str, *settings: str) -> None:
         self.order, self.cell = order, cell
         self.work = order.work / "cli"
-        method, adapter = CELLS[cell]
-        self.options = [
-            "--model", str(self.work / "base"), "--data", str(self.work / "rows.jsonl"),
-            "--method", method, "--adapter", adapter, "--epochs", "8", "--batch-tokens", "256",
-            "--max-length", "64", "-s", "trainer.checkpoint_every=3", "-s", "trainer.trackers=[]",
-            *(["-s", "adapter.dropout=0.1"] if adapter == "lora" else []),
-        ]  # fmt: skip
+        method, adapter, more = CELLS[cell]
         self._prepare()
+        rewards = [f'method.rewards=[{{"function": "{self.work}/reward.py:vowels"}}]']
+        more = [m.replace("teacher=base", f"teacher={self.work}/base") for m in more]
+        more += rewards if method in _KEYS_OF_REWARDS else []
+        kind = registry("method").get(method).kinds[0]
+        self.options = [
+            "--model", str(self.work / "base"), "--data", str(self.work / f"{kind}.jsonl"),
+            "--method", method, "--adapter", adapter, "--max-steps", "60", "--epochs", "99", "--batch-rows", "4",
+            "--max-length", "64", "-s", "trainer.checkpoint_every=3", "-s", "trainer.trackers=[]",
+            *(x for setting in (*more, *settings) for x in ("-s", setting)),
+        ]  # fmt: skip
         whole = self.work / cell
         begun = time.monotonic()
         if not whole.exists():
             status = self.start(whole).wait()
             assert status == 0, (self.work / "log").read_text()[-2000:]  # noqa: S101
-        self.span_s = time.monotonic() - begun
+            (self.work / f"{cell}.seconds").write_text(str(time.monotonic() - begun))
+        self.span_s = float((self.work / f"{cell}.seconds").read_text())
         self.wanted = outcome(whole)
 
     def _prepare(self) -> None:
         if self.work.exists():
             return
         self.work.mkdir(parents=True)
-        rows = [
-            {"question": f"What is {i} times {i}?", "answer": f"It is {i * i}."} for i in range(120)
-        ]
-        (self.work / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        for kind, row in matrix.ROWS.items():
+            lines = [json.dumps(row(i)) + "\n" for i in range(40)]
+            (self.work / f"{kind}.jsonl").write_text("".join(lines))
+        (self.work / "reward.py").write_text(_REWARD)
+        forked.warm()
         self._stead("model", "new", str(self.work / "base"), "--preset", "nano", "--text",
-                    str(self.work / "rows.jsonl")).wait()  # fmt: skip
+                    str(self.work / "text.jsonl")).wait()  # fmt: skip
 
-    def _stead(self, *arguments: str) -> "subprocess.Popen[bytes]":
+    def _stead(self, *arguments: str) -> Any:  # Any: Popen, or what stands for it
+        log = self.work / "log"
+        if self.order.size != "smoke" and arguments[0] == "train":
+            return forked.start([*arguments, "--quiet"], log)
         env = dict(self.order.env, PYTHONPATH=str(ROOT / "src"))
-        with (self.work / "log").open("ab") as log:
+        with log.open("ab") as file:
             return subprocess.Popen(
                 [sys.executable, "-m", "stead", *arguments, "--quiet"], env=env,
-                start_new_session=True, stdout=log, stderr=log,
+                start_new_session=True, stdout=file, stderr=file,
             )  # fmt: skip
 
-    def start(self, out: Path) -> "subprocess.Popen[bytes]":
+    def start(self, out: Path) -> Any:  # Any: Popen, or what stands for it
         """Start or go on with a run."""
         resume = ["--resume"] if out.exists() else []
         return self._stead("train", *self.options, "--out", str(out), *resume)
+
+
+_REWARD = """import pathlib, time
+
+def vowels(completions, **_):
+    while pathlib.Path(__file__).with_name("hold").exists():  # a reward that never answers
+        time.sleep(0.05)
+    return [sum(c in "aeiou" for c in t) / max(1, len(t)) for t in completions]
+"""
 
 
 def outcome(out: Path) -> tuple[str, str]:
@@ -128,7 +164,7 @@ def hurt_until_done(
     while time.monotonic() < end:
         left = hits - sum(c for k, c in counts.items() if k not in _NO_HIT)
         try:
-            status = process.wait(rng.uniform(0.2, cli.span_s * 1.2) if left > 0 else 1.0)
+            status = process.wait(rng.uniform(0.1, cli.span_s * 0.6) if left > 0 else 1.0)
         except subprocess.TimeoutExpired:
             if left > 0:
                 kind = hurt(process, out)
@@ -156,10 +192,15 @@ def _kill_something(rng: random.Random) -> Callable[[Any, Path], str]:
 
 
 def _stop_politely(rng: random.Random) -> Callable[[Any, Path], str]:
+    """Ask once, or twice, which stops at once; asked once, nothing that was done is done again."""
+
     def hurt(process: Any, out: Path) -> str:
-        number = rng.choice((signal.SIGTERM, signal.SIGINT))
+        number, twice = rng.choice((signal.SIGTERM, signal.SIGINT)), rng.random() < 0.25
         begun = time.monotonic()
         process.send_signal(number)
+        if twice:
+            time.sleep(rng.uniform(0, 0.1))
+            process.send_signal(number)
         status = process.wait()
         if status == -number and not (out / "events.jsonl").exists():
             return "before it began"  # the interpreter was still starting: there is nothing to save
@@ -168,13 +209,25 @@ def _stop_politely(rng: random.Random) -> Callable[[Any, Path], str]:
             raise SystemExit(
                 f"{number!r} ended with {status} after {time.monotonic() - begun:.1f} s"
             )
-        return number.name
+        if status == 130 and not twice:
+            _check_saved(out)
+        return number.name + (" twice" if twice else "")
 
     return hurt
 
 
+def _check_saved(out: Path) -> None:
+    """The newest checkpoint is of the last step in the log."""
+    log = out / "metrics.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    saved = [int(p.name[5:]) for p in (out / "checkpoints").glob("step-*")]
+    if len(lines) != max(saved, default=0):
+        raise SystemExit(f"{out}: stopped after step {len(lines)}, saved are {saved}")
+
+
 def _hurt_runs(order: Order, name: str, tries: int, make: Callable[..., Any]) -> Result:
     rng, done, failures = random.Random(order.seed), 0, 0
+    failed: list[str] = []
     counts: dict[str, int] = {}
     runs = 0
     while done < tries:
@@ -184,14 +237,23 @@ def _hurt_runs(order: Order, name: str, tries: int, make: Callable[..., Any]) ->
             cli = Cli(order, cell)
             out = order.work / f"{name}-{runs}"
             found = hurt_until_done(cli, out, rng, min(8, tries - done), make(rng))
-            failures += outcome(out) != cli.wanted
+            same = outcome(out) == cli.wanted
+            failures += not same
             runs += 1
-            shutil.rmtree(out)
+            if same:
+                shutil.rmtree(out)
+            else:
+                failed.append(f"{cell}: {out}")
             for kind, count in found.items():
                 counts[kind] = counts.get(kind, 0) + count
             hits = sum(c for k, c in found.items() if k not in _NO_HIT)
             done += hits
-    return Result(name, done, failures, facts={"runs": runs, "hits": counts})
+    return Result(
+        name,
+        done,
+        failures,
+        facts={"runs": runs, "cells": list(CELLS), "hits": counts, "failed": failed},
+    )
 
 
 def killed(order: Order) -> Result:
@@ -204,24 +266,54 @@ def preempted(order: Order) -> Result:
     return _hurt_runs(order, "TR3", order.count(3, 50, 200), _stop_politely)
 
 
+def frozen(order: Order) -> Result:
+    """TR7: the worker stopped by SIGSTOP, or held for ever in a reward: noticed in time, restarted, same bytes."""
+    rng, failed, noticed = random.Random(order.seed), [], []  # type: random.Random, list[str], list[float]
+    patience_s, tries = 3.0, order.count(2, 25, 100)
+    for number in range(tries):
+        cell = ("sft-lora", "grpo-lora")[number % 2]
+        cli = Cli(order, cell, f"launch.step_timeout_s={patience_s}")
+        out, held = order.work / f"TR7-{number}", cli.work / "hold"
+        process, step = cli.start(out), rng.randrange(1, 55)
+        while _steps(out) < step and process.poll() is None:
+            time.sleep(0.01)
+        pid = worker_of(out)
+        if cell == "grpo-lora":
+            held.touch()
+        elif not kill(pid, signal.SIGSTOP):
+            continue
+        begun = time.monotonic()
+        while worker_of(out) == pid and process.poll() is None:
+            time.sleep(0.02)
+        noticed.append(time.monotonic() - begun)
+        held.unlink(missing_ok=True)
+        status = process.wait()
+        if status != 0 or outcome(out) != cli.wanted or noticed[-1] > 2 * patience_s:
+            failed.append(
+                f"{cell} at step {step}: status {status}, noticed after {noticed[-1]:.1f} s"
+            )
+        else:
+            shutil.rmtree(out)
+    facts = {
+        "step_timeout_s": patience_s,
+        "noticed_s_most": round(max(noticed), 2),
+        "failed": failed,
+    }
+    return Result("TR7", tries, len(failed), facts=facts)
+
+
+def _steps(out: Path) -> int:
+    log = out / "metrics.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
 # In this process
 
 
 def stopped_everywhere(order: Order) -> Result:
     """TR2: stop after every step and resume, over methods × adapters × accumulation."""
-    import torch
-    from tests.conftest import make_tiny_model
-    from tests.fakes import matrix
-
     from stead.config import pairing
-    from stead.config.kinds import registry
-    from stead.models.load import load_model
 
-    torch.set_num_threads(1)
-    work = order.work / "matrix"
-    work.mkdir()
-    make_tiny_model(work / "model")
-    base = load_model(work / "model", dtype="fp32", device="cpu")
     cells = [
         (m, a, accumulation)
         for m in registry("method").names()
@@ -231,35 +323,29 @@ def stopped_everywhere(order: Order) -> Result:
     ]
     random.Random(order.seed).shuffle(cells)
     cells = cells[: order.count(4, 48, 10**6)]
-    steps, failures, failed, skipped = 20, 0, [], []
-    rows: dict[str, Any] = {}
-    for method, adapter, accumulation in cells:
-        kind = registry("method").get(method).kinds[0]
-        if kind not in rows:
-            rows[kind] = matrix.data(kind, work / "model", work)
-        cell = {"method": method, "adapter": adapter, "base_hash": "tiny"}
-        more = {"max_steps": steps, "epochs": 99.0, "batch_rows": 1, "accumulation": accumulation}
-        out = work / f"{method}-{adapter}-{accumulation}"
-        try:
-            whole = matrix.train(base, rows[kind], out / "whole", **cell, **more)[1]
-        except Exception as error:  # a cell that needs more than a matrix can give
-            skipped.append(f"{method} × {adapter}: {error}")
-            continue
-        last = _stop_after_each(matrix, base, rows[kind], out / "cut", steps, cell | more)
-        same = last["weights_sha256"] == whole["weights_sha256"]
-        logs = [(out / n / "metrics.jsonl").read_bytes() for n in ("whole", "cut")]
-        if not same or logs[0] != logs[1] or last["resume_level"] != "exact":
-            failures += 1
-            failed.append(out.name)
-        shutil.rmtree(out)
-    facts = {"cells": len(cells) - len(skipped), "stops_per_cell": steps - 1, "failed": failed}
-    return Result(
-        "TR2", (len(cells) - len(skipped)) * (steps - 1), failures, facts=facts, not_run=skipped
-    )
+    steps, failed, rows = 20, [], {}  # type: int, list[str], dict[str, Any]
+    with matrix.judge() as url:
+        base = faulty.base(order.work)
+        for method, adapter, accumulation in cells:
+            kind = registry("method").get(method).kinds[0]
+            if kind not in rows:
+                rows[kind] = matrix.data(kind, base.folder, order.work)
+            cell = {"method": method, "adapter": adapter, "base_hash": "tiny", "url": url,
+                    "max_steps": steps, "epochs": 99.0, "batch_rows": 1, "accumulation": accumulation}  # fmt: skip
+            out = order.work / f"{method}-{adapter}-{accumulation}"
+            whole = matrix.train(base, rows[kind], out / "whole", **cell)[1]
+            last = _stop_after_each(base, rows[kind], out / "cut", steps, cell)
+            same = last["weights_sha256"] == whole["weights_sha256"]
+            logs = [(out / n / "metrics.jsonl").read_bytes() for n in ("whole", "cut")]
+            if not same or logs[0] != logs[1] or last["resume_level"] != "exact":
+                failed.append(out.name)
+            shutil.rmtree(out)
+    facts = {"cells": len(cells), "stops_per_cell": steps - 1, "failed": failed}
+    return Result("TR2", len(cells) * (steps - 1), len(failed), facts=facts)
 
 
 def _stop_after_each(
-    matrix: Any, base: Any, rows: Any, out: Path, steps: int, cell: dict[str, Any]
+    base: Any, rows: Any, out: Path, steps: int, cell: dict[str, Any]
 ) -> dict[str, Any]:
     from stead.core.errors import Interrupted
     from stead.core.process import stop_requested
@@ -445,6 +531,7 @@ def cost(order: Order) -> Result:
 
 
 PROMISES: dict[str, Callable[[Order], Result]] = {
-    "TR1": killed, "TR2": stopped_everywhere, "TR3": preempted, "TR9": raced,
+    "TR1": killed, "TR3": preempted, "TR7": frozen,  # forks first: threads are lost in them
+    "TR2": stopped_everywhere, "TR5": faulty.numbers, "TR6": faulty.memory, "TR9": raced,
     "CK1": written_under_kills, "CK2": damaged, "CK5": cost,
 }  # fmt: skip

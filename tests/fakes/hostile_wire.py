@@ -5,6 +5,7 @@ may be a refusal or a closed connection; never a 5xx, never silence, never words
 """
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -63,10 +64,8 @@ def probe(url, cookie, random):
 
 def _exchange(line, data, is_frames):
     if data:
-        try:
+        with contextlib.suppress(OSError):  # refused before it was read to its end
             line.sendall(data)
-        except OSError:
-            pass  # refused before it was read to its end
     if not is_frames:
         line.shutdown(socket.SHUT_WR) if _still_open(line) else None
     got = b""
@@ -128,10 +127,8 @@ def _frames(line, host, cookie, random):
     sent = b"\r\n".join(head) + b"\r\n\r\n"
     for _ in range(random.randint(1, 4)):
         sent += frame(random.choice(FRAMES), random)
-    try:
+    with contextlib.suppress(OSError):
         line.sendall(sent)
-    except OSError:
-        pass
     return sent
 
 

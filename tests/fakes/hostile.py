@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from urllib.parse import quote, urlencode, urlsplit
 
+from tests.fakes.hostile_wire import LEAKS, probe
+
 NAMES = (
     "x", "..", "%2e%2e%2f", "%2e%2e%2fetc%2fpasswd", "..%5c..%5cx", "a%2Fb", "org%2Fname", "%00", "a%00b", "%ff%fe", "%0d%0aX:y",
     "CON", "x" * 3000, "%E2%80%AE", "%F0%9F%92%A9", "-1", "9" * 40, "'%20OR%201=1--", "%25s%25n", "{{7*7}}", "~", "a.", "%20",
@@ -43,14 +45,22 @@ NUMBERS = (
     -1e-308,
 )
 RAW = (b"", b"{", b"[" * 50_000, b"\xff\xfe{}", b'{"a":1,"a":2}', b"nul", b'"x"', b"1", b"null", b"[]", b'{"a":' * 300,
+       b'{"limit":' + b"9" * 6000 + b"}", b'{"name":"\xed\xa0\x80"}', '{"name":"a"}'.encode("utf-16"), b'{"a":' * 20_000, b"[1," * 60_000,
        b"\x00", b"{}{}", b'{"\\ud800":1}', b'{"a":1e999}', b'{"a":NaN}', b'\xef\xbb\xbf{}')  # fmt: skip
-KINDS = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "multipart/form-data",
+ODD = (
+    ("Range", "bytes=0-1,5-2,-9"), ("Range", "bytes=" + ",".join(f"{i}-{i}" for i in range(1000))), ("Accept", "x/\u00ff"), ("Accept-Language", "x" * 3000),
+    ("Content-Encoding", "gzip, gzip"), ("Content-Encoding", "br"), ("X-HTTP-Method-Override", "DELETE"), ("If-None-Match", '"x", *'), ("X-Forwarded-For", "' OR 1=1--"),
+    ("Authorization", "Bearer \u00ff"), ("Authorization", "Bearer " + "x" * 5000), ("Authorization", "Digest x"), ("Cookie", "stead_session=x"), ("Cookie", "a" * 9000),
+    ("X-Stead-CSRF", "\u00ff"), ("Origin", "null"), ("Origin", "http://localhost.evil"), ("Sec-Fetch-Site", "cross-site"), ("Host", "evil.example"),
+    ("Host", "127.0.0.1.evil.tld"), ("Host", "localhost:80@evil"), ("X-Stead-Tags", "[" * 900), ("X-Stead-Strict", "\u00b2"), ("traceparent", "00-0-0-zz"),
+    ("Last-Event-ID", "\u00b2"), ("Idempotency-Key", "../../x"), ("Expect", "100-continue"), ("anthropic-version", "x"), ("OpenAI-Beta", "\u00ff"),
+)  # fmt: skip
+"""Headers that no honest client sends, one to a request."""
+KINDS = ("application/json; charset=\u00ff", "application/jsonp", "multipart/mixed; boundary=x", "application/json;" * 300, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "multipart/form-data",
          "application/json; charset=utf-16", "application/xml", "", "application/json")  # fmt: skip
 SKIPPED = ("POST /api/logout", "POST /api/login")  # they would end the session, and are limited
 SLOW_S = 10.0
-_LEAKS = re.compile(
-    rb'Traceback \(most recent|File "/|site-packages|sqlalchemy|sqlite3\.|psycopg|0x[0-9a-f]{9,}|/usr/lib/'
-)
+_OF_BYTES, _OF_ODD = 0.05, 0.1  # parts of a storm: bare bytes, and one odd header
 
 
 @dataclass(frozen=True)
@@ -411,7 +421,15 @@ def storm(line, client, document, model, random, n, secrets=()):
         if number % 1200 == 0:
             known.clear()
             known.update(furnish(client, model))
+        if random.random() < _OF_BYTES:
+            sent, status, found = probe(line.url, client.cookie, random)
+            statuses[status] += 1
+            if found is not None:
+                faults.append(f"{found} | {sent[:600]!r}")
+            continue
         attack = next(both)
+        if random.random() < _OF_ODD:
+            attack.headers.update((random.choice(ODD),))
         answer = line.send(attack)
         statuses[answer[0]] += 1
         found = fault(attack, answer, secrets)
@@ -429,7 +447,7 @@ def fault(attack, answer, secrets=()):
         return f"took {seconds:.1f} s"
     if status < 400:
         return None
-    leak = _LEAKS.search(body)
+    leak = LEAKS.search(body)
     if leak is not None or any(secret in body for secret in secrets):
         return f"leaks {leak and leak[0]!r}: {body[:300]!r}"
     return (

@@ -6,7 +6,7 @@ for, whose it is, and under which name its model answers.
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from stead.app.identity import OWNER, Who
 from stead.app.orders import Orders
 from stead.app.platform import Platform
 from stead.app.tuned import Tuned, TunedStore, folder_of
-from stead.app.tuning_files import check_rows
+from stead.app.tuned_begin import METHODS, Settling
 from stead.config.pairing import default_lr
+from stead.config.recipe import read_recipe
 from stead.core.errors import ModelError, NotFound, RateLimited, SteadError, UsageError
 from stead.hub.inspect import inspect, locate
 from stead.serving.access import Caller
@@ -26,13 +27,13 @@ from stead.serving.file_store import FileStore
 from stead.serving.fine_tuning import Asked, Steered
 from stead.serving.guard import refused
 from stead.store.job_states import TERMINAL
+from stead.store.runs import Run
 from stead.wire.dialect import RequestRefused
 from stead.wire.openai_shape import refuse
 
 Json = dict[str, Any]  # Any: JSON values
 _UNFINISHED = 20  # jobs of one key that are not over
 _MICRO = 8  # rows at once; larger batches are accumulated
-_METHODS = {"supervised": "sft", "dpo": "dpo"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,42 +44,47 @@ class FineTuner:
     files: FileStore
     served: Mapping[str, str] = field(default_factory=dict)
     store: TunedStore = field(init=False)
+    settling: Settling = field(init=False)
 
     def __post_init__(self) -> None:
-        """Open what was tuned before."""
-        object.__setattr__(self, "store", TunedStore(self.files))
+        """Open what was tuned before; go on with what a former server had begun to read."""
+        store = TunedStore(self.files)
+        object.__setattr__(self, "store", store)
+        object.__setattr__(self, "settling", Settling(self.here, self.files, store))
+        for tuned in store.unsettled():
+            self.settling.begin(tuned)
 
     def create(self, caller: Caller, asked: Asked) -> Json:
-        """Queue a job. Raises: RequestRefused 400 with `param`; RateLimited; what planning raises."""
+        """Order a job; its files are read afterwards. Raises: RequestRefused 400 with `param`; RateLimited."""
         who = self._who(caller)
         method = "supervised" if asked.method is None else asked.method.type
         if asked.integrations:
             raise refuse("integrations", "no integrations here; ask for trackers with 'stead'")
         self._check_room(caller)
         path = self._model(caller, asked.model)
-        training = self._file(caller, asked.training_file, "training_file", method)
+        training = self._file(caller, asked.training_file, "training_file")
         config = _recipe(asked, method, path, training)
         if asked.validation_file is not None:
-            evaluation = self._file(caller, asked.validation_file, "validation_file", method)
+            evaluation = self._file(caller, asked.validation_file, "validation_file")
             config["data"]["eval_path"] = str(evaluation)
         if asked.stead:
             Orders(self.here, who).check_paths(asked.stead)
             config = run_control.changed(config, asked.stead)
-        id_ = f"ftjob-{uuid.uuid4().hex[:24]}"
-        tags = ["fine_tuning", *([] if asked.suffix is None else [asked.suffix])]
-        ours = Orders(self.here, replace(who, role="admin"))  # the paths that are left are our own
         try:
-            made = ours.train(config, None, name=id_, tags=tags, key=id_)
+            read_recipe(config, None, "request")
         except UsageError as error:
             raise RequestRefused(error.code, self.here.home.hide(error.message)) from error
+        id_ = f"ftjob-{uuid.uuid4().hex[:24]}"
         tuned = Tuned(
-            id=id_, owner=caller.key, run=str(made.run), name=_name(asked, id_), model=asked.model,
+            id=id_, owner=caller.key, by=who.name, name=_name(asked, id_), model=asked.model,
             training_file=asked.training_file, validation_file=asked.validation_file, method=method,
-            created_at=made.created_at, seed=config["trainer"]["seed"], metadata=asked.metadata,
-            hyperparameters=msgspec.to_builtins(asked.learning),
+            created_at=self.here.clock(), seed=config["trainer"]["seed"], metadata=asked.metadata,
+            hyperparameters=msgspec.to_builtins(asked.learning), config=config,
+            tags=["fine_tuning", *([] if asked.suffix is None else [asked.suffix])],
         )  # fmt: skip
         self.store.save(tuned)
-        self.here.audit.add(who.name, "POST /v1/fine_tuning/jobs", f"{id_}, run={made.run}")
+        self.here.audit.add(who.name, "POST /v1/fine_tuning/jobs", id_)
+        self.settling.begin(tuned)
         return self._told(tuned)
 
     def jobs(self, caller: Caller, metadata: dict[str, str] | None) -> list[Json]:
@@ -86,7 +92,7 @@ class FineTuner:
         owned = self.store.owned(caller.key)
         if metadata is not None:
             owned = [one for one in owned if metadata.items() <= _given(one.metadata).items()]
-        found = [one for one in owned if self.here.stores.runs.find(one.run) is not None]
+        found = [one for one in owned if not one.run or self._run(one) is not None]
         return [self._told(one) for one in found]
 
     def job(self, caller: Caller, id_: str) -> Json:
@@ -109,16 +115,18 @@ class FineTuner:
     def steer(self, caller: Caller, id_: str, what: Steered) -> Json:
         """Steer a job; return it. Raises: NotFound; RequestRefused 400 when its state does not allow it."""
         who, tuned = self._who(caller), self._get(caller, id_)
-        run = self.here.stores.runs.get(tuned.run)
-        if run.state in TERMINAL:
+        run = self._run(tuned)
+        if tuned.ended_at is not None or (run is not None and run.state in TERMINAL):
             raise refuse("fine_tuning_job_id", f"Job has already completed: {id_}", "job-over")
+        self.here.audit.add(who.name, f"POST /v1/fine_tuning/jobs/{what}", id_)
+        if run is None:
+            return self._told(self.settling.steer(tuned, what))
         steering = {"cancel": self.here.jobs.cancel, "pause": self.here.jobs.pause,
                     "resume": self.here.jobs.resume}  # fmt: skip
         try:
             steering[what](str(run.job))
         except UsageError as error:  # the vendor's client asks again after 409
             raise refuse("fine_tuning_job_id", error.message, error.code) from error
-        self.here.audit.add(who.name, f"POST /v1/fine_tuning/jobs/{what}", id_)
         return self._told(tuned)
 
     def events(self, caller: Caller, id_: str, after: str | None, limit: int) -> list[Json]:
@@ -128,16 +136,19 @@ class FineTuner:
     def checkpoints(self, caller: Caller, id_: str) -> list[Json]:
         """Return a job's saved states, the newest first."""
         tuned, runs = self._get(caller, id_), self.here.stores.runs
-        return tuned_told.checkpoints(tuned, runs.get(tuned.run), runs)
+        return tuned_told.checkpoints(tuned, runs.get(tuned.run), runs) if tuned.run else []
 
     def _get(self, caller: Caller, id_: str) -> Tuned:
         found = self.store.get(caller.key, id_)
-        if self.here.stores.runs.find(found.run) is None:
+        if found.run and self._run(found) is None:
             raise NotFound("no-such-job", f"Could not find fine tune: {id_}")
         return found
 
     def _told(self, tuned: Tuned) -> Json:
-        return tuned_told.job(tuned, self.here.stores.runs.get(tuned.run), self.here.clock())
+        return tuned_told.job(tuned, self._run(tuned), self.here.clock())
+
+    def _run(self, tuned: Tuned) -> Run | None:
+        return self.here.stores.runs.find(tuned.run) if tuned.run else None
 
     def _who(self, caller: Caller) -> Who:
         """Return who orders. Raises: RequestRefused 403 for keys without a user, and for viewers.
@@ -159,8 +170,10 @@ class FineTuner:
         return who
 
     def _check_room(self, caller: Caller) -> None:
-        runs = [self.here.stores.runs.find(one.run) for one in self.store.owned(caller.key)]
+        owned = self.store.owned(caller.key)
+        runs = [self._run(one) for one in owned]
         waiting = sum(run is not None and run.state not in TERMINAL for run in runs)
+        waiting += sum(not one.is_settled for one in owned)
         if waiting >= _UNFINISHED:
             words = f"{waiting} jobs of this key are not over yet; wait or cancel one"
             raise RateLimited("too-many-jobs", words)
@@ -193,8 +206,8 @@ class FineTuner:
             raise refuse("model", words, "model-not-available")
         return str(info.path)
 
-    def _file(self, caller: Caller, id_: str, param: str, method: str) -> Path:
-        """Return an uploaded file with enough rows of the right kind. Raises: RequestRefused 400."""
+    def _file(self, caller: Caller, id_: str, param: str) -> Path:
+        """Return an uploaded file for tuning. Raises: RequestRefused 400."""
         try:
             facts = self.files.get(caller.key, id_)
         except SteadError as error:
@@ -202,9 +215,7 @@ class FineTuner:
         if facts.purpose != "fine-tune":
             words = f"invalid {param}: the purpose of {id_} is {facts.purpose!r}, not 'fine-tune'"
             raise refuse(param, words, "invalid-file-purpose")
-        path = self.files.path(caller.key, id_)
-        check_rows(path, facts.filename, param, method)
-        return path
+        return self.files.path(caller.key, id_)
 
 
 def _given(metadata: dict[str, str] | None) -> dict[str, str]:
@@ -229,7 +240,7 @@ def _recipe(asked: Asked, method: str, model: str, training: Path) -> Json:
     if learning.batch_size != "auto":
         rows = max(n for n in range(1, _MICRO + 1) if learning.batch_size % n == 0)
         trainer |= {"batch_rows": rows, "accumulation": learning.batch_size // rows}
-    kind: Json = {"type": _METHODS[method]}
+    kind: Json = {"type": METHODS[method]}
     if learning.learning_rate_multiplier != "auto":
         trainer["lr"] = default_lr(kind["type"], "lora") * learning.learning_rate_multiplier
     beta = getattr(learning, "beta", "auto")

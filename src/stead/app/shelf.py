@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from stead.app import checkpoint_models
 from stead.app.choosing import Wanted
 from stead.app.models import Models
 from stead.app.tuned import TunedStore, folder_of
 from stead.config.settings import EngineSettings
-from stead.core.errors import NotFound
+from stead.core.errors import ModelError, NotFound
 from stead.core.paths import Home
 from stead.core.suggest import nearest
 from stead.engines.engine import ENGINES
@@ -120,9 +121,18 @@ class Shelved:
         if known is not None:
             return known
         local = self.found().get(name)
-        if local is None:
+        return self._checkpoint(name) if local is None else Wanted(str(local.path), name=name)
+
+    def _checkpoint(self, name: str) -> Wanted | None:
+        """Return a saved state of a run on the shelf: the run's name, `:ckpt-step-` and a step."""
+        parts = checkpoint_models.split(name)
+        known = None if parts is None else self._more().get(parts[0])
+        if parts is None or known is None:
             return None
-        return Wanted(str(local.path), name=name)
+        try:
+            return Wanted(str(checkpoint_models.model_of(Path(known.model), parts[1])), name=name)
+        except ModelError:
+            return None
 
 
 def standard(

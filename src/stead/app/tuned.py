@@ -1,14 +1,16 @@
-"""What was fine-tuned through OpenAI's surface: one small file per job beside its owner's uploads, never changed.
+"""What was fine-tuned through OpenAI's surface: one small file per job beside its owner's uploads.
 
-Knows nothing about HTTP, jobs or training. How far a job is stands in the store; here is what it was asked for,
-and the name that its model has.
+Knows nothing about HTTP, jobs or training. A file is written twice: when the job is ordered, and when its files have
+been read. How far a job is from then on stands in the store; here is what it was asked for, and its model's name.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from stead.app.identity import OWNER
 from stead.core import files
 from stead.core.errors import NotFound
 from stead.core.paths import Home
@@ -17,12 +19,25 @@ from stead.serving.file_store import FileStore, safe_id
 _MOST_NAMES = 10_000
 
 
+class Fault(msgspec.Struct, frozen=True):
+    """Why a job did not begin, in the words of OpenAI's API."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
 class Tuned(msgspec.Struct, frozen=True, kw_only=True):
-    """One job. `created_at` in seconds since 1970, with their parts: it orders the jobs; `hyperparameters` as they were asked for."""
+    """One job. `created_at` in seconds since 1970, with their parts: it orders the jobs; `hyperparameters` as they were asked for.
+
+    Without a `run` its files are being read, unless it ended before it began: `ended_at` with a `fault`, or cancelled
+    without one. `by`: the person who ordered it. `config`, `tags`: the run that it will be.
+    """
 
     id: str
     owner: str
-    run: str
+    by: str = OWNER
+    run: str = ""
     name: str
     model: str
     training_file: str
@@ -32,6 +47,15 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     validation_file: str | None = None
     hyperparameters: dict[str, float | int | str] = {}
     metadata: dict[str, str] | None = None
+    config: dict[str, Any] | None = None  # Any: a recipe's JSON values
+    tags: list[str] = []
+    fault: Fault | None = None
+    ended_at: float | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its files have been read: nothing here changes any more."""
+        return bool(self.run) or self.ended_at is not None
 
 
 _DECODER = msgspec.json.Decoder(Tuned)
@@ -75,7 +99,12 @@ class TunedStore:
         found = sorted(
             self._all(self._files.root, "*/ftjob-*.json"), key=lambda one: one.created_at
         )
-        return {one.name: one for one in found[-_MOST_NAMES:]}
+        return {one.name: one for one in found[-_MOST_NAMES:] if one.run}
+
+    def unsettled(self) -> list[Tuned]:
+        """Return every owner's jobs whose files nobody has finished reading, the oldest first."""
+        found = (one for one in self._all(self._files.root, "*/ftjob-*.json") if not one.is_settled)
+        return sorted(found, key=lambda one: one.created_at)
 
     def _all(self, folder: Path, pattern: str) -> Iterator[Tuned]:
         for path in folder.glob(pattern):
@@ -87,9 +116,11 @@ class TunedStore:
         known = self._known.get(path)
         if known is None:
             try:
-                known = self._known[path] = _DECODER.decode(path.read_bytes())
+                known = _DECODER.decode(path.read_bytes())
             except (FileNotFoundError, msgspec.MsgspecError):
                 return None
+            if known.is_settled:
+                self._known[path] = known
         return known
 
 

@@ -8,7 +8,7 @@ FineTuningJobEvent, FineTuningJobCheckpoint).
 from pathlib import Path
 from typing import Any
 
-from stead.app import run_reading
+from stead.app import checkpoint_models, run_reading
 from stead.app.tuned import Tuned
 from stead.store.job_states import TERMINAL
 from stead.store.runs import Run, Runs
@@ -16,7 +16,7 @@ from stead.store.runs import Run, Runs
 Json = dict[str, Any]  # Any: JSON values
 _STATUS = {"pausing": "running"}  # every other state has the vendor's name
 _HEAD = ("Created fine-tuning job: {0.id}", "Validating training file: {0.training_file}",
-         "Files validated, moving job to queued state")  # fmt: skip
+         "Files validated, moving job to queued state")  # fmt: skip  # the last: only of jobs with a run
 _LAST = 2**52  # the number of what the run's own state says
 _PAGE = 200
 _METRICS = {
@@ -26,32 +26,55 @@ _METRICS = {
 _END = {"paused": "The job has been paused", "cancelled": "The job has been cancelled"}
 
 
-def job(tuned: Tuned, run: Run, now: float) -> Json:
-    """Return the job object. Times in seconds since 1970."""
-    succeeded, is_over = run.state == "succeeded", run.state in TERMINAL
-    kind = {"dpo": "dpo"}.get(tuned.method, "supervised")
-    left = run.seconds_left if run.state == "running" else None
-    return {
+def job(tuned: Tuned, run: Run | None, now: float) -> Json:
+    """Return the job object; `run` None: it has not begun. Times in seconds since 1970."""
+    kind = tuned.method
+    told: Json = {
         "object": "fine_tuning.job",
         "id": tuned.id,
         "created_at": int(tuned.created_at),
-        "finished_at": None if run.finished_at is None or not is_over else int(run.finished_at),
+        "finished_at": None,
         "model": tuned.model,
-        "fine_tuned_model": tuned.name if succeeded else None,
+        "fine_tuned_model": None,
         "organization_id": "stead",
-        "status": _STATUS.get(run.state, run.state),
+        "status": state(tuned, run),
         "hyperparameters": {k: v for k, v in tuned.hyperparameters.items() if k != "beta"},
         "method": {"type": kind, kind: {"hyperparameters": tuned.hyperparameters}},
         "training_file": tuned.training_file,
         "validation_file": tuned.validation_file,
-        "result_files": [results_id(tuned)] if succeeded else [],
-        "trained_tokens": run.tokens if is_over else None,
-        "estimated_finish": None if left is None else int(now + left),
-        "error": _fault(run),
+        "result_files": [],
+        "trained_tokens": None,
+        "estimated_finish": None,
+        "error": _fault(tuned, run),
         "seed": tuned.seed,
         "integrations": [],
         "metadata": tuned.metadata,
-        "run_id": run.id,
+    }
+    return told | (_ended(tuned) if run is None else _measures(tuned, run, now))
+
+
+def state(tuned: Tuned, run: Run | None) -> str:
+    """Return how far a job is, in the vendor's words."""
+    if run is not None:
+        return _STATUS.get(run.state, run.state)
+    if tuned.ended_at is None:
+        return "validating_files"
+    return "cancelled" if tuned.fault is None else "failed"
+
+
+def _ended(tuned: Tuned) -> Json:
+    return {} if tuned.ended_at is None else {"finished_at": int(tuned.ended_at)}
+
+
+def _measures(tuned: Tuned, run: Run, now: float) -> Json:
+    succeeded, is_over = run.state == "succeeded", run.state in TERMINAL
+    left = run.seconds_left if run.state == "running" else None
+    return {
+        "finished_at": None if run.finished_at is None or not is_over else int(run.finished_at),
+        "fine_tuned_model": tuned.name if succeeded else None,
+        "result_files": [results_id(tuned)] if succeeded else [],
+        "trained_tokens": run.tokens if is_over else None,
+        "estimated_finish": None if left is None else int(now + left),
     }
 
 
@@ -71,7 +94,10 @@ def results(tuned: Tuned, runs: Runs) -> bytes:
     return "\n".join([*lines, ""]).encode()
 
 
-def _fault(run: Run) -> Json | None:
+def _fault(tuned: Tuned, run: Run | None) -> Json | None:
+    if run is None:
+        found = tuned.fault
+        return None if found is None else {"code": found.code, "message": found.message, "param": found.param}  # fmt: skip
     if run.error is None or run.state != "failed":
         return None
     code = str(run.error.get("code", "failed")).replace("-", "_")
@@ -80,16 +106,17 @@ def _fault(run: Run) -> Json | None:
 
 def events(tuned: Tuned, runs: Runs, after: str | None, limit: int) -> list[Json]:
     """Return at most `limit` events, the newest first: those older than the event `after`."""
-    run = runs.get(tuned.run)
+    run = runs.get(tuned.run) if tuned.run else None
     before = _LAST + 1 if after is None else _number(tuned, after)
     found = [one for one in (_last(tuned, run),) if one is not None and before > _LAST]
     before -= len(_HEAD)
-    while len(found) < limit and before > 0:
+    while run is not None and len(found) < limit and before > 0:
         page = runs.events_before(run.id, before, _PAGE)
         told = (_told(tuned, run, one.number, one.body) for one in page)
         found += [one for one in told if one is not None]
         before = page[-1].number if len(page) == _PAGE else 0
-    until = len(_HEAD) if after is None else min(len(_HEAD), _number(tuned, after))
+    until = len(_HEAD) if run is not None else len(_HEAD) - 1
+    until = until if after is None else min(until, _number(tuned, after))
     found += [
         _event(tuned, number, tuned.created_at, _HEAD[number].format(tuned))
         for number in reversed(range(until))
@@ -104,13 +131,15 @@ def _number(tuned: Tuned, id_: str) -> int:
     return int(number[:16]) if is_ours else 0
 
 
-def _last(tuned: Tuned, run: Run) -> Json | None:
-    at = tuned.created_at if run.finished_at is None else run.finished_at
-    if run.state == "failed":
-        fault = _fault(run)
+def _last(tuned: Tuned, run: Run | None) -> Json | None:
+    ended = tuned.ended_at if run is None else run.finished_at
+    at = tuned.created_at if ended is None else ended
+    status = state(tuned, run)
+    if status == "failed":
+        fault = _fault(tuned, run)
         why = "" if fault is None else f": {fault['message']}"
         return _event(tuned, _LAST, at, f"The job failed{why}", level="error")
-    return _event(tuned, _LAST, at, _END[run.state]) if run.state in _END else None
+    return _event(tuned, _LAST, at, _END[status]) if status in _END else None
 
 
 def _told(tuned: Tuned, run: Run, number: int, body: Json) -> Json | None:
@@ -163,8 +192,13 @@ def _event(
 
 
 def checkpoints(tuned: Tuned, run: Run, runs: Runs) -> list[Json]:
-    """Return the saved states that are still there, the newest first."""
-    found = run_reading.checkpoints(Path(run.out))
+    """Return the saved states that can be asked now, the newest first."""
+    place = Path(run.out)
+    found = [
+        one
+        for one in run_reading.checkpoints(place)
+        if checkpoint_models.is_askable(place, one.step)
+    ]
     points = runs.metrics(run.id, list(_METRICS), points=20_000)
     at_step = {
         step: {
@@ -179,7 +213,7 @@ def checkpoints(tuned: Tuned, run: Run, runs: Runs) -> list[Json]:
             "object": "fine_tuning.job.checkpoint",
             "id": f"ftckpt-{tuned.id[6:]}-{one.step}",
             "created_at": int(one.at),
-            "fine_tuned_model_checkpoint": f"{tuned.name}:ckpt-step-{one.step}",
+            "fine_tuned_model_checkpoint": f"{tuned.name}{checkpoint_models.MARK}{one.step}",
             "fine_tuning_job_id": tuned.id,
             "metrics": {"step": one.step} | at_step.get(one.step, {}),
             "step_number": one.step,

@@ -21,6 +21,13 @@ _EXTRA = [  # not global although the standard library may say so
     for n in ("100.64.0.0/10", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 ]
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_METADATA = (
+    "fd00:ec2::254",
+    "100.100.100.200",
+    "192.0.0.192",
+)  # AWS, Alibaba, Oracle: not link-local
+_METADATA_NAMES = ("metadata", "metadata.google.internal", "metadata.goog", "instance-data")
 _INSIDE = (".local", ".lan", ".internal", ".home.arpa")
 
 
@@ -99,6 +106,34 @@ def place_of(url: str) -> Place:
         return "local"
     is_tunnel = isinstance(address, ipaddress.IPv6Address) and (address.teredo or address.sixtofour)
     return "private" if address.is_private and not is_tunnel else "public"
+
+
+def is_link_local(url: str) -> bool:
+    """Say whether a URL names what answers on its own link alone: cloud providers' metadata above all (RFC 3927).
+
+    Sees through every way to write an address that resolvers take (decimal, hexadecimal, octal, IPv6 around IPv4);
+    names are compared with those that providers give their metadata.
+    """
+    host = urlsplit(url).hostname
+    host = "" if host is None else host.rstrip(".").lower()
+    try:
+        found: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(
+            socket.inet_aton(host)
+        )
+    except (OSError, UnicodeError):
+        try:
+            found = ipaddress.ip_address(host.split("%", maxsplit=1)[0])
+        except ValueError:
+            return host in _METADATA_NAMES
+    if isinstance(found, ipaddress.IPv6Address):
+        inside = (found.ipv4_mapped, found.sixtofour, _translated(found))
+        found = next((one for one in inside if one is not None), found)
+    return found.is_link_local or str(found) in _METADATA
+
+
+def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address within one of NAT64 (RFC 6052)."""
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
 
 
 def is_public(address: str) -> bool:

@@ -145,11 +145,13 @@ class Guard:
         return found
 
     async def note(self, who: Who, request: Request, path: str) -> None:
-        """Write a change that was made to the audit log."""
+        """Write a change that was made to the audit log; `request.state.changed`: before and after, from the route."""
         from starlette.concurrency import run_in_threadpool
 
         subject = ", ".join(f"{k}={v}" for k, v in request.path_params.items())
-        await run_in_threadpool(self.audit.add, who.name, f"{request.method} {path}", subject[:300])
+        before, after = getattr(request.state, "changed", (None, None))
+        action = f"{request.method} {path}"
+        await run_in_threadpool(self.audit.add, who.name, action, subject[:300], before, after)
 
 
 def check_role(who: Who, policy: Policy) -> None:

@@ -5,7 +5,9 @@ no other is read, so a slow client costs no memory.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ from starlette.websockets import WebSocketState
 
 from stead.app.platform import Platform
 from stead.app.run_reading import follower
-from stead.core.errors import SteadError
+from stead.core.errors import ResourceError, SteadError
 from stead.web.job_shape import job
 from stead.web.live import POLL_S, Closing
 
@@ -24,6 +26,10 @@ Told = list[tuple[int, Json]]
 _TOPICS = 32
 _MESSAGE_BYTES = 16 * 1024
 _JOBS = 50
+GOING_AWAY, UNSUPPORTED = (
+    1001,
+    1003,
+)  # RFC 6455 section 7.4.1; who may not listen gets 403 instead of a socket
 
 
 class Wish(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,6 +39,14 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
     after: dict[str, int] = {}
 
 
+@dataclass(slots=True)
+class _Followed:
+    """One topic of one client, and the last number that it was sent."""
+
+    read: Callable[[int], Told]
+    after: int
+
+
 class Session:
     """One client."""
 
@@ -40,56 +54,78 @@ class Session:
         self._socket = socket
         self._here: Platform = socket.app.state.platform
         self._closing: Closing = socket.app.state.closing
-        self._after: dict[str, int] = {}
-        self._readers: dict[str, Callable[[int], Told]] = {}
+        self._followed: dict[str, _Followed] = {}
+        self._wish = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until the client leaves or the server ends."""
         await self._socket.accept()
         telling = asyncio.create_task(self._tell())
         hearing = asyncio.create_task(self._hear())
+        code = GOING_AWAY
         try:
-            await asyncio.wait({telling, hearing}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({telling, hearing}, return_when=asyncio.FIRST_COMPLETED)
+            if hearing in done and hearing.exception() is None:
+                code = hearing.result()
         finally:
             for task in (telling, hearing):
                 task.cancel()
             await asyncio.gather(telling, hearing, return_exceptions=True)
             if self._socket.client_state is WebSocketState.CONNECTED:
-                await self._socket.close(1001)
+                await self._socket.close(code)
 
-    async def _hear(self) -> None:
+    async def _hear(self) -> int:
+        """Take wishes; return the code to close with, once there is nothing more to hear."""
         while True:
             try:
                 text = await self._socket.receive_text()
                 wish = msgspec.json.decode(text[: _MESSAGE_BYTES + 1], type=Wish)
-            except (WebSocketDisconnect, KeyError):
-                return
+            except WebSocketDisconnect:
+                return GOING_AWAY
+            except KeyError:  # a message of bytes
+                return UNSUPPORTED
             except msgspec.MsgspecError as error:
-                await self._socket.send_json(
-                    {"topic": "error", "id": 0, "data": {"message": str(error)[:200]}}
-                )
+                await self._send("error", 0, _told("invalid-request", str(error)[:200]))
                 continue
             wanted = list(dict.fromkeys(wish.subscribe))[:_TOPICS]
-            self._after = {t: wish.after.get(t, self._after.get(t, -1)) for t in wanted}
-            self._readers = {t: self._reader(t) for t in wanted}
+            self._followed = {t: self._wished(t, wish.after.get(t)) for t in wanted}
+            self._wish.set()
 
     async def _tell(self) -> None:
         while not self._closing.now:
-            for topic, read in list(self._readers.items()):
-                await self._one(topic, read)
-            await asyncio.sleep(POLL_S)
+            for topic, followed in list(self._followed.items()):
+                await self._one(topic, followed)
+            with contextlib.suppress(TimeoutError):  # a wish is not kept waiting
+                async with asyncio.timeout(POLL_S):
+                    await self._wish.wait()
+            self._wish.clear()
 
-    async def _one(self, topic: str, read: Callable[[int], Told]) -> None:
+    def _wished(self, topic: str, after: int | None) -> _Followed:
+        known = self._followed.get(topic)
+        if known is not None and after is None:
+            return known
+        return _Followed(self._reader(topic), -1 if after is None else after)
+
+    async def _one(self, topic: str, followed: _Followed) -> None:
         try:
-            found = await run_in_threadpool(read, self._after.get(topic, -1))
+            found = await run_in_threadpool(followed.read, followed.after)
+        except ResourceError:
+            return  # the database is away: asked again
         except SteadError as error:
-            self._readers.pop(topic, None)
-            found = [(0, {"error": {"code": error.code, "message": error.message}})]
+            if self._followed.get(topic) is followed:
+                del self._followed[topic]
+            await self._send(topic, 0, {"error": _told(error.code, error.message)})
+            return
         for number, data in found:
-            if topic not in self._after:
-                return  # unsubscribed meanwhile
-            await self._socket.send_json({"topic": topic, "id": number, "data": data})
-            self._after[topic] = number
+            if self._followed.get(topic) is not followed:
+                return  # wished for no more, or from another number on
+            followed.after = (
+                number  # before it is sent: a wish that comes meanwhile goes on after it
+            )
+            await self._send(topic, number, data)
+
+    async def _send(self, topic: str, number: int, data: Json) -> None:
+        await self._socket.send_json({"topic": topic, "id": number, "data": data})
 
     def _reader(self, topic: str) -> Callable[[int], Told]:
         kind, _, name = topic.partition("/")
@@ -129,6 +165,10 @@ class Changes:
             return []
         self._last = found
         return [(after + 1, found)]
+
+
+def _told(code: str, message: str) -> Json:
+    return {"code": code, "message": message}
 
 
 def _unknown(_: int) -> Told:

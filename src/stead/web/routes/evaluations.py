@@ -149,7 +149,14 @@ def list_answers(
     return Page(items=found, next=str(offset + limit) if more else None, total=total)
 
 
-@router.get("/api/evaluations/{evaluation_id}/download", response_class=FileResponse)
+_TEXT = {"schema": {"type": "string"}}
+
+
+@router.get(
+    "/api/evaluations/{evaluation_id}/download",
+    response_class=FileResponse,
+    responses={200: {"content": dict.fromkeys(_KINDS.values(), _TEXT)}},
+)
 def download_report(
     here: Here, evaluation_id: str, format: Literal["html", "json", "md"] = "html"
 ) -> FileResponse:

@@ -16,7 +16,7 @@ from stead.core.paths import safe_name
 from stead.web.deps import Asking, Here
 from stead.web.guard import Guarded
 from stead.web.job_shape import Key, ordered
-from stead.web.shapes import Body, Done, Json, NewModel, Ordered, Page, Words, iso
+from stead.web.shapes import Body, Done, NewModel, Ordered, Page, Words, iso
 
 # A name may hold slashes: the routes that end with it come after those that go on below it.
 router = APIRouter(route_class=Guarded, tags=["models"])
@@ -63,12 +63,23 @@ class Removed(BaseModel):
     freed_bytes: int
 
 
+class Wrong(BaseModel):
+    """One file that is not what it was; the hashes only where it can be read."""
+
+    model: str
+    file: str
+    path: str
+    problem: str
+    expected: str | None = None
+    found: str | None = None
+
+
 class Verified(BaseModel):
     """What hashing the files again has found."""
 
     ok: bool
     files: int
-    problems: list[Json]
+    problems: list[Wrong]
 
 
 class LineageStep(BaseModel):
@@ -131,7 +142,8 @@ def add_model(here: Here, who: Asking, body: NewModel, key: Key = None) -> Order
 def verify_model(here: Here, name: str) -> Verified:
     """Hash the files again."""
     found = Models(here.home).verify([name])
-    return Verified(ok=found["ok"], files=found["files"], problems=found["problems"])
+    wrong = [Wrong.model_validate(one) for one in found["problems"]]
+    return Verified(ok=found["ok"], files=found["files"], problems=wrong)
 
 
 @router.put("/api/models/{name:path}/aliases/{alias}")

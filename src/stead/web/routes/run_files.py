@@ -45,7 +45,21 @@ class Artifact(BaseModel):
     created: str
 
 
-@router.get("/api/runs/{run_id}/events", response_class=StreamingResponse)
+class Sample(BaseModel):
+    """What the model answered after a step; `stopped`: it ended by itself."""
+
+    step: int
+    prompt: str
+    answer: str
+    tokens: int
+    stopped: bool
+
+
+@router.get(
+    "/api/runs/{run_id}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
 async def follow_events(here: Here, request: Request, run_id: str) -> StreamingResponse:
     """Follow a run's numbered events as server-sent events, from `Last-Event-ID` or `?after=` on."""
     return await event_stream(request, run_reading.follower(here.stores, run_id), last_id(request))
@@ -69,9 +83,13 @@ def list_checkpoints(here: Here, run_id: str) -> Page[Checkpoint]:
 
 
 @router.get("/api/runs/{run_id}/samples")
-def list_samples(here: Here, run_id: str) -> Page[Json]:
+def list_samples(here: Here, run_id: str) -> Page[Sample]:
     """List what the model answered during training, where the run asked it."""
-    found = run_reading.samples(_folder(here, run_id))
+    found = [
+        Sample.model_validate(one)
+        for one in run_reading.samples(_folder(here, run_id))
+        if Sample.model_fields.keys() <= one.keys()
+    ]
     return Page(items=found, total=len(found))
 
 
@@ -85,7 +103,16 @@ def list_artifacts(here: Here, run_id: str) -> Page[Artifact]:
     return Page(items=found, total=len(found))
 
 
-@router.get("/api/runs/{run_id}/artifacts/{name:path}", response_class=FileResponse)
+_FILE: dict[int | str, Json] = {
+    200: {
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    }
+}
+
+
+@router.get(
+    "/api/runs/{run_id}/artifacts/{name:path}", response_class=FileResponse, responses=_FILE
+)
 def get_artifact(here: Here, run_id: str, name: str) -> FileResponse:
     """Download one file."""
     path = run_reading.artifact(_folder(here, run_id), name)
@@ -94,7 +121,11 @@ def get_artifact(here: Here, run_id: str, name: str) -> FileResponse:
     )
 
 
-@router.get("/api/runs/{run_id}/report", response_class=FileResponse)
+@router.get(
+    "/api/runs/{run_id}/report",
+    response_class=FileResponse,
+    responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+)
 def get_report(here: Here, run_id: str) -> FileResponse:
     """Download the page that tells of the run."""
     folder = _folder(here, run_id)

@@ -5,7 +5,7 @@ Knows nothing about routing.
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from stead.app import providers, strategies, strategy_edit, strategy_library, trials
@@ -108,9 +108,12 @@ def get_strategy(here: Here, name: str) -> Strategy:
 
 
 @router.put("/api/strategies/{name}")
-def save_strategy(here: Here, name: str, body: StrategyText) -> Strategy:
-    """Write a strategy of your own, once it has been checked."""
+def save_strategy(here: Here, request: Request, name: str, body: StrategyText) -> Strategy:
+    """Write a strategy of your own, once it has been checked; the audit keeps where its requests went and go."""
+    before = strategy_edit.addresses(name, here.home)
     strategy_edit.save(name, body.yaml, here.home)
+    after = strategy_edit.addresses(name, here.home)
+    request.state.changed = ({"base_urls": before}, {"base_urls": after})
     library = Library.of(here.home)
     return _whole(here, library.get(name), library)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from threading import Timer
 
 import pytest
@@ -24,7 +25,7 @@ def drive(script: str, platform: Platform) -> None:
     """Run one script, restart the server when it asks for that, and show what it complains about."""
     environment = os.environ | {
         "STEAD_URL": platform.url, "STEAD_TOKEN": platform.token, "CHROMIUM": CHROMIUM,
-        "STEAD_FACTS": json.dumps(platform.facts),
+        "STEAD_FACTS": json.dumps(platform.facts), "PYTHON": sys.executable,
     }  # fmt: skip
     kept = os.environ.get("UI_PICTURES")  # a folder to keep the pictures in
     with subprocess.Popen(

@@ -1,8 +1,19 @@
-/** Playground: ask, stop, edit into a branch, compare three models, call a tool, show a picture, export as code. */
+/** Playground: ask, stop, edit into a branch, compare three models, call a tool, show a picture, run the exported code. */
+import { execFile } from "node:child_process";
+import process from "node:process";
+import { promisify } from "node:util";
+
 import { drive } from "./harness.mjs";
 
 const DOT = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
 const TOOLS = JSON.stringify([{ type: "function", function: { name: "look_up", description: "Looks a word up.", parameters: { type: "object", properties: { text: { type: "string" } } } } }]);
+
+/** The exported code as somebody would paste it; returns what it says. */
+async function pasted(tab, code) {
+  const environment = { ...process.env, STEAD_API_KEY: process.env.STEAD_TOKEN };
+  const { stdout } = await promisify(execFile)(tab === "curl" ? "sh" : process.env.PYTHON, ["-c", code], { env: environment, timeout: 60_000 });
+  return stdout;
+}
 
 await drive("playground", async (page, { open, looks, check, settled, facts }) => {
   const say = async (text) => { await page.getByLabel("Message", { exact: true }).fill(text); await page.getByRole("button", { name: "Send" }).click(); };
@@ -40,6 +51,19 @@ await drive("playground", async (page, { open, looks, check, settled, facts }) =
   await answers.last().getByText("gpt-4o-mini").waitFor();
   await page.reload();
   await page.getByText("2 of 2").first().waitFor();
+  await page.getByRole("button", { name: "Export" }).click();
+  const runs = [];
+  for (const tab of ["Python (openai)", "curl", "stead.Gateway"]) {
+    await page.getByRole("dialog").getByRole("tab", { name: tab }).click();
+    runs.push(pasted(tab, await page.getByRole("dialog").locator("pre.code").innerText()));
+  }
+  for (const said of await Promise.all(runs)) check(said.includes("what0 is1"), `the exported code answers: ${said.slice(0, 300)}`);
+  await page.keyboard.press("Escape");
+  await page.getByLabel("Model", { exact: true }).selectOption(facts.model);
+  await page.getByLabel("Message", { exact: true }).fill("and this?");
+  await page.getByText(`${facts.model} reads text only, and this chat has pictures`).waitFor();
+  check(await page.getByRole("button", { name: "Send" }).isDisabled(), "a picture can be sent to a model that cannot see");
+  await page.getByRole("complementary", { name: "Chats" }).getByRole("link", { name: /count for me/ }).waitFor();
 
   await open(`/playground?model=small_cloud&model=larger`, "Playground");
   await page.getByRole("button", { name: "Compare with another model" }).click();
@@ -56,8 +80,6 @@ await drive("playground", async (page, { open, looks, check, settled, facts }) =
   await page.getByRole("button", { name: "Export" }).click();
   const dialog = page.getByRole("dialog");
   await dialog.getByText("from openai import OpenAI").waitFor();
-  await dialog.getByRole("tab", { name: "curl" }).click();
-  await dialog.getByText(/curl .*\/v1\/chat\/completions/s).waitFor();
   await looks("playground-export");
   await dialog.getByRole("tab", { name: "Training rows" }).click();
   await dialog.getByRole("button", { name: "Close" }).click();

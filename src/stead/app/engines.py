@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 
 from stead.app.choosing import Choice, Wanted, choose, plan
 from stead.app.keeping import Keeping, Loaded, State, no_room, too_large
-from stead.app.local_model import LocalModel
+from stead.app.local_model import ABLE, LocalModel, able_by
 from stead.app.shelf import Shelf
 from stead.core.errors import BackendTimeout, ProcessError, SteadError
 from stead.core.paths import Home
-from stead.engines.engine import Order
+from stead.engines.engine import ENGINES, Order
 from stead.inference.backend import Backend, close_stream
 from stead.inference.route import ByName
 from stead.messages import Chunk, EmbedReply, EmbedRequest, GenerateRequest, ModelCard, Reply
@@ -92,7 +92,15 @@ class Engines(Backend):
 
     async def models(self) -> list[ModelCard]:
         """List what can be loaded, loading nothing."""
-        return [ModelCard(id=name) for name in await asyncio.to_thread(self._shelf.names)]
+        names = await asyncio.to_thread(self._shelf.names)
+        return [ModelCard(id=name, capabilities=self._able(name)) for name in names]
+
+    def _able(self, name: str) -> tuple[str, ...]:
+        known = self._known.get(name)
+        if known is not None:
+            return able_by(known.engine)
+        store = name.partition(":")[0]  # in an engine's own store; all others are read by ours
+        return next((able_by(e) for e in ENGINES.names() if ENGINES.get(e).prefix == store), ABLE)
 
     async def load(self, name: str, deadline: float | None = None) -> None:
         """Load a model, or count it as just used."""

@@ -24,7 +24,13 @@ from stead.values import Endpoint
 # Reading a long prompt on a slow machine comes before the first token; only the deadline ends it.
 _WAITS = Waits(first_s=None, between_s=120.0)
 
+ABLE = ("chat", "completion", "embedding")  # what every model can do that our own engines load
 _DIALECTS = (*OPENAI, "anthropic_count")  # the one protocol of local engines that counts tokens
+
+
+def able_by(engine: str) -> tuple[str, ...]:
+    """Return what every model of an engine can do; nothing where that depends on the model."""
+    return () if ENGINES.get(engine).sees else ABLE
 
 
 class LocalModel(Started):
@@ -93,7 +99,7 @@ class LocalModel(Started):
 
     async def models(self) -> list[ModelCard]:
         """Name the one model, and its adapters as `name:adapter`, without starting it."""
-        order, able = self.order, ("chat", "completion", "embedding")
+        order, able = self.order, able_by(self.engine_name)
         folders = [Path(place) for place in order.adapters]
         adapters = await asyncio.to_thread(adapter_folders, folders) if folders else {}
         names = [order.name, *(f"{order.name}:{each}" for each in sorted(adapters))]

@@ -121,7 +121,8 @@ def served(
     parts = [(made.names, made.backend) for _, made in composed]
     if local:
         adapted = frozenset(m.order.name for m in local if m.order.adapters)
-        by_name = ByName({m.order.name: (m, m.order.name) for m in local}, adapted)
+        targets = {m.order.name: (m, m.order.name) for m in local}
+        by_name = ByName(targets, adapted, describes=True)
         parts.insert(0, (frozenset(own), plugins.around(_counted(by_name, books))))
     rest: Backend | None = None
     if everything is not None:  # by what is there when it is asked for, not when the server began

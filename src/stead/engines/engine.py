@@ -86,6 +86,7 @@ class Engine(ABC):
     lacks: ClassVar[frozenset[str]] = frozenset()  # what `inference/fill` adds
     keepalive: ClassVar[bool] = True  # False: each open connection costs the engine a thread
     prefix: ClassVar[str] = ""  # `prefix:…` names a model in the engine's own store
+    sees: ClassVar[bool] = False  # whether some of its models read pictures
     drops: frozenset[str] = frozenset()  # fields of `Sampling` that it cannot obey
     ignores: ClassVar[frozenset[str]] = frozenset()  # of `GenerateRequest.extra`, the same
     estimates_usage: bool = False  # whether its token counts are guesses

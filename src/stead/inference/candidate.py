@@ -3,6 +3,7 @@
 Knows nothing about how candidates are ordered or what happens when one fails.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,6 +76,12 @@ class Candidate:
         asked = request.sampling.max_tokens
         answer = (default_tokens if asked is None else asked) * request.sampling.n
         return self.prices.cost(Usage(prompt_tokens(request), answer))
+
+
+def every_ability(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Return what one of them can do; nothing when that is not known of all that can be asked."""
+    able = [c.capabilities for c in candidates if c.unavailable is None]
+    return tuple(sorted(frozenset().union(*able))) if all(able) else ()
 
 
 class Needs:

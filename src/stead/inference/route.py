@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from stead.core.errors import NotFound, SteadError
 from stead.inference.backend import Backend, close_stream
-from stead.inference.candidate import Candidate, Request
+from stead.inference.candidate import Candidate, Request, every_ability
 from stead.inference.opening import Opened, opened
 from stead.inference.plan import Bounds, Choose, Plan, Planner
 from stead.inference.policy import Policy, Seen
@@ -39,15 +39,19 @@ class ByName(Backend):
 
     `targets` maps that name to a Backend and to the name by which the Backend knows the model. Those
     in `adapted` also answer to `name:adapter`; whether there is such an adapter they know themselves.
+    `describes`: the Backends tell what they serve without asking anybody.
     """
 
     def __init__(
         self,
         targets: Mapping[str, tuple[Backend, str]],
         adapted: frozenset[str] = frozenset(),
+        *,
+        describes: bool = False,
     ) -> None:
         self._targets = dict(targets)
         self._adapted = adapted
+        self._described = frozenset(targets) if describes else adapted
 
     def _find(self, name: str) -> tuple[Backend, str]:
         found = self._targets.get(name)
@@ -95,13 +99,14 @@ class ByName(Backend):
         return await backend.count(replace(request, model=name), deadline)
 
     async def models(self) -> list[ModelCard]:
-        """List every name, with adapters where there are some."""
+        """List every name; with what is known of it, and its adapters, where it is asked."""
         found = []
         for name, (backend, inner) in self._targets.items():
-            found.append(ModelCard(id=name))
-            if name in self._adapted:
-                ids = [card.id for card in await backend.models()]
-                found += [ModelCard(id=name + i[len(inner) :]) for i in ids if i != inner]
+            if name in self._described:
+                cards = await backend.models()
+                found += [replace(card, id=name + card.id[len(inner) :]) for card in cards]
+            else:
+                found.append(ModelCard(id=name))
         return found
 
     async def close(self) -> None:
@@ -217,7 +222,9 @@ class Route(Backend):
     async def models(self) -> list[ModelCard]:
         """List the names that leave the choice to the route, and every candidate; asks nobody."""
         planner = self._planner
-        return [ModelCard(id=alias) for alias in sorted(planner.bounds.aliases)] + [
+        able = every_ability(planner.candidates)
+        aliases = sorted(planner.bounds.aliases)
+        return [ModelCard(id=alias, capabilities=able) for alias in aliases] + [
             ModelCard(
                 id=c.name,
                 owned_by=c.vendor if c.vendor else "stead",

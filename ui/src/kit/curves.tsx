@@ -9,7 +9,7 @@ import "uplot/dist/uPlot.min.css";
 import { useTheme } from "../shell/theme";
 import { offFrame, onFrame } from "./frames";
 import type { Series } from "./series";
-import { number } from "./words";
+import { count, number } from "./words";
 
 export interface Curve {
   name: string;
@@ -33,6 +33,19 @@ interface Props {
   height?: number;
 }
 
+/** Between two marks of the axis of steps: whole numbers. */
+const STEPS = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power)).flat();
+
+/** The newest step: what the legend tells while nothing is pointed at. */
+function lastOf(curves: Curve[]): number | null {
+  const last = Math.max(...curves.map((c) => c.series.last ?? -Infinity));
+  return Number.isFinite(last) ? last : null;
+}
+
+function pointed({ cursor }: uPlot): boolean {
+  return cursor.idx !== null && cursor.idx !== undefined;
+}
+
 function token(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
@@ -44,7 +57,7 @@ function tone(index: number): string {
 /** Each curve is drawn once, or twice when smoothed: itself, faint, and its mean. */
 function drawn(curve: Curve, smooth: boolean): uPlot.Series[] {
   const stroke = tone(curve.tone);
-  const shared = { points: { show: false }, spanGaps: true, value: (_: uPlot, v: number | null) => number(v) };
+  const shared = { points: { show: false }, spanGaps: true, value: (u: uPlot, v: number | null) => number(pointed(u) ? v : curve.series.now) };
   const main: uPlot.Series = { ...shared, label: curve.name, stroke, width: 1.75 };
   return smooth ? [{ ...shared, label: `${curve.name}, as measured`, stroke: `${stroke}4d`, width: 1, class: "faint" }, main] : [main];
 }
@@ -54,9 +67,9 @@ function options(place: HTMLElement, props: Props): uPlot.Options {
   return {
     width: place.clientWidth,
     height: props.height ?? 220,
-    axes: [{ ...axis }, { ...axis, size: 62, values: (_, at) => at.map((v) => (v === null ? "" : number(v, 3))) }],
+    axes: [{ ...axis, incrs: STEPS }, { ...axis, size: 62, values: (_, at) => at.map((v) => (v === null ? "" : number(v, 3))) }],
     scales: { x: { time: false }, y: props.log ? { distr: 3 } : {} },
-    series: [{ label: "step", value: (_, v: number | null) => (v === null ? "–" : number(v)) }, ...props.curves.flatMap((c) => drawn(c, props.smooth))],
+    series: [{ label: "step", value: (u, v: number | null) => count(pointed(u) ? v : lastOf(props.curves)) }, ...props.curves.flatMap((c) => drawn(c, props.smooth))],
     cursor: { drag: { x: true, y: false, setScale: false } },
     hooks: {
       setSelect: [(u) => {

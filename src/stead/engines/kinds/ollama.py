@@ -30,6 +30,7 @@ class Ollama(HttpProgram):
     health = "/api/version"
     loads = frozenset({"ollama"})
     prefix = "ollama"
+    sees = True
     lacks: ClassVar[frozenset[str]] = frozenset({"count"})
 
     def __init__(self) -> None:

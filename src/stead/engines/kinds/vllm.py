@@ -19,6 +19,7 @@ class VLLM(HttpProgram):
     install = "pip install vllm"
     key_variable = "VLLM_API_KEY"
     loads = frozenset({"model", "adapter"})
+    sees = True
     lacks: ClassVar[frozenset[str]] = frozenset({"count"})
     process_bytes = 2 << 30
 

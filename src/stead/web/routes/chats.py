@@ -3,7 +3,9 @@
 Knows nothing about models beyond their names. A chat is its owner's: to others it is not there.
 """
 
+import asyncio
 import uuid
+from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
@@ -19,6 +21,7 @@ from stead.web.shapes import After, Body, Done, Json, Limit, Page, Words, iso
 
 router = APIRouter(route_class=Guarded, tags=["playground"])
 Role = Literal["system", "user", "assistant", "tool"]
+_TITLED = 200  # the newest runs, whose names people know
 Content = str | list[Json]
 Text = Annotated[str, Field(max_length=4_000_000)]
 
@@ -78,11 +81,17 @@ class NewMessage(Body):
 
 
 class Askable(BaseModel):
-    """A name that `/v1/chat/completions` answers to."""
+    """A name that `/v1/chat/completions` answers to.
+
+    `title` is what people call it where that is another name, else ""; `sees`: whether it reads pictures,
+    None: not known.
+    """
 
     id: str
+    title: str = ""
     context: int | None = None
     vendor: str = ""
+    sees: bool | None = None
 
 
 @router.get("/api/chats")
@@ -139,9 +148,17 @@ def add_message(here: Here, who: Asking, chat_id: str, body: NewMessage) -> Mess
 async def list_askable(here: Here) -> Page[Askable]:
     """List what can be asked here."""
     cards = await here.served.backend.models() if here.served is not None else []
+    runs = await asyncio.to_thread(here.stores.runs.list, limit=_TITLED)
+    titles = {
+        run.id: f"{run.name} (tuned {Path(run.model).name})" for run in runs.items if run.name
+    }
     found = [
-        Askable(id=card.id, context=card.context_length, vendor=card.owned_by) for card in cards
-    ]
+        Askable(
+            id=card.id, title=titles.get(card.id, ""), context=card.context_length, vendor=card.owned_by,
+            sees="vision" in card.capabilities if card.capabilities else None,
+        )
+        for card in cards
+    ]  # fmt: skip
     return Page(items=found, total=len(found))
 
 

@@ -39,7 +39,7 @@ export function Export({ chat, setup, onClose }: { chat: Chat; setup: Setup; onC
   const items = [
     { id: "python", name: "Python (openai)", show: () => <Code language="python" text={asOpenai(request, origin)} /> },
     { id: "curl", name: "curl", show: () => <Code language="sh" text={asCurl(request, origin)} /> },
-    { id: "stead", name: "stead.Gateway", show: () => <Code language="python" text={asGateway(first, setup, 0, origin)} /> },
+    { id: "stead", name: "stead.Gateway", show: () => <Code language="python" text={asGateway(request, origin)} /> },
     { id: "rows", name: "Training rows", show: () => <Rows text={asRows(paths, setup)} /> },
   ];
   return (

@@ -2,7 +2,7 @@
 import type { ChatMessage } from "../../api/types";
 import { bodyOf, readTools } from "./params";
 import type { Setup } from "./setup";
-import { textOf, wireOf } from "./words";
+import { wireOf } from "./words";
 
 function python(value: unknown, indent = 0): string {
   if (value === null || value === undefined) return "None";
@@ -22,6 +22,9 @@ export function requestOf(path: ChatMessage[], setup: Setup, column: number): Re
   return bodyOf(setup.models[column] ?? "", wireOf(asked, setup.system), setup.params, readTools(setup.tools).tools);
 }
 
+const CALLS = `
+        for call in choice.delta.tool_calls or []:
+            print(call.function.name or "", call.function.arguments, end="", flush=True)`;
 const KNOWN = new Set(["model", "messages", "temperature", "top_p", "max_tokens", "seed", "stop", "frequency_penalty", "presence_penalty", "tools"]);
 
 export function asOpenai(request: Record<string, unknown>, origin: string): string {
@@ -39,38 +42,37 @@ ${[...own, ...rest].join("\n")}
     stream=True,
 )
 for chunk in stream:
-    if chunk.choices and chunk.choices[0].delta.content:
-        print(chunk.choices[0].delta.content, end="", flush=True)
+    for choice in chunk.choices:
+        print(choice.delta.content or "", end="", flush=True)${"tools" in request ? CALLS : ""}
 `;
 }
 
+/** The body comes by standard input: a picture is longer than what a command line holds. */
 export function asCurl(request: Record<string, unknown>, origin: string): string {
-  const body = JSON.stringify(request, null, 2).replaceAll("'", "'\\''");
   return `curl ${origin}/v1/chat/completions \\
   -H "Authorization: Bearer $STEAD_API_KEY" \\
   -H "Content-Type: application/json" \\
-  -d '${body}'
+  --data-binary @- <<'JSON'
+${JSON.stringify(request, null, 2)}
+JSON
 `;
 }
 
-function turn(message: ChatMessage): string {
-  return `    Message(${JSON.stringify(message.role)}, ${JSON.stringify(textOf(message.content))}),`;
-}
-
-export function asGateway(path: ChatMessage[], setup: Setup, column: number, origin: string): string {
-  const asked = path.at(-1)?.role === "assistant" ? path.slice(0, -1) : path;
-  const options = Object.entries({ ...(setup.system.trim() === "" ? {} : { system: setup.system }), ...setup.params });
-  const told = options.map(([k, v]) => `, ${k}=${python(v, 4)}`).join("");
+export function asGateway(request: Record<string, unknown>, origin: string): string {
+  const { model, messages, ...options } = request;
+  const told = Object.entries(options).map(([k, v]) => `    ${k}=${python(v, 4)},\n`).join("");
+  const calls = "tools" in options ? "\nprint(reply.choices[0].message.tool_calls)" : "";
   return `import os
 
 import stead
-from stead.messages import Message
 
-messages = [
-${asked.map(turn).join("\n")}
-]
-with stead.Gateway(${JSON.stringify(setup.models[column] ?? "")}, url=${JSON.stringify(origin)}, api_key=os.environ.get("STEAD_API_KEY")).sync as gateway:
-    print(gateway.generate(messages${told}).text)
+messages = ${python(messages)}
+with stead.Gateway(${python(model)}, url=${JSON.stringify(origin)}, api_key=os.environ.get("STEAD_API_KEY")).sync as gateway:
+    reply = gateway.generate(
+        messages,
+${told.replaceAll(/^/gm, "    ").trimEnd()}
+    )
+print(reply.text)${calls}
 `;
 }
 

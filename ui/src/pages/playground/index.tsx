@@ -16,13 +16,16 @@ import { Chats } from "./chats";
 import { Columns, Hint } from "./columns";
 import { Composer } from "./composer";
 import { Export } from "./export-dialog";
+import { useFold } from "./fold";
 import { forget, stop, useLive } from "./live";
 import type { Acts } from "./message";
+import { Models, nameOf } from "./models";
 import { readTools } from "./params";
 import { setupOf, type Setup } from "./setup";
 import { Side } from "./side";
 import { chatKey, newChat, Talk } from "./talk";
-import { textOf } from "./words";
+import { leavesOf, pathTo, treeOf } from "./tree";
+import { ofType, textOf } from "./words";
 import "./playground.css";
 
 function useChat(id: string) {
@@ -35,10 +38,23 @@ function useChat(id: string) {
 }
 
 function whyNot(models: Askable[] | undefined, setup: Setup): string | null {
-  if (models === undefined) return "looking which models can be asked";
-  if (setup.models.length === 0) return "no model can be asked";
+  if (models === undefined) return "Looking which models can be asked …";
+  if (setup.models.length === 0) return "No model can be asked.";
   const { fault } = readTools(setup.tools);
-  return fault === undefined ? null : "the tools are no JSON";
+  return fault === undefined ? null : "The tools are no JSON.";
+}
+
+/** The chosen models that are known to read text only. */
+function blindOf(models: Askable[] | undefined, setup: Setup): string[] {
+  const all = models ?? [];
+  return [...new Set(setup.models)].filter((id) => all.some((m) => m.id === id && m.sees === false)).map((id) => nameOf(id, all));
+}
+
+/** Whether a picture stands in what the models would be sent. */
+function isPictured(chat: Chat | undefined, columns: number): boolean {
+  if (chat === undefined) return false;
+  const tree = treeOf(chat.messages);
+  return leavesOf(tree, chat.settings.leaves, columns).some((leaf) => pathTo(tree, leaf).some((m) => ofType(m.content, "image_url").length > 0));
 }
 
 /** The models to begin with: those in the address, as other pages link here, or the first there is. */
@@ -87,16 +103,24 @@ function Conversation({ id, chat, models }: { id: string | null; chat: Chat | un
   const setup = { ...setupOf(chat?.settings, asked), ...changed };
   const { live, busy, acts, send } = useTalk(id, setup);
   const said = chat !== undefined && chat.messages.length > 0;
+  const [chats, foldChats] = useFold("chats", setup.models.length > 1);
+  const [params, foldParams] = useFold("parameters");
+  const change = (some: Partial<Setup>) => { setChanged((old) => ({ ...old, ...some })); };
   return (
-    <div className="playground">
+    <div className="playground" data-chats={chats} data-parameters={params}>
+      <div className="bar">
+        <Button aria-expanded={chats} onClick={foldChats}>Chats</Button>
+        <Models chosen={setup.models} models={models ?? []} change={(chosen) => { change({ models: chosen }); }} />
+        <div className="row">
+          <Button disabled={!said} onClick={() => { setExporting(true); }}>Export</Button>
+          <Button aria-expanded={params} onClick={foldParams}>Parameters</Button>
+        </div>
+      </div>
+      {chats ? <aside className="kept" aria-label="Chats"><Chats open={chat} onGone={() => void go("/playground")} /></aside> : null}
+      {params ? <div className="side"><Panel label="Parameters"><Side setup={setup} change={change} /></Panel></div> : null}
       <div className="talk">
         {said || busy ? <Columns chat={chat} models={setup.models} live={live} acts={acts} /> : <div className="said-box"><Hint onPick={setText} /></div>}
-        <Composer text={text} onText={setText} busy={busy} why={whyNot(models, setup)} onStop={() => { if (id !== null) stop(id); }} onSend={send} />
-      </div>
-      <div className="side">
-        <Panel label="Settings of the chat"><Side setup={setup} models={models ?? []} change={(change) => { setChanged((old) => ({ ...old, ...change })); }} /></Panel>
-        <Panel label="Chats"><Chats open={chat} onGone={() => void go("/playground")} /></Panel>
-        <div><Button disabled={!said} onClick={() => { setExporting(true); }}>Export</Button></div>
+        <Composer text={text} onText={setText} busy={busy} why={whyNot(models, setup)} blind={blindOf(models, setup)} pictured={isPictured(chat, setup.models.length)} onStop={() => { if (id !== null) stop(id); }} onSend={send} />
       </div>
       {exporting && chat !== undefined ? <Export chat={chat} setup={setup} onClose={() => { setExporting(false); }} /> : null}
     </div>

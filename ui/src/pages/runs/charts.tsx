@@ -5,6 +5,7 @@ import type { Metrics } from "../../api/types";
 import { Curves, type Curve, type Source, type Stretch } from "../../kit/curves";
 import { Button, Field, Note, Panel, Spinner } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
+import { useKept } from "../../kit/kept";
 import { Series } from "../../kit/series";
 import { useMetrics, useSmoothing } from "./asking";
 import { weightOf, type Feed } from "./feed";
@@ -14,6 +15,15 @@ export interface Shown {
   name: string;
   feed: Feed;
 }
+/** What a measurement is called in a legend. */
+const NAMES: Partial<Record<string, string>> = {
+  loss: "training", eval_loss: "held out", lr: "learning rate", grad_norm: "norm", tokens_per_s: "tokens/s", peak_rss_mib: "memory", peak_gpu_mib: "GPU memory",
+};
+
+function said(key: string): string {
+  return NAMES[key] ?? key.replaceAll("_", " ");
+}
+
 interface Chart {
   title: string;
   keys: string[];
@@ -55,7 +65,7 @@ function curvesOf(chart: Chart, runs: Shown[], from: (run: Shown, key: string) =
     const series = from(run, key);
     const twice = several && chart.keys.indexOf(key) > 0;
     if (series === undefined) return [];
-    return [{ series, tone: twice ? tone + runs.length : tone, name: several ? `${run.name}${chart.keys.length > 1 ? ` ${key}` : ""}` : key, at }];
+    return [{ series, tone: twice ? tone + runs.length : tone, name: several ? `${run.name}${chart.keys.length > 1 ? `, ${said(key)}` : ""}` : said(key), at }];
   });
 }
 
@@ -102,8 +112,8 @@ function seriesOf({ steps, series }: Metrics, weight: number): Map<string, Serie
 }
 
 export function Charts({ runs }: { runs: Shown[] }) {
-  const [weight, setWeight] = useState(0.6);
-  const [log, setLog] = useState(false);
+  const [weight, setWeight] = useKept<number>("smoothing", 0.6);
+  const [log, setLog] = useKept<boolean>("logarithmic", false);
   const [stretch, setStretch] = useState<Stretch>(null);
   const { source, keys } = useTogether(runs);
   const feeds = useMemo(() => runs.map(({ feed }) => feed), [runs]);

@@ -14,9 +14,11 @@ export interface Told {
 }
 const NOTES = 200;
 
-/** Held-out losses are few and steady: a mean over them would only lag. */
+const EXACT = new Set(["lr", "epoch", "peak_rss_mib", "peak_gpu_mib"]);
+
+/** Held-out losses are few and steady, and what is set or counted has no noise: a mean over them would only lag. */
 export function weightOf(key: string, weight: number): number {
-  return key.startsWith("eval") ? 0 : weight;
+  return key.startsWith("eval") || EXACT.has(key) ? 0 : weight;
 }
 
 const NOTED: Partial<Record<RunEvent["event"], (event: RunEvent) => Pick<Told, "tone" | "text">>> = {

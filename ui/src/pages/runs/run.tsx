@@ -1,6 +1,6 @@
 /** One run: what it does now, its curves, and everything it has left behind. */
-import { useMemo, useState } from "react";
-import { Link, useNavigate, useSearchParams } from "react-router";
+import { useMemo } from "react";
+import { Link, useNavigate } from "react-router";
 
 import type { Run } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
@@ -8,12 +8,13 @@ import { Facts, Note, Panel } from "../../kit/parts";
 import { Progress, StateTag } from "../../kit/state";
 import { Tabs } from "../../kit/tabs";
 import { ago, bytes, count, number, seconds } from "../../kit/words";
+import { useAddress } from "../../shell/address";
 import { Page } from "../../shell/page";
 import { Actions } from "./actions";
 import { isLive, useFeed, useOthers, useRun } from "./asking";
 import { ChartsOf, type Shown } from "./charts";
 import { Artifacts, Checkpoints, Config, Log, Notes, Samples } from "./left";
-import { OverlayChoice } from "./overlay";
+import { OverlayChoice, useNamed } from "./overlay";
 
 function Figures({ run }: { run: Run }) {
   const told: [string, string][] = [
@@ -72,16 +73,17 @@ function Head({ run, link }: { run: Run; link: string }) {
 
 function Loadable({ run }: { run: Run }) {
   const { kept, feed, link } = useFeed(run.id, run.state);
-  const [over, setOver] = useState<{ id: string; name: string }[]>([]);
+  const [laid, lay] = useAddress("over", "");
+  const [tab, setTab] = useAddress("tab", "curves");
+  const over = useNamed(laid === "" ? [] : laid.split(","));
   const others = useOthers(over.map(({ id }) => id));
-  const [search, setSearch] = useSearchParams();
   const shown = useMemo<Shown[]>(() => [
     { id: run.id, name: run.name, feed },
     ...over.flatMap((one, i) => { const found = others.feeds[i]; return found === undefined ? [] : [{ ...one, feed: found }]; }),
   ], [run.id, run.name, feed, over, others.feeds]);
   const curves = () => (
     <div className="stack">
-      <OverlayChoice run={run} chosen={over} onChange={setOver} />
+      <OverlayChoice run={run} chosen={over} onChange={(ids) => { lay(ids.join(",")); }} />
       <ChartsOf runs={shown} waiting={kept.isPending} error={kept.error ?? others.error} />
     </div>
   );
@@ -97,7 +99,7 @@ function Loadable({ run }: { run: Run }) {
   return (
     <>
       <Head run={run} link={link} />
-      <Tabs label="Parts of the run" items={tabs} value={search.get("tab") ?? "curves"} onChange={(tab) => { setSearch(tab === "curves" ? {} : { tab }, { replace: true }); }} />
+      <Tabs label="Parts of the run" items={tabs} value={tab} onChange={setTab} />
     </>
   );
 }

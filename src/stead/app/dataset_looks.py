@@ -137,6 +137,7 @@ def duplicates(dataset: Dataset) -> Json:
     """Return groups of rows with equal content, and of rows that ask the same but answer otherwise."""
     equal: dict[bytes, list[str]] = defaultdict(list)
     asked: dict[bytes, set[bytes]] = defaultdict(set)
+    told: dict[bytes, str] = {}
     section = section_of(dataset)
     whole = Section(section.path, section.reader, section.format, section.columns, dedupe=False)
     count = 0
@@ -144,14 +145,25 @@ def duplicates(dataset: Dataset) -> Json:
         key = content_key(row)
         equal[key].append(row.where.rpartition("/")[2])
         asked[prompt_key(row)].add(key)
+        if len(equal[key]) == 2:
+            told[key] = _begins(row)
         count += 1
-    groups = [places for places in equal.values() if len(places) > 1]
+    groups = [(places, told[key]) for key, places in equal.items() if len(places) > 1]
+    groups.sort(key=lambda group: -len(group[0]))
     return {
         "rows": count,
-        "duplicates": sum(len(places) - 1 for places in groups),
-        "groups": [{"count": len(g), "lines": g[:20]} for g in sorted(groups, key=len)[::-1][:_GROUPS]],
+        "duplicates": sum(len(places) - 1 for places, _ in groups),
+        "groups": [{"count": len(g), "lines": g[:20], "text": text} for g, text in groups[:_GROUPS]],
         "same_prompt": sum(1 for keys in asked.values() if len(keys) > 1),
     }  # fmt: skip
+
+
+def _begins(row: Row) -> str:
+    """Return the beginning of what a row says, for people who look for it."""
+    if row.text is not None:
+        return row.text[:_SAMPLE]
+    said = (m.text for m in (*row.messages, *row.chosen))
+    return " · ".join(text for text in said if text)[:_SAMPLE]
 
 
 def parts_of(dataset: Dataset, shares: Mapping[str, float], seed: int) -> dict[str, list[bytes]]:

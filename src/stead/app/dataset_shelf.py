@@ -4,6 +4,7 @@ Knows nothing about HTTP or tokens. A data set is one file below `datasets/uploa
 in the store; everything here reads or writes files: call it in a thread.
 """
 
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,8 +15,8 @@ from typing import IO, Any
 
 from stead.app.dataset_looks import parts_of, section_of
 from stead.core import files
-from stead.core.errors import DataError
-from stead.core.paths import Home
+from stead.core.errors import DataError, UnsafeError
+from stead.core.paths import Home, safe_name
 from stead.data.clean import Tally
 from stead.data.rows import Loaded, load
 from stead.store.datasets import Dataset
@@ -23,6 +24,7 @@ from stead.store.stores import Stores
 
 Json = dict[str, Any]  # Any: JSON values
 _SHOWN = 20  # problems that are named
+_STEM = 64  # characters of a file's own name that are kept
 _SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".ndjson")
 
 
@@ -36,8 +38,7 @@ class Shelf:
     @contextmanager
     def receiving(self, filename: str) -> Iterator[tuple[Path, IO[bytes]]]:
         """Open the file of a new data set for writing; it is gone unless the block ends well."""
-        suffix = next((s for s in _SUFFIXES if filename.lower().endswith(s)), ".txt")
-        path = self.home.datasets / "uploads" / uuid.uuid4().hex / f"rows{suffix}"
+        path = self.home.datasets / "uploads" / uuid.uuid4().hex / _file_name(filename)
         try:
             with files.replacing(path, 0o600) as file:
                 yield path, file
@@ -100,7 +101,7 @@ class Shelf:
         parts = parts_of(old, shares, seed)
         made = []
         for part, lines in parts.items():
-            with self.receiving(f"{part}.jsonl") as (path, file):
+            with self.receiving(f"{old.name}-{part}.jsonl") as (path, file):
                 file.writelines(lines)
             if lines:
                 made.append(self.add(path, f"{old.name}-{part}"[:200], owner, at))
@@ -114,6 +115,19 @@ class Shelf:
         folder = Path(found.path).parent
         if folder.parent == self.home.datasets / "uploads":  # what lies elsewhere is not ours
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _file_name(given: str) -> str:
+    """Return the name a file is kept under: its own as far as that is safe, for it is named where a row is wrong."""
+    suffix = next((s for s in _SUFFIXES if given.lower().endswith(s)), ".txt")
+    stem = (
+        given.replace("\\", "/").rpartition("/")[2].removesuffix(given[len(given) - len(suffix) :])
+    )
+    kept = re.sub(r"[^A-Za-z0-9_-]+", "-", stem)[:_STEM].strip("-")
+    try:
+        return safe_name(f"{kept}{suffix}")
+    except UnsafeError:
+        return f"rows{suffix}"
 
 
 _WAITING = ("unknown-format", "no-text-columns")

@@ -119,7 +119,7 @@ class RunKind(JobKind):
     def effects(
         self, connection: "Connection", stores: Stores, job: Job, result: Json, at: float
     ) -> None:
-        """Keep the run's result and its exports."""
+        """Keep the run's result and its exports; its model becomes a version of the model of the run's name."""
         if job.run is None:
             return
         stores.runs.change(job.run, connection, result=result)
@@ -129,6 +129,7 @@ class RunKind(JobKind):
             made = Artefact(f"{job.id}-{number}", place.name, place.suffix.strip(".") or "folder", str(place),
                             size, "", at, job=job.id, run=job.run)  # fmt: skip
             stores.artefacts.add(made, connection)
+        _keep_model(connection, stores, job.run, result)
 
 
 class EvaluationKind(JobKind):
@@ -233,13 +234,13 @@ class DownloadKind(JobKind):
 
 
 class UploadKind(JobKind):
-    """A model published on a hub: the fields of `publishing.Wanted`; the token is this machine's own."""
+    """A model published on a hub: the fields of `publishing.Wanted`, and "dry_run"; the token is this machine's own."""
 
     verb, program = "upload", LIGHT
 
     def prepare(self, given: Json, stores: Stores, home: Home, job: str, at: float) -> Prepared:
         """Check the names."""
-        _known(given, {f.name for f in fields(Wanted)})
+        _known(given, {"dry_run"} | {f.name for f in fields(Wanted)})
         for name in ("model", "repository"):
             if not isinstance(given.get(name), str):
                 raise ConfigError(
@@ -253,6 +254,19 @@ KINDS: Mapping[str, JobKind] = {
     "run": RunKind(), "evaluation": EvaluationKind(), "export": ExportKind(), "merge": MergeKind(),
     "download": DownloadKind(), "upload": UploadKind(),
 }  # fmt: skip
+
+
+def _keep_model(connection: "Connection", stores: Stores, run_id: str, result: Json) -> None:
+    """Register what a run made as a version of the model of the run's name, or of its id where one of that name was added."""
+    final, run = Path(str(result.get("final", ""))), stores.runs.find(run_id)
+    if run is None or "weights_sha256" not in result or not final.is_dir():
+        return
+    taken = stores.models.find_named(run.name)
+    was_made = taken is None or all(v.run is not None for v in stores.models.versions(taken.id))
+    stores.models.register(
+        run.name if was_made else run.id, hash=str(result["weights_sha256"]), path=str(final),
+        bytes=_size(final), source=f"run:{run.id}", run=run.id, connection=connection,
+    )  # fmt: skip
 
 
 def _known(given: Json, names: set[str]) -> None:

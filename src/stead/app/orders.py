@@ -16,7 +16,8 @@ from stead.app.plans import make_plan
 from stead.app.platform import Platform
 from stead.config import load
 from stead.core.errors import ConfigError, NotFound, UnsafeError
-from stead.hub import refs
+from stead.hub import library, refs
+from stead.hub.inspect import locate
 from stead.planning.plan import Plan
 from stead.store.datasets import Dataset
 from stead.store.job_states import Job
@@ -114,17 +115,35 @@ class Orders:
             raise UnsafeError(
                 "outside", f"{text[:200]!r}: only admins add paths and URLs", status=403
             )
+        if source == "local":
+            locate(text, home=self.here.home)  # what is not there is told at once, not by a job
         return text
 
-    def model(self, name: str) -> str:
-        """Return a model by name, or by run; a path only for admins. Raises: UnsafeError("outside")."""
+    def model(self, name: str, version: int | None = None) -> str:
+        """Return a model by name, or by run; a path only for admins.
+
+        Raises: UnsafeError("outside"); NotFound("no-version", "no-model-of-run").
+        """
+        if version is not None:
+            return self._version(name, version)
         run = self.here.stores.runs.find(name)
         if run is not None:
             final = Path(run.out) / "final"
             if not final.is_dir():
                 raise NotFound("no-model-of-run", f"the run {name!r} has no trained model yet")
             return str(final)
-        return self._allowed(name)
+        made = self.here.stores.models.made_here(name)
+        is_made = made is not None and library.find(self.here.home, name) is None
+        return made.path if made is not None and is_made else self._allowed(name)
+
+    def _version(self, name: str, version: int) -> str:
+        models = self.here.stores.models
+        for one in models.versions(models.named(name).id):
+            if one.version == version:
+                return one.path
+        raise NotFound(
+            "no-version", f"{name[:200]!r} has no version {version}", hint="stead models"
+        )
 
     def data(self, name: str) -> str:
         """Return a data set's path by id or name; a path only for admins. Raises: UnsafeError("outside")."""

@@ -69,11 +69,16 @@ class Models(Rows[Model]):
 
     def named(self, name: str) -> Model:
         """Return the model of that name. Raises: NotFound("no-model")."""
+        found = self.find_named(name)
+        if found is None:
+            raise _missing(name[:100])
+        return found
+
+    def find_named(self, name: str) -> Model | None:
+        """Return the model of that name, or None."""
         with self.database.read() as connection:
             row = connection.execute(sa.select(MODELS).where(MODELS.c.name == name)).first()
-        if row is None:
-            raise _missing(name[:100])
-        return self.make(row)
+        return None if row is None else self.make(row)
 
     def register(  # noqa: PLR0913 - the facts of a version
         self,
@@ -120,6 +125,15 @@ class Models(Rows[Model]):
         with self.database.read() as connection:
             rows = connection.execute(query.order_by(VERSIONS.c.version.desc())).all()
         return [Version(**row._mapping) for row in rows]
+
+    def made_here(self, name: str) -> Version | None:
+        """Return the newest version of the model of that name when a run of this platform made it."""
+        query = sa.select(VERSIONS).join(MODELS, MODELS.c.id == VERSIONS.c.model)
+        query = query.where(MODELS.c.name == name).order_by(VERSIONS.c.version.desc()).limit(1)
+        with self.database.read() as connection:
+            row = connection.execute(query).first()
+        found = None if row is None else Version(**row._mapping)
+        return None if found is None or found.run is None else found
 
     def aliases(self, model: str) -> dict[str, int]:
         """Return the aliases of a model (by id) and the versions they point at."""

@@ -25,11 +25,11 @@ def download(
     return entry.to_dict() | {"hash": info.hash, "kind": info.kind, "family": info.family}
 
 
-def upload(emit: Emit, **wanted: Any) -> dict[str, Any]:  # Any: JSON values
-    """Publish a model with this machine's own token; return what the hub says it has."""
+def upload(emit: Emit, dry_run: bool = False, **wanted: Any) -> dict[str, Any]:  # Any: JSON values
+    """Publish a model with this machine's own token; return what the hub says it has, or what would be sent."""
     home = Home.find().ensure()
     publishing = Publishing(home, offline=read_settings(home).value.offline)
-    return publishing.upload(Wanted(**wanted), emit=emit)
+    return publishing.upload(Wanted(**wanted), dry_run=dry_run, emit=emit)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ export type ModelCard = Schemas["Card"];
 export type LineageStep = Schemas["LineageStep"];
 export type Verified = Schemas["Verified"];
 export type HubModel = Schemas["HubModel"];
+export type HubToken = Schemas["HubToken"];
 export type CatalogModel = Schemas["CatalogModel"];
 
 // data sets, extensions

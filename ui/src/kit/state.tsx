@@ -11,7 +11,7 @@ export function StateTag({ state }: { state: string }) {
 }
 
 /** A bar to the end of some work; without a share it only says that work goes on. Never red: being done is good. */
-export function Progress({ label, share, text }: { label: string; share: number | null; text?: string }) {
+export function Progress({ label, share, text }: { label: string; share: number | null; text?: string | undefined }) {
   const told = text ?? (share === null ? "at work" : `${(100 * share).toFixed(0)} %`);
   return <Meter label={label} share={share ?? 0} text={told} tone="accent" role="progressbar" />;
 }

@@ -153,10 +153,11 @@ class Mask(BaseModel):
 
 
 class Group(BaseModel):
-    """Rows of equal content."""
+    """Rows of equal content; `text` is how they begin."""
 
     count: int
     lines: list[str]
+    text: str
 
 
 class Duplicates(BaseModel):

@@ -36,15 +36,20 @@ class HubModel(BaseModel):
 
 
 class NewUpload(Body):
-    """What to publish, and where: `repository` is owner/name on the hub."""
+    """What to publish, and where: `repository` is owner/name on the hub; without `version`, the newest.
+
+    With `dry_run` all is done but sending: the job's result names the files and shows the card.
+    """
 
     model: str = Field(min_length=1, max_length=500)
+    version: int | None = Field(default=None, ge=1, lt=2**31)
     repository: str = Field(min_length=3, max_length=200)
     private: bool = True
     message: str | None = Field(default=None, max_length=500)
     merge: bool = False
     base_model: str | None = Field(default=None, max_length=200)
     license: str | None = Field(default=None, max_length=100)
+    dry_run: bool = False
 
 
 class HubToken(BaseModel):
@@ -86,7 +91,8 @@ def download(here: Here, who: Asking, body: NewModel, key: Key = None) -> Ordere
 def upload(here: Here, who: Asking, body: NewUpload, key: Key = None) -> Ordered:
     """Publish a model with this machine's own token, as a job."""
     orders = Orders(here, who)
-    spec = body.model_dump() | {"model": orders.model(body.model)}
+    spec = body.model_dump(exclude={"version"})
+    spec["model"] = orders.model(body.model, body.version)
     return ordered(orders.submit("upload", spec, title=body.repository, key=key))
 
 

@@ -31,7 +31,8 @@ function View({ view }: { view: HomeView }) {
   const untouched = view.running.length === 0 && view.recent.length === 0;
   return (
     <>
-      {untouched ? <FirstSteps /> : <Running runs={view.running} queue={view.queue} />}
+      {untouched ? null : <Running runs={view.running} queue={view.queue} />}
+      <FirstSteps always={untouched} />
       {view.hints.length === 0 || untouched ? null : <Hints hints={view.hints} />}
       <div className="two">
         {untouched ? <Running runs={view.running} queue={view.queue} /> : <Recent runs={view.recent.filter((run) => run.state !== "running")} />}

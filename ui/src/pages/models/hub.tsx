@@ -10,19 +10,14 @@ import { Button, Empty, Field, Note, Tag } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
 import { ago, bytes, short } from "../../kit/words";
 import { useMay } from "../../shell/me";
-import { useDownload } from "./downloads";
+import { useHubToken } from "./publish";
+import { useDownload } from "./transfers";
 
 const FOUND = 30;
 const TAGS_SHOWN = 4;
 
-interface Token {
-  present: boolean;
-  user: string | null;
-  source: string | null;
-}
-
 function TokenNote() {
-  const token = useQuery({ queryKey: ["hub-token"], queryFn: ({ signal }) => get<Token>("/api/hub/token", signal), staleTime: 60_000 });
+  const token = useHubToken();
   if (token.data === undefined) return null;
   const { present, user, source } = token.data;
   if (!present) return <p className="small soft">No access token of the hub is set: public models only. Set HF_TOKEN where the server starts for gated ones.</p>;

@@ -4,10 +4,10 @@ import { Tabs } from "../../kit/tabs";
 import { Page } from "../../shell/page";
 import { AddByPath } from "./add";
 import { Catalogue } from "./catalogue";
-import { Downloads } from "./downloads";
 import { Hub } from "./hub";
 import { Installed } from "./installed";
 import { One } from "./one";
+import { Transfers } from "./transfers";
 
 const TABS = [
   { id: "installed", name: "Installed", show: () => <Installed /> },
@@ -22,7 +22,7 @@ export default function Models() {
   if (rest !== "") return <One name={rest} />;
   return (
     <Page title="Models" lead="What is on this machine, and what can be brought here.">
-      <Downloads />
+      <Transfers />
       <Tabs label="Models" items={TABS} value={search.get("tab") ?? "installed"} onChange={(tab) => { setSearch({ tab }, { replace: true }); }} />
     </Page>
   );

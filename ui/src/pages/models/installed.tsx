@@ -1,22 +1,14 @@
 /** The models of this machine. */
-import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "react-router";
 
-import { get } from "../../api/http";
-import type { List, Model } from "../../api/types";
+import { useModels } from "../../api/nouns";
+import type { Model } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
 import { Empty, Field, Tag } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
 import { bytes, count, short } from "../../kit/words";
-
-export function useModels() {
-  return useQuery({ queryKey: ["models"], queryFn: ({ signal }) => get<List<Model>>("/api/models?limit=500", signal) });
-}
-
-export function addressOf(name: string): string {
-  return `/models/${encodeURIComponent(name)}`;
-}
+import { addressOf } from "./one";
 
 function Aliases({ model }: { model: Model }) {
   const names = Object.keys(model.aliases);

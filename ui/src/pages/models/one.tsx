@@ -15,6 +15,10 @@ import { Card, Lineage } from "./about";
 import { Delete } from "./delete";
 import { Versions } from "./versions";
 
+export function addressOf(name: string): string {
+  return `/models/${encodeURIComponent(name)}`;
+}
+
 export function pathOf(name: string): string {
   return `/api/models/${encodeURIComponent(name)}`;
 }
@@ -32,7 +36,7 @@ export function One({ name }: { name: string }) {
               <Card name={name} />
             </div>
             <div className="stack">
-              <Check name={name} />
+              {runOf(found) === null ? <Check name={name} /> : null}
               <Lineage name={name} />
               <Uses model={found} />
             </div>
@@ -43,15 +47,24 @@ export function One({ name }: { name: string }) {
   );
 }
 
+/** The run that made it; it answers by the run's id. */
+function runOf(model: Model): string | null {
+  return model.source.startsWith("run:") ? model.versions[0]?.run ?? null : null;
+}
+
 function Actions({ model }: { model: Model }) {
-  const chosen = encodeURIComponent(model.name);
   return (
     <>
-      <Link className="button" to={`/playground?model=${chosen}`}>Chat</Link>
-      <Link className="button primary" to={`/train?model=${chosen}`}>Train on it</Link>
+      <Link className="button" to={`/playground?model=${encodeURIComponent(runOf(model) ?? model.name)}`}>Chat</Link>
+      <Link className="button primary" to={`/train?model=${encodeURIComponent(model.name)}`}>Train on it</Link>
       <Delete model={model} />
     </>
   );
+}
+
+function Source({ model }: { model: Model }) {
+  const run = runOf(model);
+  return run === null ? model.source : <>run <Link to={`/runs/${encodeURIComponent(run)}`}>{run}</Link></>;
 }
 
 function Overview({ model }: { model: Model }) {
@@ -62,7 +75,7 @@ function Overview({ model }: { model: Model }) {
         items={[
           ["Kind", model.kind], ["Family", model.family], ["Parameters", `${short(model.parameters)} (${count(model.parameters)})`],
           ["Precision", model.dtype], ["Size", bytes(model.bytes)], ["Context", model.context === 0 ? "not stated" : `${count(model.context)} tokens`],
-          ["Came from", model.source], ["Folder", <code key="path">{model.path}</code>],
+          ["Came from", <Source key="source" model={model} />], ["Folder", <code key="path">{model.path}</code>],
         ]}
       />
     </Panel>

@@ -10,6 +10,7 @@ import { Table, type Column } from "../../kit/table";
 import { ago } from "../../kit/words";
 import { useMay } from "../../shell/me";
 import { pathOf } from "./one";
+import { Publish } from "./publish";
 
 function columns(model: Model): Column<ModelVersion>[] {
   const named = (version: number) => Object.keys(model.aliases).filter((alias) => model.aliases[alias] === version);
@@ -17,8 +18,9 @@ function columns(model: Model): Column<ModelVersion>[] {
     { name: "Version", number: true, show: (v) => v.version },
     { name: "Aliases", show: (v) => <span className="row">{named(v.version).map((alias) => <Alias key={alias} model={model} alias={alias} />)}</span> },
     { name: "Made", show: (v) => ago(v.created) },
-    { name: "From", show: (v) => (v.run === null ? <span className="wrap">{v.source}</span> : <Link to={`/runs/${encodeURIComponent(v.run)}`}>{v.run}</Link>) },
+    { name: "From", show: (v) => (v.run === null ? <span className="wrap">{v.source}</span> : <Link to={`/runs/${encodeURIComponent(v.run)}`} title={v.run}>run {v.run.split("-").at(-1)}</Link>) },
     { name: "Hash", show: (v) => <code title={v.hash}>{v.hash.slice(0, 12)}</code> },
+    { name: <span className="sr">Action</span>, show: (v) => <Publish model={model} version={v.version} /> },
   ];
 }
 

@@ -58,6 +58,7 @@ def test_the_library_survives_a_restart_and_a_damaged_entry(models, tmp_path, ho
     assert [e.name for e in Models(home).entries()] == ["a"]
 
 
+@pytest.mark.spec("001-056")
 @pytest.mark.parametrize("change", ["flip", "cut", "delete"])
 def test_verify_names_the_file_and_both_hashes(models, tmp_path, change):
     folder = model_folder(tmp_path / "m")

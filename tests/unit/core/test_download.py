@@ -127,6 +127,7 @@ def test_a_private_address_sees_no_connection(server, tmp_path):
     assert server.requests == []
 
 
+@pytest.mark.spec("001-056")
 def test_a_wrong_hash_names_both_and_leaves_nothing(server, tmp_path):
     with pytest.raises(ModelError) as caught:
         download(server.url, tmp_path / "m.gguf", Rules(allow_private=True, expected="0" * 64))

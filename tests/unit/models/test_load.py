@@ -36,6 +36,7 @@ def test_choices_are_recorded_with_their_reason(tiny_model: Path) -> None:
     assert loaded.tokenizer is not None
 
 
+@pytest.mark.spec("003-036")
 def test_asked_for_choices_win() -> None:
     cpu = torch.device("cpu")
 

@@ -67,6 +67,7 @@ def test_two_processes_follow_one_with_the_doubled_batch(
 PLAIN = {"lora": {"dropout": 0.0}, "full": {}}
 
 
+@pytest.mark.spec("003-036")
 @pytest.mark.parametrize("adapter", ["lora", "full"])
 def test_spread_layers_give_the_same_curve_and_model(
     tiny_model: Path, tmp_path: Path, adapter: str

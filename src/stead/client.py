@@ -16,10 +16,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from stead.core.closing import AsyncClosing, Closing
 from stead.core.errors import (
     BackendError,
     MissingDependency,
@@ -53,7 +53,7 @@ class Started:
     status: str
 
 
-class AsyncClient:
+class AsyncClient(AsyncClosing):
     """One server. `token`: a user's; none where nobody is asked for one.
 
     Every method raises what the server refused, as the same class with its code, hint and `param`:
@@ -64,17 +64,6 @@ class AsyncClient:
         self._url = url.rstrip("/")
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._http = Http()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Hang up; the next request would connect again."""
@@ -233,22 +222,11 @@ class AsyncClient:
             raise _refusal(answer.status, await answer.read())
 
 
-class Client:
+class Client(Closing):
     """The methods of `AsyncClient` for code that does not await; works in notebooks too."""
 
     def __init__(self, url: str = "http://127.0.0.1:8080", token: str | None = None) -> None:
         self._inner = AsyncClient(url, token)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Hang up; the next request would connect again."""

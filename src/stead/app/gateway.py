@@ -10,8 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -22,6 +21,7 @@ from stead.app.plugins import Plugins
 from stead.app.strategy_library import environment_of
 from stead.app.syncing import SyncGateway
 from stead.app.tracking import Active, Stats, Tracked
+from stead.core.closing import AsyncClosing
 from stead.core.errors import ConfigError, SteadError
 from stead.core.paths import Home
 from stead.inference.backend import Backend, close_stream
@@ -33,7 +33,7 @@ _DEADLINE_S = 600.0
 _LOG = logging.getLogger("stead.gateway")
 
 
-class Gateway:
+class Gateway(AsyncClosing):
     """Ask a local model (`model`: folder, GGUF, adapter, run or name), a strategy, or a server (`url`).
 
     `strategy` is a name, a use case or a file; with it, `model` may name one of its models. With `url`,
@@ -78,17 +78,6 @@ class Gateway:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self.sync = SyncGateway(self)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     @overload
     async def generate(

@@ -4,10 +4,10 @@ Knows nothing about models. It works inside a running loop too, as notebooks hav
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from stead.app.asking import Prompt
+from stead.core.closing import Closing
 from stead.core.loop import LOOP
 from stead.inference.backend import close_stream
 from stead.messages import Chunk, EmbedReply, ModelCard
@@ -17,22 +17,11 @@ if TYPE_CHECKING:
     from stead.app.tracking import Active, Stats
 
 
-class SyncGateway:
+class SyncGateway(Closing):
     """The methods of `Gateway` for code that does not await; works inside a running loop too."""
 
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def generate(self, prompt: Prompt, **options: Any) -> Any:  # Any: a Reply, or what `output` is
         """Answer a prompt or a conversation whole."""

@@ -7,9 +7,9 @@ import sys
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
+from stead.core.closing import Closing
 from stead.data.mask import Masked
 
 
@@ -20,7 +20,7 @@ def _bytes(kind: str, values: Sequence[int] | Sequence[float]) -> bytes:
     return data.tobytes()
 
 
-class ColumnWriter:
+class ColumnWriter(Closing):
     """Appends sequences to `<head>.{tokens,mask,offsets[,cuts]}.bin`.
 
     With `block` sequences are cut and joined into rows of exactly that many tokens (the last one what
@@ -81,17 +81,6 @@ class ColumnWriter:
         for file in (self._tokens, self._mask, self._offsets, self._cuts):
             if file is not None:
                 file.close()
-
-    def __enter__(self) -> "ColumnWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _open(head: Path, part: str) -> IO[bytes]:

@@ -4,8 +4,8 @@ Knows nothing about settings or surfaces; whoever opens it closes it.
 """
 
 from dataclasses import dataclass
-from types import TracebackType
 
+from stead.core.closing import Closing
 from stead.core.paths import Home
 from stead.store.artefacts import Artefacts
 from stead.store.chats import Chats
@@ -20,7 +20,7 @@ from stead.store.settings import SettingsHistory
 
 
 @dataclass(frozen=True, slots=True)
-class Stores:
+class Stores(Closing):
     """Every noun's table. Threads may share it."""
 
     database: Database
@@ -52,14 +52,3 @@ class Stores:
     def close(self) -> None:
         """Close every connection; safe to call twice."""
         self.database.close()
-
-    def __enter__(self) -> "Stores":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -13,7 +13,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -281,27 +282,34 @@ def zombies(order: Order, stores: Any, result: Result) -> None:
 
 
 def keys(order: Order, stores: Any, result: Result) -> None:
-    """JB6: 32 clients race for each key; one job, and 409 for another content."""
+    """JB6: 32 clients race for each key, from four pools of connections; one job, and 409 for another content."""
     from dataclasses import replace
 
     from stead.core.errors import UsageError
+    from stead.store.db import Database
+    from stead.store.queue import Queue
 
-    n = order.count(1_000, 100_000, 1_000_000) // 32
-    for number in range(n):
-        found: list[str] = []
-        refused: list[int] = []
+    n, pools = order.count(1_000, 100_000, 1_000_000) // 32, 4
+    with ExitStack() as stack:
+        databases = [
+            stack.enter_context(closing(Database(stores.database.url))) for _ in range(pools)
+        ]
+        queues = [Queue(one) for one in databases]
+        clients = stack.enter_context(ThreadPoolExecutor(32))
+        for number in range(n):
+            found: list[str] = []
+            refused: list[int] = []
 
-        def submit(at: int, number: int = number, found: list[str] = found, refused: list[int] = refused) -> None:  # fmt: skip
-            try:
-                job = replace(
-                    _job(), idempotency_key=f"k{number}", fingerprint="x" if at % 8 else "y"
-                )
-                found.append(stores.jobs.submit(job).id)
-            except UsageError as error:
-                refused.append(int(error.details["status"]))
+            def submit(at: int, number: int = number, found: list[str] = found, refused: list[int] = refused) -> None:  # fmt: skip
+                content = "x" if at % 8 else "y"
+                job = replace(_job(), idempotency_key=f"k{number}", fingerprint=content)
+                try:
+                    found.append(queues[at % pools].submit(job).id)
+                except UsageError as error:
+                    refused.append(int(error.details["status"]))
 
-        _threads(32, submit)
-        result.failures += len(set(found)) != 1 or set(refused) != {409}
+            list(clients.map(submit, range(32)))
+            result.failures += len(set(found)) != 1 or set(refused) != {409}
     result.n += n * 32
     result.failures += stores.jobs.list(limit=1).total != n
 
@@ -310,14 +318,6 @@ def _job() -> Any:
     from tests.fakes import queue_crew
 
     return queue_crew.job()
-
-
-def _threads(count: int, work: Callable[[int], None]) -> None:
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def states(order: Order, stores: Any, result: Result) -> None:

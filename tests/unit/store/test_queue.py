@@ -290,3 +290,17 @@ def test_a_claim_reads_the_queued_jobs_in_their_order_from_an_index(stores):
     assert "ix_jobs_held" in told, told
     assert "Sort" not in told, told
     assert "B-TREE FOR ORDER" not in told, told
+
+
+def test_taking_a_job_and_ending_it_are_two_statements_each(stores):
+    """What the queue's throughput rests on: each is a trip to the server."""
+    queue, seen = stores.jobs, []
+    queue.submit(job("a"))
+    listen = stores.database.engine, "before_cursor_execute", lambda *a: seen.append(a[2][:12])
+    sa.event.listen(*listen)
+
+    held = queue.claim("s", 10)
+    queue.end(held, Ending("succeeded"))
+
+    told = [one for one in seen if not one.startswith("BEGIN")]
+    assert told == ["UPDATE jobs ", "INSERT INTO ", "UPDATE jobs ", "UPDATE attem"]

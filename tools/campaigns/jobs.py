@@ -237,7 +237,7 @@ def adoption(order: Order, stores: Any, result: Result) -> None:
         crew = [place.supervise(lease_s=lease_s) for _ in range(2)]
         time.sleep(1.5)  # for both interpreters
         for _ in range(n):
-            job = place.submit(steps=400, pause_s=0.02)
+            job = place.submit(steps=10_000, pause_s=0.02)  # outlives any wait
             place.until(lambda job=job: place.step(job) >= 2)
             holder = stores.jobs.get(job.id)
             pid = holder.pid

@@ -216,7 +216,7 @@ def disk_faults(order: Order, result: Result) -> None:
         result.not_run.append("strace is not installed")
     result.n += points
 
-    url, many = store_faults.made(order.work / "crowd"), order.count(200, 12_500, 125_000)
+    url, many = store_faults.made(order.work / "crowd"), {"smoke": 200, "full": 12_500}.get(order.size, 125_000)
     crowd = [store_faults.start(url, many) for _ in range(8)]
     for one in crowd:
         found = store_faults.told(one, timeout_s=7200)
@@ -379,7 +379,7 @@ def throughput(order: Order, stores: Any, result: Result) -> None:
     rate, done = n / enqueued["seconds"], n / worked["seconds"]
     queue_crew.fill(stores, 1_000)
     few_ms = queue_crew.claim_ms(stores)
-    queue_crew.fill(stores, order.count(10_000, 1_000_000, 1_000_000))
+    queue_crew.fill(stores, 10_000 if order.size == "smoke" else 1_000_000)
     slower = queue_crew.claim_ms(stores) / few_ms
     wanted = (500, 250) if stores.database.is_sqlite else (1_000, 500)
     result.n += 4

@@ -216,7 +216,10 @@ def disk_faults(order: Order, result: Result) -> None:
         result.not_run.append("strace is not installed")
     result.n += points
 
-    url, many = store_faults.made(order.work / "crowd"), {"smoke": 200, "full": 12_500}.get(order.size, 125_000)
+    url, many = (
+        store_faults.made(order.work / "crowd"),
+        {"smoke": 200, "full": 12_500}.get(order.size, 125_000),
+    )
     crowd = [store_faults.start(url, many) for _ in range(8)]
     for one in crowd:
         found = store_faults.told(one, timeout_s=7200)
@@ -234,8 +237,7 @@ def adoption(order: Order, stores: Any, result: Result) -> None:
     """TR10 and JB4: runs go on, none doubled, adopted within two leases."""
     n, lease_s, waits = order.count(*_ADOPTIONS[result.id]), 2.0, []
     with _place(order, stores) as place:
-        crew = [place.supervise(lease_s=lease_s) for _ in range(2)]
-        time.sleep(1.5)  # for both interpreters
+        crew = [place.ready(place.supervise(lease_s=lease_s)) for _ in range(2)]
         for _ in range(n):
             job = place.submit(steps=10_000, pause_s=0.02)  # outlives any wait
             place.until(lambda job=job: place.step(job) >= 2)
@@ -250,8 +252,7 @@ def adoption(order: Order, stores: Any, result: Result) -> None:
             stores.jobs.ask(job.id, "cancel")
             ended = place.state(job, "cancelled")
             result.failures += not (same and ended.starts == 1 and waits[-1] <= 2 * lease_s)
-            crew[crew.index(victim)] = place.supervise(lease_s=lease_s)
-            time.sleep(1.0)
+            crew[crew.index(victim)] = place.ready(place.supervise(lease_s=lease_s))
     result.n += n
     result.facts[f"p99_s_{_name(stores)}"] = round(sorted(waits)[int(len(waits) * 0.99) - 1], 2)
 

@@ -56,6 +56,7 @@ def supervisor(stores, lease_s=2.0, jobs=4, **more):
 def main(url, lease_s, jobs="4"):
     """Work until killed."""
     crew = supervisor(Stores.of(Database(url)), float(lease_s), int(jobs), name=str(os.getpid()))
+    print(f"ready {os.getpid()}", flush=True)
     crew.run(threading.Event())
 
 

@@ -33,6 +33,12 @@ class Place:
         self.started.append(child)
         return child
 
+    def ready(self, child):
+        """Wait until a supervisor has begun to look for jobs; return it."""
+        log = self.folder / "supervisors.log"
+        self.until(lambda: f"ready {child.pid}\n" in log.read_text(), timeout_s=60.0)
+        return child
+
     def workers(self):
         """Return the living workers below the folder."""
         found = []

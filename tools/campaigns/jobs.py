@@ -13,7 +13,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,10 @@ def disk_faults(order: Order, result: Result) -> None:
         result.not_run.append("strace is not installed")
     result.n += points
 
-    url, many = store_faults.made(order.work / "crowd"), order.count(200, 12_500, 125_000)
+    url, many = (
+        store_faults.made(order.work / "crowd"),
+        {"smoke": 200, "full": 12_500}.get(order.size, 125_000),
+    )
     crowd = [store_faults.start(url, many) for _ in range(8)]
     for one in crowd:
         found = store_faults.told(one, timeout_s=7200)
@@ -233,10 +237,9 @@ def adoption(order: Order, stores: Any, result: Result) -> None:
     """TR10 and JB4: runs go on, none doubled, adopted within two leases."""
     n, lease_s, waits = order.count(*_ADOPTIONS[result.id]), 2.0, []
     with _place(order, stores) as place:
-        crew = [place.supervise(lease_s=lease_s) for _ in range(2)]
-        time.sleep(1.5)  # for both interpreters
+        crew = [place.ready(place.supervise(lease_s=lease_s)) for _ in range(2)]
         for _ in range(n):
-            job = place.submit(steps=400, pause_s=0.02)
+            job = place.submit(steps=10_000, pause_s=0.02)  # outlives any wait
             place.until(lambda job=job: place.step(job) >= 2)
             holder = stores.jobs.get(job.id)
             pid = holder.pid
@@ -249,8 +252,7 @@ def adoption(order: Order, stores: Any, result: Result) -> None:
             stores.jobs.ask(job.id, "cancel")
             ended = place.state(job, "cancelled")
             result.failures += not (same and ended.starts == 1 and waits[-1] <= 2 * lease_s)
-            crew[crew.index(victim)] = place.supervise(lease_s=lease_s)
-            time.sleep(1.0)
+            crew[crew.index(victim)] = place.ready(place.supervise(lease_s=lease_s))
     result.n += n
     result.facts[f"p99_s_{_name(stores)}"] = round(sorted(waits)[int(len(waits) * 0.99) - 1], 2)
 
@@ -281,27 +283,34 @@ def zombies(order: Order, stores: Any, result: Result) -> None:
 
 
 def keys(order: Order, stores: Any, result: Result) -> None:
-    """JB6: 32 clients race for each key; one job, and 409 for another content."""
+    """JB6: 32 clients race for each key, from four pools of connections; one job, and 409 for another content."""
     from dataclasses import replace
 
     from stead.core.errors import UsageError
+    from stead.store.db import Database
+    from stead.store.queue import Queue
 
-    n = order.count(1_000, 100_000, 1_000_000) // 32
-    for number in range(n):
-        found: list[str] = []
-        refused: list[int] = []
+    n, pools = order.count(1_000, 100_000, 1_000_000) // 32, 4
+    with ExitStack() as stack:
+        databases = [
+            stack.enter_context(closing(Database(stores.database.url))) for _ in range(pools)
+        ]
+        queues = [Queue(one) for one in databases]
+        clients = stack.enter_context(ThreadPoolExecutor(32))
+        for number in range(n):
+            found: list[str] = []
+            refused: list[int] = []
 
-        def submit(at: int, number: int = number, found: list[str] = found, refused: list[int] = refused) -> None:  # fmt: skip
-            try:
-                job = replace(
-                    _job(), idempotency_key=f"k{number}", fingerprint="x" if at % 8 else "y"
-                )
-                found.append(stores.jobs.submit(job).id)
-            except UsageError as error:
-                refused.append(int(error.details["status"]))
+            def submit(at: int, number: int = number, found: list[str] = found, refused: list[int] = refused) -> None:  # fmt: skip
+                content = "x" if at % 8 else "y"
+                job = replace(_job(), idempotency_key=f"k{number}", fingerprint=content)
+                try:
+                    found.append(queues[at % pools].submit(job).id)
+                except UsageError as error:
+                    refused.append(int(error.details["status"]))
 
-        _threads(32, submit)
-        result.failures += len(set(found)) != 1 or set(refused) != {409}
+            list(clients.map(submit, range(32)))
+            result.failures += len(set(found)) != 1 or set(refused) != {409}
     result.n += n * 32
     result.failures += stores.jobs.list(limit=1).total != n
 
@@ -310,14 +319,6 @@ def _job() -> Any:
     from tests.fakes import queue_crew
 
     return queue_crew.job()
-
-
-def _threads(count: int, work: Callable[[int], None]) -> None:
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def states(order: Order, stores: Any, result: Result) -> None:
@@ -379,7 +380,7 @@ def throughput(order: Order, stores: Any, result: Result) -> None:
     rate, done = n / enqueued["seconds"], n / worked["seconds"]
     queue_crew.fill(stores, 1_000)
     few_ms = queue_crew.claim_ms(stores)
-    queue_crew.fill(stores, order.count(10_000, 1_000_000, 1_000_000))
+    queue_crew.fill(stores, 10_000 if order.size == "smoke" else 1_000_000)
     slower = queue_crew.claim_ms(stores) / few_ms
     wanted = (500, 250) if stores.database.is_sqlite else (1_000, 500)
     result.n += 4

@@ -72,13 +72,19 @@ class Supervisor:
 
         While the database cannot be reached, workers go on and nothing is claimed.
         """
+        is_away = False
         while not stop.is_set():
             try:
                 self.tick()
+                if is_away:
+                    _LOG.info("the database answers again")
+                is_away = False
                 if drain and not self._watched and not self._is_waiting():
                     break
             except ResourceError as error:
-                _LOG.warning("%s", error)
+                if not is_away:  # said once, not each second
+                    _LOG.warning("%s; workers go on", error)
+                is_away = True
                 stop.wait(1.0)
             stop.wait(self._rhythm.poll_s)
         self.leave()
@@ -138,7 +144,8 @@ class Supervisor:
         """Do something for one job; what fails is that job's end, and no other's."""
         try:
             if act():
-                _LOG.info("job %s: %s", one.job.id, one.job.state)
+                why = "" if one.job.error is None else f" ({one.job.error.get('message')})"
+                _LOG.info("job %s: %s%s", one.job.id, one.job.state, why)
                 self._watched.pop(one.job.id, None)
         except ResourceError as error:
             if error.code in ("database-unavailable", "database-busy"):

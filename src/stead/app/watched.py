@@ -195,8 +195,8 @@ class Watched:
         try:
             text = (self._folder / LOG).read_text(errors="replace").strip()
         except FileNotFoundError:
-            return "(none)"
-        return " | ".join(text.splitlines()[-3:])[-2000:]
+            text = ""
+        return " | ".join(text.splitlines()[-3:])[-2000:] if text else "(none)"
 
     def _record(self, told: Told) -> Callable[["Connection"], None]:
         def also(connection: "Connection") -> None:

@@ -47,6 +47,8 @@ class Working:
         while not self._stop.is_set():
             try:
                 self._index.look()
-            except ResourceError as error:  # the database is away; it is asked again
-                _LOG.warning("%s", error)
+            except (
+                ResourceError
+            ) as error:  # the database is away, as the supervisor says; it is asked again
+                _LOG.debug("%s", error)
             self._stop.wait(_LOOK_S)

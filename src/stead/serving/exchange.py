@@ -11,7 +11,13 @@ import traceback
 from collections.abc import Callable
 from typing import Protocol
 
-from stead.core.errors import BackendError, BackendTimeout, BudgetExceeded, SteadError
+from stead.core.errors import (
+    BackendError,
+    BackendTimeout,
+    BudgetExceeded,
+    ResourceError,
+    SteadError,
+)
 from stead.core.ids import new_id
 from stead.messages import Call, Usage
 from stead.serving import guard
@@ -90,12 +96,20 @@ class Exchange:
     def translate(self, error: Exception) -> SteadError:
         """Return what the client is told; a fault of ours by the request's id only."""
         if isinstance(error, SteadError):
-            return error
+            return self._masked(error)
         if isinstance(error, TimeoutError):
             return BackendTimeout("deadline", "the deadline of the request has passed")
         trace = "".join(traceback.format_exception(error))
         sys.stderr.write(f"request {self.id} failed\n{trace}")
         return SteadError("internal", f"internal error; request {self.id}")
+
+    def _masked(self, error: SteadError) -> SteadError:
+        """Keep to ourselves where the store is and what its driver said."""
+        if error.code != "database-unavailable":
+            return error
+        sys.stderr.write(f"request {self.id} failed: {error.message}\n")
+        told = f"the store cannot be reached; request {self.id}"
+        return ResourceError(error.code, told, status=503, retry_after_s=1)
 
     def allow(self, *methods: str) -> None:
         """Refuse every other method. Raises: RequestRefused 405."""

@@ -172,7 +172,7 @@ def _dispose(engine: Engine, lock: WriterLock | None) -> None:
 
 def _checked(url: str | URL) -> URL:
     """Parse an address and refuse what it should not say: other databases, other options."""
-    shown = url if isinstance(url, str) else url.render_as_string()
+    given = url if isinstance(url, str) else url.render_as_string()
     try:
         found = make_url(url)
     except ArgumentError as error:
@@ -183,7 +183,7 @@ def _checked(url: str | URL) -> URL:
     if kind == "sqlite":
         return found.set(drivername="sqlite+pysqlite")
     if kind != "postgresql":
-        raise _bad_url(f"{shown.partition(':')[0][:20]!r} is neither sqlite nor postgresql")
+        raise _bad_url(f"{given.partition(':')[0][:20]!r} is neither sqlite nor postgresql")
     strange = sorted(set(found.query) - _OPTIONS)
     if strange:
         raise _bad_url(f"the option {strange[0]!r} is not allowed ({', '.join(sorted(_OPTIONS))})")
@@ -255,6 +255,11 @@ def _ask_idle_ones(engine: Engine) -> None:
     sa.event.listen(engine, "checkout", ask)
 
 
+def shown(url: URL) -> str:
+    """Return an address as a person would write it, its password hidden."""
+    return url.set(drivername=url.get_backend_name()).render_as_string()
+
+
 @contextmanager
 def _translated(url: URL) -> Iterator[None]:
     """Turn what the database's library raises into our error; broken rules of a table stay as they are."""
@@ -266,7 +271,7 @@ def _translated(url: URL) -> Iterator[None]:
         )  # Any: driver's error
         raise ResourceError(
             "database-unavailable",
-            f"the database {url.render_as_string()!r} failed: {str(original).splitlines()[0]}",
+            f"the database {shown(url)!r} failed: {str(original).splitlines()[0]}",
             status=503,
             retry_after_s=1,
             sqlstate=getattr(original, "sqlstate", None),

@@ -99,7 +99,12 @@ class Statements:
         order = (JOBS.c.priority.desc(), JOBS.c.created_at, JOBS.c.id)
         query = sa.select(JOBS.c.id).where(*where).order_by(*order).limit(1)
         first = query.with_for_update(skip_locked=True).scalar_subquery()
-        return self._take().where(JOBS.c.id == first).values(state="running").returning(JOBS)
+        return (
+            self._take()
+            .where(JOBS.c.id == first)
+            .values(state="running", error=sa.null())
+            .returning(JOBS)
+        )
 
     def _take(self) -> sa.Update:
         return sa.update(JOBS).values(

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stead.store.db import Database, sqlite_version
+from stead.store.db import Database, shown, sqlite_version
 from stead.store.migrate import current
 from stead.store.tables import METADATA
 
@@ -27,6 +27,6 @@ def facts(database: Database) -> dict[str, Any]:  # Any: JSON values
     if not database.is_sqlite:
         engine = f"PostgreSQL {'.'.join(map(str, () if version is None else version))}"
     return {
-        "url": database.url.render_as_string(), "engine": engine, "version": head,
+        "url": shown(database.url), "engine": engine, "version": head,
         "journal": database.journal, "bytes": database.size_bytes, "rows": rows,
     }  # fmt: skip

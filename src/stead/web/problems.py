@@ -21,7 +21,8 @@ from stead.wire.dialect import status_of
 MEDIA_TYPE = "application/problem+json"
 _LOG = logging.getLogger("stead.web")
 _TOLD = (MissingDependency, ResourceError)  # faults that the user can mend: what is missing here
-_MASKED = frozenset({"database-unavailable"})  # names hosts and what a driver said
+_MASKED = {"database-unavailable": "the store cannot be reached; ask again in a moment"}
+"""Instead of messages that name hosts and what a driver said."""
 _CODES = {404: "unknown-route", 405: "method-not-allowed", 413: "body-too-large"}
 
 
@@ -63,7 +64,8 @@ def _of_ours(
 ) -> tuple[int, dict[str, Any], dict[str, str]]:
     status = status_of(error)
     shown = status < 500 or (isinstance(error, _TOLD) and error.code not in _MASKED)
-    detail = hide(error.message) if shown else "the server could not do this"
+    masked = _MASKED.get(error.code, "the server could not do this")
+    detail = hide(error.message) if shown else masked
     param = error.details.get("param")
     body = details(
         status, error.code, detail,

@@ -95,3 +95,4 @@ def test_the_api_says_503_and_when_to_ask_again(cluster, home, monkeypatch):
         assert (answer.status, answer.code) == (503, "database-unavailable")
         assert answer.headers["retry-after"] == "1"
         assert str(cluster.port) not in answer.body.decode()
+        assert "the store cannot be reached" in answer.body.decode()

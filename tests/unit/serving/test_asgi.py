@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fakes.asgi import call
 
-from stead.core.errors import BackendError, BackendTimeout, ConfigError, RateLimited
+from stead.core.errors import BackendError, BackendTimeout, ConfigError, RateLimited, ResourceError
 from stead.inference.backends.echo import Echo
 from stead.inference.route import ByName
 from stead.serving.asgi import App
@@ -232,6 +232,12 @@ def test_keys(header, status):
         (BackendError("upstream-refused", "x", status=400), 400, "upstream_refused", None),
         (BackendTimeout("deadline", "late"), 504, "deadline", b"x-should-retry"),
         (RuntimeError("secret path /x"), 500, "internal", None),
+        (
+            ResourceError("database-unavailable", "secret host", status=503, retry_after_s=1),
+            503,
+            "database_unavailable",
+            b"retry-after",
+        ),
     ],
 )
 def test_faults_before_the_first_chunk_have_an_honest_status(error, status, code, header, capsys):

@@ -186,6 +186,22 @@ def test_a_job_waits_before_it_is_tried_again(stores):
     assert queue.claim("s", 10).failures == 0
 
 
+def test_one_that_runs_again_shows_no_error_of_before(stores):
+    queue = stores.jobs
+    queue.submit(job("a"))
+    queue.end(queue.claim("s", 10), Ending("queued", error={"code": "worker-died"}, failures=1))
+    assert queue.get("a").error == {"code": "worker-died"}
+
+    again = queue.claim("s", 10)
+
+    assert (again.error, again.failures) == (None, 1)
+    with stores.database.read() as connection:
+        kept = connection.execute(
+            sa.select(ATTEMPTS.c.error).order_by(ATTEMPTS.c.attempt)
+        ).scalars()
+        assert kept.all() == [{"code": "worker-died"}, None]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_no_sequence_of_requests_makes_an_illegal_change(stores, seed):
     """JB7: random actions of people and two holders, one of whom has lost its lease."""
@@ -274,3 +290,17 @@ def test_a_claim_reads_the_queued_jobs_in_their_order_from_an_index(stores):
     assert "ix_jobs_held" in told, told
     assert "Sort" not in told, told
     assert "B-TREE FOR ORDER" not in told, told
+
+
+def test_taking_a_job_and_ending_it_are_two_statements_each(stores):
+    """What the queue's throughput rests on: each is a trip to the server."""
+    queue, seen = stores.jobs, []
+    queue.submit(job("a"))
+    listen = stores.database.engine, "before_cursor_execute", lambda *a: seen.append(a[2][:12])
+    sa.event.listen(*listen)
+
+    held = queue.claim("s", 10)
+    queue.end(held, Ending("succeeded"))
+
+    told = [one for one in seen if not one.startswith("BEGIN")]
+    assert told == ["UPDATE jobs ", "INSERT INTO ", "UPDATE jobs ", "UPDATE attem"]

@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
 
 from stead.store import tables
+from stead.store.db import Database
 from stead.store.migrate import current, migrate
 
 WRITER = """
@@ -110,4 +112,16 @@ def test_a_database_that_goes_away_is_a_503_and_comes_back(stores):
     with pytest.raises(ResourceError) as caught:
         stores.database.transact(cut)
     assert (caught.value.code, caught.value.details["status"]) == ("database-unavailable", 503)
+    assert stores.jobs.list().total == 0
+
+
+@pytest.mark.parametrize("stores", ["postgres"], indirect=True)
+def test_a_connection_that_died_while_it_lay_idle_is_replaced_unnoticed(stores):
+    stores.jobs.list()
+    time.sleep(1.1)  # used a moment ago, it would not be asked whether it lives
+    with closing(Database(stores.database.url)) as other, other.write() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'postgres'"
+        )
+
     assert stores.jobs.list().total == 0

@@ -52,6 +52,10 @@ def _shown(job: "Job") -> dict[str, Any]:  # Any: JSON values
     return {name: value for name, value in asdict(job).items() if name not in hidden}
 
 
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
 @app.command("list")
 def list_jobs(
     state: Annotated[
@@ -89,7 +93,8 @@ def show(name: Name, as_json: console.Json = False) -> None:
         return
     for key, value in found.items():
         if value is not None:
-            console.out(f"{key:<15} {value}")
+            told = _when(value) if key.endswith("_at") else value
+            console.out(f"{key:<15} {told}")
 
 
 @app.command()

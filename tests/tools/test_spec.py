@@ -57,6 +57,21 @@ def test_the_exit_status_says_whether_a_promise_is_broken(
     assert json.loads(capsys.readouterr().out)["promises"] == 397
 
 
+def test_totals_name_only_promises_whose_test_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "spec.json"
+    tests = {"t": {"ids": ["000-083"], "outcome": "failed"}, "u": {"ids": ["001-009"], "outcome": "passed"}}  # fmt: skip
+    results.write_text(json.dumps(tests))
+
+    spec.main(["--totals", "--results", str(results)])
+
+    said = capsys.readouterr().out
+    assert "! 000-083" in said
+    assert "001-009" not in said
+    assert "1 of 397  in all" in said
+
+
 def test_the_plugin_records_marked_tests_also_under_xdist(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
     (tmp_path / "pytest.ini").write_text(

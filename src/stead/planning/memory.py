@@ -18,6 +18,7 @@ _LOGIT_COPIES = 3  # logits, their float32 form, their gradient
 _BLOCK = 512  # queries per block of the attention's backward pass; models/attention
 _ROWS = 256  # encoded together; data/prepare
 _TOKEN_BYTES = 320  # measured: its number, its place in the text and what the encoder keeps
+_SMOOTHED = 3.0  # float32 arrays of a chunk's logits; models/loss
 _PREPARED_BYTES = 10.0
 _LOG_BYTES = 150_000  # the plan, the page with its curves, the result; measured
 _STEP_BYTES = 600  # a step's line in the log and its event; measured
@@ -56,6 +57,7 @@ def parts(
         "held": _held(config, found, work, width),
         "attention": _attention(found, work, width),
         "logits": at_once * work.busy * found.vocab * width,
+        "loss": at_once * work.busy * found.vocab * 4 * _logit_arrays(config),
         "answers": work.together * found.cached * width,
         "other models": (others + _copied(config, model, found)) * width,
     }
@@ -152,6 +154,15 @@ def _attention(found: Shape, work: Work, width: float) -> float:
     scores = found.heads * block * work.longest * width * _SCORES * work.busy
     masks = sum(n * (n + _BLOCK) / 2 if n > _BLOCK else n * n for n in work.lengths[-256:]) * width
     return scores + (masks if found.fused else 0.0)
+
+
+def _logit_arrays(config: RunConfig) -> float:
+    """Return how many float32 arrays of a chunk's logits there are beside the fast loss's one.
+
+    A method's config may say it by `logit_arrays`. With smoothed labels: logits, logarithms, gradient.
+    """
+    own = float(getattr(config.method, "logit_arrays", 0.0))
+    return max(own, _SMOOTHED if config.trainer.label_smoothing > 0 else 0.0)
 
 
 def _copied(config: RunConfig, model: ModelFacts, found: Shape) -> int:

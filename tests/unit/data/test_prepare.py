@@ -432,6 +432,7 @@ def test_a_child_that_dies_costs_nothing_but_time(write, model, tmp_path, monkey
     assert there.hash == here.hash
 
 
+@pytest.mark.spec("000-089")
 def test_a_noted_scan_is_not_made_again_and_a_changed_file_is(write, model, tmp_path, monkeypatch):
     section = Section(write("rows.jsonl", pairs(40)))
     notes = tmp_path / "notes"

@@ -186,3 +186,57 @@ def test_recomputing_keeps_one_layer_and_the_borders(wide_model: Path) -> None:
     again = parts(wide_model, config("full", "bf16", gradient_checkpointing=True))["activations"]
 
     assert usual / 3 < again < usual / 2  # of three layers
+
+
+def test_a_distance_over_the_vocabulary_has_so_many_arrays_at_once(wide_model: Path) -> None:
+    from stead.models.divergence import Distance, chunked_sum
+    from stead.models.loss import Head
+    from stead.models.measure import Measure
+
+    rows, vocab = 64, 4096
+    heads = [Head(torch.randn(vocab, 8, dtype=torch.bfloat16)) for _ in range(2)]
+    hidden = torch.randn(rows, 8, dtype=torch.bfloat16, requires_grad=True)
+    taught = torch.randn(rows, 8, dtype=torch.bfloat16)
+    measure = Measure("forward_kl", 2.0, 0.5, 0.5, None)
+    loss = Distance(measure, torch.zeros(rows, dtype=torch.int64), taught, heads[1], vocab)
+
+    with peak_of_new_tensors() as peak:
+        chunked_sum(hidden, heads[0], loss, rows)
+
+    said = config("full", "bf16").model_copy(update={"method": distilling("logits")})
+    assert memory._logit_arrays(said) == pytest.approx(peak[0] / (rows * vocab * 4), rel=0.1)
+
+
+def distilling(kind: str) -> Any:
+    found = RunConfig(
+        model={"path": "m"}, data={"path": "d"},
+        method={"type": "distillation", "kind": kind, "teacher": "t"},
+    )  # fmt: skip
+    return found.method
+
+
+@contextmanager
+def peak_of_new_tensors() -> Iterator[list[int]]:
+    """Yield a list that holds, at the end, the most bytes of tensors made inside that lived at once."""
+    from weakref import finalize
+
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    live: dict[int, int] = {}
+    peak = [0]
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            found = function(*args, **(kwargs or {}))
+            for tensor in found if isinstance(found, tuple | list) else (found,):
+                if isinstance(tensor, torch.Tensor):
+                    storage = tensor.untyped_storage()
+                    key = storage._cdata
+                    if key not in live:
+                        live[key] = storage.nbytes()
+                        finalize(storage, live.pop, key, None)
+            peak[0] = max(peak[0], sum(live.values()))
+            return found
+
+    with Watch():
+        yield peak

@@ -76,6 +76,15 @@ class DistillationConfig(MethodConfig):
             raise ValueError("method.layers belongs to method.kind='feature'")
         return self
 
+    @property
+    def logit_arrays(self) -> float:
+        """Float32 arrays as large as a chunk's logits that a lane has at once; models/divergence.
+
+        Both models' logits and logarithms, one's probabilities, their difference and its product, and half
+        of one in bf16. Backward has one less.
+        """
+        return 0.0 if self.kind == "feature" else 7.5
+
 
 class Distillation(Method):
     """Learn from a larger model, the teacher.

@@ -32,12 +32,13 @@ class Steps:
     def __post_init__(self) -> None:
         """Count the steps. Raises: DataError("nothing-to-train-on")."""
         self._ends = []
-        done = 0
+        done, first = 0, self._epoch(0)
         for epoch in range(ceil(self.epochs)):
             done += ceil(len(self._epoch(epoch)) / self.accumulation) * self.repeat
             self._ends.append(done)
             if self.max_steps is not None and done >= self.max_steps:
                 break
+        self._cached = (0, first)  # where training begins; a million rows take a while to deal
         if done == 0:
             raise DataError("nothing-to-train-on", "the training split has no rows")
         self.total = self._last()

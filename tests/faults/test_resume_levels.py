@@ -99,7 +99,7 @@ def test_what_cannot_go_on_is_refused_before_anything_is_proved(
     data, out = stopped
     more = {"adapter_config": {"r": 4}, "lr": 1e-4} if resume else {}
 
-    with pytest.raises(SteadError, match=r"adapter\.r: 8 → 4|checkpoints up to step 1") as caught:
+    with pytest.raises(SteadError, match=r"adapter\.r: \w+ → 4|checkpoints up to step 1") as caught:
         training.run(tiny_model, data, out, resume=resume, proofs=True, **more)
 
     assert not (out / "proofs.json").exists()

@@ -10,7 +10,7 @@ import torch
 from tests.fakes import training
 from tests.fakes.training import Settings
 
-from stead.core.errors import CheckpointError, Interrupted
+from stead.core.errors import CheckpointError, Interrupted, SteadError
 from stead.core.events import AnyEvent
 from stead.core.process import stop_requested
 from stead.training.saving import fingerprint, resume
@@ -92,12 +92,26 @@ def test_every_setting_of_the_trainer_is_in_the_fingerprint(name: str) -> None:
     assert (resume.settings_hash(probe) == before) == (name in NO_MATTER)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_cannot_go_on_is_refused_before_anything_is_proved(
+    resume: bool, stopped: tuple[PreparedData, Path], tiny_model: Path
+) -> None:
+    data, out = stopped
+    more = {"adapter_config": {"r": 4}, "lr": 1e-4} if resume else {}
+
+    with pytest.raises(SteadError, match=r"adapter\.r: \w+ → 4|checkpoints up to step 1") as caught:
+        training.run(tiny_model, data, out, resume=resume, proofs=True, **more)
+
+    assert not (out / "proofs.json").exists()
+    assert str(out) in str(caught.value.hint) or resume
+
+
 def test_a_lowered_level_is_recorded_in_the_run(
     stopped: tuple[PreparedData, Path], tiny_model: Path
 ) -> None:
     data, out = stopped
 
-    with pytest.raises(CheckpointError, match="config"):
+    with pytest.raises(CheckpointError, match=r"\(trainer\.clip: 1\.0 → 0\.5\)"):
         training.run(tiny_model, data, out, resume=True, clip=0.5)
     result = training.run(tiny_model, data, out, resume="best-effort", clip=0.5)
 

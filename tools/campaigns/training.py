@@ -202,8 +202,8 @@ def _stop_politely(rng: random.Random) -> Callable[[Any, Path], str]:
             time.sleep(rng.uniform(0, 0.1))
             process.send_signal(number)
         status = process.wait()
-        if status == -number and not (out / "events.jsonl").exists():
-            return "before it began"  # the interpreter was still starting: there is nothing to save
+        if status == -number and worker_of(out) is None:
+            return "before it began"  # the command was still starting: there is nothing to save
         slow = time.monotonic() - begun > 30
         if status not in (130, 0) or slow:
             raise SystemExit(

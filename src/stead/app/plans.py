@@ -10,6 +10,7 @@ from typing import Any
 
 from stead.app import runs
 from stead.app.surveys import survey_rows
+from stead.config.kinds import registry
 from stead.config.run import RunConfig
 from stead.config.settings import read_settings
 from stead.core import hardware, lazy, usage
@@ -46,6 +47,8 @@ def make_plan(
         allow=allow,
         trackers=auto_trackers(home),
     )
+    for tracker in found.config.trainer.trackers:
+        registry("tracker").require(tracker)
     if found.origins["trainer.trackers"] == _NOT_INSTALLED:
         found = replace(found, notes=(*found.notes, _NOT_INSTALLED))
     busy = recommend.busy(usage.load(), machine.cores)

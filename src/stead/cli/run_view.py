@@ -29,6 +29,10 @@ def show_result(result: Mapping[str, Any]) -> None:  # Any: JSON values
     loss = "no step had a loss" if final is None else f"final loss {final:.4f}"
     if result["eval_loss"] is not None:
         loss += f", held-out loss {result['eval_loss']:.4f}"
+    if "final_reward" in result:  # a loss says little of a method that learns from rewards
+        loss += f", final reward {result['final_reward']:.4g}"
+    if result.get("eval_reward") is not None:
+        loss += f", held-out reward {result['eval_reward']:.4g}"
     if "best_step" in result:
         loss += f" (best, after step {result['best_step']})"
     console.out(

@@ -223,7 +223,9 @@ class TrainerSection(Section):
         default="warn", description="when a loss jumps above spike_factor times the usual one"
     )
     spike_factor: float = Field(
-        default=10.0, gt=1, description="how many times the median of recent losses is a jump"
+        default=10.0,
+        gt=1,
+        description="how many times the median of recent losses is a jump, if it is also more than a tenth of the first losses",
     )
     proofs: bool = Field(
         default=True,

@@ -108,6 +108,15 @@ class Registry(Generic[T]):
         Raises: MissingDependency when a library named in its `requires` is absent.
         """
         extension = self.get(name)
+        self.require(name)
+        return extension(**arguments)
+
+    def require(self, name: str) -> None:
+        """Check that an extension can work here, without making one.
+
+        Raises: MissingDependency when a library named in its `requires` is absent.
+        """
+        extension = self.get(name)
         missing = [r for r in getattr(extension, "requires", ()) if not _present(r)]
         if missing:
             raise MissingDependency(
@@ -115,7 +124,6 @@ class Registry(Generic[T]):
                 f"the {self.kind} {name!r} needs {', '.join(map(repr, missing))}",
                 hint="pip install " + " ".join(missing),
             )
-        return extension(**arguments)
 
     def config_of(self, name: str) -> type[Any]:  # Any: a pydantic model class
         """Return the config class an extension declares by its annotation `config: X`."""

@@ -113,7 +113,7 @@ def survey(
     if encoder is None:
         raise DataError("no-rows", "every training row is a row of the evaluation data")
     return build_facts(
-        scan.loaded, lengths, encoder, kind=kind, train_rows=tally.kept - scan.eval_rows,
+        scan.loaded, lengths, encoder, kind=kind, train_rows=max(0, tally.kept - scan.eval_rows),
         eval_rows=scan.eval_rows, source_hash=source_hash(section),
     )  # fmt: skip
 
@@ -240,14 +240,11 @@ class _Work:
 
     def _nothing(self) -> DataError:
         tally = self.loaded.tally
-        why = (
-            f"; the first: {tally.examples[0].where}: {tally.examples[0].reason}"
-            if tally.examples
-            else ""
-        )
+        first = f"; the first: {tally.examples[0].where}: {tally.examples[0].reason}" if tally.examples else ""  # fmt: skip
+        dropped = ", ".join(f"{count} {reason}" for reason, count in tally.dropped.items())
         return DataError(
             "nothing-to-train",
-            f"no token would be trained: {tally.read} rows were read, {dict(tally.dropped)} dropped{why}",
+            f"no token would be trained: {tally.read} rows were read and dropped ({dropped}){first}",
             **tally.to_json(),
         )
 

@@ -28,7 +28,7 @@ from stead.values import Checkpoint
 
 KIND = "checkpoint"
 PREFIX = "step-"
-_STATE = "state.json"
+STATE = "state.json"
 _RETIRED = ".retired-"
 _SUFFIX = ".safetensors"
 _LARGE_BYTES = 8 << 20  # below, threads cost more than they save
@@ -59,7 +59,7 @@ def save(parent: Path, step: int, state: State, emit: Emit) -> Checkpoint:
     def fill(folder: Path) -> dict[str, str]:
         with translated(folder):
             known = _write(folder, state.tensors)
-        files.write_json(folder / _STATE, state.values)
+        files.write_json(folder / STATE, state.values)
         return known
 
     made = manifest.commit(target, KIND, fill, {"step": step})
@@ -153,7 +153,7 @@ def load(checkpoint: Checkpoint, groups: tuple[str, ...]) -> State:
             tensors[group] = load_file(path)
         except (SafetensorError, OSError) as error:
             raise CheckpointError("torn", f"{str(path)!r} cannot be read: {error}") from error
-    return State(tensors, files.read_json(checkpoint.path / _STATE))
+    return State(tensors, files.read_json(checkpoint.path / STATE))
 
 
 def retire(parent: Path, keep: int, also: Collection[int] = ()) -> None:

@@ -5,13 +5,14 @@ Format: PEFT's adapter_config.json and adapter_model.safetensors.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stead.core import files
 from stead.core.errors import ModelError
 from stead.core.lazy import lazy
+from stead.core.suggest import nearest
 from stead.models.adapter import Origin
 
 if TYPE_CHECKING:
@@ -56,9 +57,26 @@ def plain_name(key: str) -> str:
 def pattern(patterns: Mapping[str, T] | None, module: str, usual: T) -> T:
     """Return the value of the first pattern that matches (peft.utils.other.get_pattern_key)."""
     for key, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({key})$", module):
+        if matches(key, module):
             return value
     return usual
+
+
+def matches(key: str, module: str) -> bool:
+    """Say whether a pattern of ranks or alphas means a module."""
+    return re.match(rf"(.*\.)?({key})$", module) is not None
+
+
+def unknown_target(name: str, every: Sequence[str], setting: str = "") -> ModelError:
+    """Return the error for a layer's name that fits none of `every`, with the nearest one."""
+    known = sorted({n.rsplit(".", 1)[-1] for n in every})
+    near = nearest(name, known)
+    ask = f"; did you mean {near!r}?" if near is not None else ""
+    where = f" ({setting})" if setting else ""
+    return ModelError(
+        "unknown-target",
+        f"the model has no linear layer {name!r}{where}{ask} (it has: {', '.join(known)})",
+    )
 
 
 def matrices(

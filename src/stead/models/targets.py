@@ -5,7 +5,7 @@ Knows nothing about adapters' arithmetic. Patterns in order: FACTS of the docume
 
 from torch import nn
 
-from stead.core.errors import ModelError
+from stead.models.peft_files import unknown_target
 
 PATTERNS: tuple[tuple[str, ...], ...] = (
     ("q_proj", "k_proj", "v_proj", "o_proj"),
@@ -55,11 +55,7 @@ def targets(model: nn.Module, wanted: str | tuple[str, ...]) -> list[str]:
     else:
         names = tuple(wanted.split(",")) if isinstance(wanted, str) else wanted
     found = [n for n in every if any(n == w or n.endswith("." + w) for w in names)]
-    known = sorted({n.rsplit(".", 1)[-1] for n in every})
     for name in names:
         if not any(n == name or n.endswith("." + name) for n in every):
-            raise ModelError(
-                "unknown-target",
-                f"the model has no linear layer {name!r} (it has: {', '.join(known)})",
-            )
+            raise unknown_target(name, every)
     return found

@@ -67,8 +67,9 @@ def tokens_that_fit(
 def notes(config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, ...]:
     """Return warnings that are no refusals, one sentence each."""
     found = []
-    if data.rows < _FEW_ROWS:
-        found.append(f"only {data.rows} rows to learn from; {_FEW_ROWS} or more are advised")
+    if 0 < data.rows < _FEW_ROWS:
+        what = "1 row" if data.rows == 1 else f"{data.rows} rows"
+        found.append(f"only {what} to learn from; {_FEW_ROWS} or more are advised")
     dropped = sum(data.dropped.values())
     if dropped:
         why = ", ".join(f"{n} {reason}" for reason, n in data.dropped.items())
@@ -81,6 +82,8 @@ def notes(config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, .
     r, alpha = getattr(config.adapter, "r", None), getattr(config.adapter, "alpha", None)
     if r and alpha is not None and not 0.5 <= alpha / r <= 8:
         found.append(f"adapter.alpha/adapter.r is {alpha / r:g}; usual are 0.5 to 8")
+    if config.trainer.lr == 0:
+        found.append("trainer.lr is 0: the weights stay as they are, whatever the loss says")
     return tuple(found)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from stead.config import pairing
+from stead.config.document import Document
 from stead.config.recipe import Recipe, read_recipe
 from stead.config.run import RunConfig
-from stead.config.validate import keys
+from stead.config.validate import keys, validate
 from stead.core import lazy
 from stead.core.errors import ConfigError
 from stead.core.hardware import Hardware
@@ -81,7 +82,7 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     data = survey(draft.config, model, longest)
     _fit_data(draft, data, longest)
     draft.settle("trainer.trackers", *trackers)
-    config = RunConfig.model_validate(draft.config.model_dump(mode="json"))
+    config = validate(RunConfig, Document(draft.config.model_dump(mode="json")))
     made = Plan(
         config=config,
         origins=_origins(draft),

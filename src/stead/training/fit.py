@@ -26,7 +26,14 @@ from stead.training.loop.tools import ToGguf
 from stead.training.proving.proofs import prove
 from stead.training.saving import lease
 from stead.training.saving.finish import finish
-from stead.training.saving.resume import hash_of, resume_run, rewind, save, wants_rewind
+from stead.training.saving.resume import (
+    hash_of,
+    refuse_early,
+    resume_run,
+    rewind,
+    save,
+    wants_rewind,
+)
 from stead.training.stepping import oom
 from stead.training.stepping.world import World
 from stead.training.trainer import Job, Trainer
@@ -77,6 +84,7 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
         )
         parts.tools.to_gguf = to_gguf
         try:
+            refuse_early(parts, resume)
             if trainer.proofs:
                 prove(parts)
             resume_run(parts, resume)

@@ -187,9 +187,13 @@ def test_an_unknown_target_names_what_there_is(name: str, tiny_model: Path) -> N
     assert caught.value.code == "unknown-target"
 
 
-@pytest.mark.parametrize("settings", [{"layers": (7,)}, {"modules_to_save": ("no_such",)}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"layers": (7,)}, {"modules_to_save": ("no_such",)}, {"rank_pattern": {"q_porj": 7}},
+     {"alpha_pattern": {"layers.7.q_proj": 2.0}}],
+)  # fmt: skip
 def test_other_unknown_places_are_named(settings: dict[str, Any], tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match=r"7|no_such") as caught:
+    with pytest.raises(ModelError, match=r"7|no_such|q_porj") as caught:
         make("lora", **settings).wrap(model_of(tiny_model), layers, 1)
 
     assert caught.value.code == "unknown-target"

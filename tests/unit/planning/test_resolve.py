@@ -527,3 +527,18 @@ def test_every_process_needs_its_own_memory() -> None:
     one, two = (make(over={"launch.processes": n}).verdicts[0] for n in (1, 2))
 
     assert two["expected_bytes"] == 2 * one["expected_bytes"]
+
+
+def test_what_only_the_machine_makes_wrong_is_told_as_plainly() -> None:
+    """fp16 is fine until "auto" has become the CPU."""
+    with pytest.raises(ConfigError, match=r"fp16 cannot be trained on model\.device=cpu") as caught:
+        make(over={"model.dtype": "fp16"})
+
+    assert caught.value.code == "conflict"
+
+
+def test_a_learning_rate_of_0_is_a_value_that_is_remarked() -> None:
+    found = make(over={"trainer.lr": 0})
+
+    assert found.config.trainer.lr == 0
+    assert any("trainer.lr is 0" in note for note in found.notes)

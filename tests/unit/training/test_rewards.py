@@ -100,6 +100,19 @@ def test_a_function_from_a_file(tmp_path: Path) -> None:
     assert total == [4.0]
 
 
+def test_a_text_with_a_colon_is_a_function_and_one_that_raises_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def boom(completions):\n    return [1 / 0]\n")
+    spec = RewardSpec.model_validate(f"{tmp_path}/mine.py:boom")
+
+    with pytest.raises(
+        TrainingError, match=r"'boom' raised ZeroDivisionError in .*mine\.py:2"
+    ) as caught:
+        Rewards.open([spec], lambda _: None).score([Answered("rows:1", (), "text")])
+
+    assert caught.value.code == "reward-raised"
+    assert RewardSpec.model_validate("exact_match").scorer == "exact_match"
+
+
 @pytest.mark.parametrize("spec", [{}, {"scorer": "f1", "function": "a:b"}, {"weight": 2}])
 def test_a_reward_has_exactly_one_source(spec: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="exactly one"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from stead.core.errors import ModelError
+from stead.core.suggest import nearest
 from stead.models.adapter import Adapter, AdapterConfig, Layers, Origin
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class FreezeConfig(AdapterConfig):
         for pattern in self.names:
             matched = {n for n in names if fnmatchcase(n, pattern)}
             if not matched:
-                raise ModelError("unknown-target", f"the model has no parameter {pattern!r}")
+                near = nearest(pattern.rstrip(".*"), {n.rpartition(".")[0] for n in names})
+                ask = f"; did you mean {near + '.*'!r}?" if near is not None else ""
+                raise ModelError("unknown-target", f"the model has no parameter {pattern!r}{ask}")
             found |= matched
         return found
 

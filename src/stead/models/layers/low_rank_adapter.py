@@ -144,6 +144,10 @@ class LowRankAdapter(Adapter):
                     "unknown-target", f"the model has no layer {min(absent)} with a target module"
                 )
             names = [n for n in names if n in numbers and int(numbers[n]) in wanted]
+        for setting in ("rank_pattern", "alpha_pattern"):
+            for key in getattr(self.config, setting):
+                if not any(peft_files.matches(key, n) for n in names):
+                    raise peft_files.unknown_target(key, names, f"adapter.{setting}")
         return names
 
     def _add(

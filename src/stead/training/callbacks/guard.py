@@ -16,12 +16,14 @@ from stead.training.callback import Callback, Run, StepOutcome
 _WINDOW = 64  # losses whose median is "usual"
 _FEWEST = 8  # before so many losses nothing is called a jump: the first ones fall fast
 _SPREAD = 6 * 1.4826  # a jump is also six deviations away (median absolute deviation, Gauss)
+_SHARE = 0.1  # and by more than a tenth of the first losses: near zero ten times nothing is nothing
+_BURST = 16  # steps without a jump after which the next one is told again
 _IN_A_ROW = 10  # faults one after the other before a run is given up
 
 
 class GuardNumbers(Callback):
     """Policies: "stop" raises, "skip" leaves the step's rows out, "rewind" goes back to the last
-    good checkpoint and leaves out all rows since, "warn" (jumps only) tells and goes on.
+    good checkpoint and leaves out all rows since, "warn" (jumps only) tells once per burst and goes on.
     """
 
     def __init__(
@@ -29,6 +31,10 @@ class GuardNumbers(Callback):
     ) -> None:
         self.on_nan, self.on_spike, self.factor = on_nan, on_spike, spike_factor
         self._usual: deque[float] = deque(maxlen=_WINDOW)
+        self._first: list[float] = []
+        self._jumped: int | None = (
+            None  # the step of the last jump that was told or came right after
+        )
         self._in_a_row = 0
 
     def allow(self, loss: float) -> bool:
@@ -46,14 +52,17 @@ class GuardNumbers(Callback):
         if not kind:
             if not outcome.skipped:
                 self._in_a_row = 0
-                self._usual.append(outcome.loss)
+                self._learn(outcome.loss)
             return
         message = self._message(kind, run.step, outcome)
         policy = self.on_spike if kind == "spike" else self.on_nan
         if policy == "stop":
             raise TrainingError(_CODES[kind], message, hint=_HINTS[kind], step=run.step)
         if policy == "warn":
-            self._usual.append(outcome.loss)
+            self._learn(outcome.loss)
+            told, self._jumped = self._jumped, run.step
+            if told is not None and run.step - told <= _BURST:
+                return
         else:
             self._count(run.step)
         run.emit(Note(stage="train", level="warning", code=_CODES[kind],
@@ -70,12 +79,18 @@ class GuardNumbers(Callback):
             return "spike"
         return "" if math.isfinite(outcome.grad_norm) else "gradient"
 
+    def _learn(self, loss: float) -> None:
+        self._usual.append(loss)
+        if len(self._first) < _FEWEST:
+            self._first.append(loss)
+
     def _jumps(self, loss: float) -> bool:
         if len(self._usual) < _FEWEST:
             return False
         usual = median(self._usual)
         spread = median(abs(x - usual) for x in self._usual)
-        return usual > 0 and loss > usual * self.factor and loss > usual + _SPREAD * spread
+        far = max(_SPREAD * spread, _SHARE * median(self._first))
+        return usual > 0 and loss > usual * self.factor and loss > usual + far
 
     def _message(self, kind: str, step: int, outcome: StepOutcome) -> str:
         if kind == "spike":
@@ -96,11 +111,16 @@ class GuardNumbers(Callback):
 
     def state(self) -> dict[str, Any]:  # Any: JSON values
         """Return the usual losses."""
-        return {"usual": list(self._usual), "in_a_row": self._in_a_row}
+        return {
+            "usual": list(self._usual), "first": list(self._first),
+            "jumped": self._jumped, "in_a_row": self._in_a_row,
+        }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:  # Any: JSON values
         """Put back what `state` returned."""
         self._usual = deque(state["usual"], maxlen=_WINDOW)
+        self._first = list(state["first"])
+        self._jumped = state["jumped"]
         self._in_a_row = state["in_a_row"]
 
 

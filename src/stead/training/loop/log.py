@@ -62,10 +62,10 @@ class StepLog:
             )
         os.ftruncate(self._file.fileno(), position["bytes"])
 
-    def losses(self) -> list[float]:
-        """Return the loss of every step that has one."""
-        found = [json.loads(line)["loss"] for line in self.path.read_bytes().splitlines()]
-        return [loss for loss in found if loss is not None]
+    def values(self, name: str) -> list[float]:
+        """Return what was measured in every step that has it, for instance its loss."""
+        found = [json.loads(line).get(name) for line in self.path.read_bytes().splitlines()]
+        return [value for value in found if value is not None]
 
     def close(self) -> None:
         """Close the file."""

@@ -95,7 +95,10 @@ def _tell(parts: Parts, found: list[Proof], seconds: float) -> None:
         if one.state in ("failed", "allowed", "switched") or one.figures.get("odd"):
             parts.emit(Note(stage="train", level="warning", code=f"proof-{one.name}", message=one.message))  # fmt: skip
     states = ", ".join(f"{one.name} {one.state}" for one in found)
-    parts.emit(Note(stage="train", code="proofs", message=f"proofs in {seconds:.1f} s: {states}"))
+    told = f"proofs in {seconds:.1f} s: {states}"
+    if all(one.state == "not-run" for one in found):
+        told = f"no proofs: {found[0].message}"
+    parts.emit(Note(stage="train", code="proofs", message=told))
 
 
 def _error(failed: Proof) -> SteadError:

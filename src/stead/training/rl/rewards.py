@@ -6,6 +6,7 @@ reward that fails stops the run with its name and the row; it never becomes 0.
 
 import inspect
 import math
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,10 @@ from stead.training.rl.judge import Judge, JudgeSettings
 
 
 class RewardSpec(Section):
-    """One part of the reward: exactly one source, and its weight in the sum."""
+    """One part of the reward: exactly one source, and its weight in the sum.
+
+    A text alone is a scorer's name, or with a colon a function: `exact_match`, `rewards.py:short`.
+    """
 
     scorer: str | None = Field(default=None, description="a scorer's name, e.g. exact_match; lower-is-better ones count negatively")  # fmt: skip
     function: str | None = Field(default=None, description="module:function or file.py:function, called with prompts, completions and the columns it names")  # fmt: skip
@@ -35,7 +39,9 @@ class RewardSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:  # Any: not yet checked
-        return {"scorer": value} if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return {"function" if ":" in value else "scorer": value}  # no scorer's name has a colon
 
     @model_validator(mode="after")
     def _one_source(self) -> "RewardSpec":
@@ -158,9 +164,11 @@ class FunctionReward(Reward):
 
     def _failed(self, answers: Sequence[Answered], error: Exception) -> TrainingError:
         first, last = answers[0].where, answers[-1].where
+        frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
+        place = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
         return TrainingError(
             "reward-raised",
-            f"the reward {self.name!r} raised {type(error).__name__} for rows {first} to {last}: {error}",
+            f"the reward {self.name!r} raised {type(error).__name__}{place} for rows {first} to {last}: {error}",
             reward=self.name,
         )
 

@@ -64,8 +64,10 @@ def _code_hash() -> str:
     )
 
 
-def check(saved: dict[str, Any], present: dict[str, Any], allowed: str) -> str:
+def check(saved: dict[str, Any], present: dict[str, Any], allowed: str, settings: str = "") -> str:
     """Return the level a resume can promise; refuse one below what is allowed.
+
+    `settings` tells which settings differ, when that is known: the hash "config" alone helps nobody.
 
     Raises: CheckpointError("fingerprint-changed") naming each field that differs.
     """
@@ -75,8 +77,10 @@ def check(saved: dict[str, Any], present: dict[str, Any], allowed: str) -> str:
     level = "best-effort" if any(k in _CONTENT for k in changed) else "same-order"
     if LEVELS.index(level) > LEVELS.index(allowed):
         parts = ", ".join(
-            f"{k}: {_short(saved.get(k))} → {_short(present.get(k))}" for k in changed
-        )
+            settings if k == "config" and settings
+            else f"{k}: {_short(saved.get(k))} → {_short(present.get(k))}"
+            for k in changed
+        )  # fmt: skip
         raise CheckpointError(
             "fingerprint-changed",
             f"the checkpoint was written under other conditions ({parts}); resuming could only be {level!r}",

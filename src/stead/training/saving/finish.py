@@ -30,7 +30,7 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         parts.world.wait()
         found: dict[str, Any] = files.read_json(parts.run_dir / "result.json")
         return found
-    losses = parts.log.losses()
+    losses, rewards = parts.log.values("loss"), parts.log.values("reward")
     result = {
         "run": parts.run_dir.name,
         "out": str(parts.run_dir),
@@ -42,6 +42,7 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         "tokens_per_s": round((run.tokens - parts.tokens) / max(run.seconds, 1e-9), 1),
         "final_loss": losses[-1] if losses else None,
         "mean_loss": sum(losses) / len(losses) if losses else None,
+        **({"final_reward": rewards[-1]} if rewards else {}),
         **_judged(parts, run),
         "peak_rss_mib": peak_rss_mib(),
         "resume_level": _lowest(parts.resumes),

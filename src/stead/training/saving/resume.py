@@ -3,6 +3,7 @@
 Knows nothing about the loop.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from stead.core import files
-from stead.core.errors import ConfigError, ResourceError, TrainingError
+from stead.core.errors import ConfigError, ResourceError, SteadError, TrainingError
 from stead.core.events import Note
 from stead.models import checkpoint
 from stead.training.callback import Run
@@ -53,12 +54,62 @@ def settings_hash(parts: Parts) -> str:
 
 def hash_of(trainer: TrainerSettings, learning: Learning) -> str:
     """Return the same before a run is built."""
+    return files.hash_value(_settings(trainer, learning))
+
+
+def _settings(trainer: TrainerSettings, learning: Learning) -> dict[str, Any]:
     names = [n for n in dir(TrainerSettings) if n[0] != "_" and n not in _NO_MATTER]
-    config = {n: getattr(trainer, n) for n in names} | {
+    return {n: getattr(trainer, n) for n in names} | {
         "method": dict(learning.method_config, type=learning.method),
         "adapter": dict(learning.adapter_config, type=learning.adapter),
     }
-    return files.hash_value(config)
+
+
+def refuse_early(parts: Parts, resume: Resume) -> None:
+    """Refuse what `resume_run` would refuse, before minutes go into proofs. Reads one small file.
+
+    Raises: ConfigError("run-exists"), CheckpointError("fingerprint-changed").
+    """
+    states = sorted(parts.checkpoints.glob(f"{checkpoint.PREFIX}*/{checkpoint.STATE}"))
+    try:
+        values = files.read_json(states[-1]) if states else None
+    except SteadError:
+        return  # damaged: it will be set aside, and an older one counts
+    if values is None or not {"step", "fingerprint"} <= values.keys():
+        return
+    if resume is False:
+        raise _exists(parts, values["step"])
+    _level(parts, values, "exact" if resume is True else resume)
+
+
+def _exists(parts: Parts, step: int) -> ConfigError:
+    return ConfigError(
+        "run-exists",
+        f"{str(parts.run_dir)!r} holds checkpoints up to step {step}; nothing is overwritten",
+        hint=f"stead train --out {parts.run_dir} --resume",
+    )
+
+
+def _level(parts: Parts, values: Mapping[str, Any], allowed: str) -> str:
+    """Return the level at which this run may go on from a checkpoint. Raises: CheckpointError."""
+    origin = forked.read(parts.run_dir)
+    if origin is not None and origin.step == values["step"]:  # what was asked to change may
+        allowed = fingerprint.LEVELS[-1]
+    told = _changes(values.get("settings"), _settings(parts.trainer, parts.learning))
+    return fingerprint.check(values["fingerprint"], print_of(parts), allowed, told)
+
+
+def _changes(saved: Any, present: Any, key: str = "") -> str:  # Any: JSON values
+    """Name the settings that differ: "adapter.r: 16 → 4"; "" when nothing was saved to compare with."""
+    if saved is None and not key:
+        return ""
+    present = json.loads(json.dumps(present)) if not key else present
+    if isinstance(saved, dict) and isinstance(present, dict):
+        inner = (_changes(saved.get(k), present.get(k), f"{key}.{k}".lstrip("."))
+                 for k in sorted(saved.keys() | present.keys()))  # fmt: skip
+        return ", ".join(filter(None, inner))
+    name = key if "." in key else f"trainer.{key}"
+    return "" if saved == present else f"{name}: {saved!r} → {present!r}"
 
 
 def resume_run(parts: Parts, resume: Resume) -> None:
@@ -68,11 +119,7 @@ def resume_run(parts: Parts, resume: Resume) -> None:
         found = checkpoint.newest(parts.checkpoints, parts.emit)
     if resume is False:
         if found is not None:
-            raise ConfigError(
-                "run-exists",
-                f"{str(parts.run_dir)!r} holds checkpoints up to step {found.step}; nothing is overwritten",
-                hint="stead train --resume",
-            )
+            raise _exists(parts, found.step)
         parts.adjustments.clear()
         parts.log.rewind({"bytes": 0, "sha256": _EMPTY})
         return
@@ -93,9 +140,7 @@ def _restore(parts: Parts, path: Path, allowed: str, found: Any) -> None:
     parts.adjustments.read(state.values["adjustments"])
     origin = forked.read(parts.run_dir)
     begins = origin is not None and origin.step == found.step  # what was asked to change may
-    level = fingerprint.check(
-        state.values["fingerprint"], print_of(parts), fingerprint.LEVELS[-1] if begins else allowed
-    )
+    level = _level(parts, state.values, allowed)
     _put_back(parts, state)
     parts.start, parts.tokens = found.step, state.values["tokens"]
     parts.resumes = list(state.values["resumes"])
@@ -174,6 +219,7 @@ def save(parts: Parts, run: Run) -> None:
         "log": parts.log.position(),
         "callbacks": {n: c.state() for n, c in parts.callbacks.items()},
         "fingerprint": print_of(parts),
+        "settings": _settings(parts.trainer, parts.learning),
         "resumes": parts.resumes,
         "adjustments": parts.adjustments.values(),
     }

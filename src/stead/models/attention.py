@@ -5,7 +5,6 @@ segments, L tokens of one, H heads, K key heads, G query heads per key head, D h
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,11 +14,11 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from stead.core.errors import ModelError
-from stead.models.segments import Segments, Span
+from stead.models.attention_backward import attend_backward
+from stead.models.attention_parts import Group, bias, groups, seen, stacked
+from stead.models.segments import Segments
 
 NAME = "stead"
-_STEP = 32  # lengths are filled up to this: oneDNN compiles a kernel for each new shape
-_BLOCK = 256  # queries per block of the backward pass: bounds its memory to H·256·L numbers
 
 
 def segment_attention(  # noqa: PLR0913, PLR0917 - transformers gives the signature
@@ -84,24 +83,6 @@ def _put_ahead(
 AttentionInterface.register(NAME, segment_attention)
 
 
-@lru_cache(maxsize=256)
-def _bias(
-    rows: int,
-    columns: int,
-    first: int,
-    window: int | None,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
-    """Return 0 where query `first + i` may see key `j`, -inf elsewhere. Shapes: [rows, columns]."""
-    i = torch.arange(first, first + rows, device=device)[:, None]
-    j = torch.arange(columns, device=device)[None, :]
-    hidden = j > i
-    if window is not None:
-        hidden |= j <= i - window
-    return torch.zeros(rows, columns, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)
-
-
 def _by_segment(
     q: Tensor, k: Tensor, v: Tensor, segments: Segments, scale: float,
     window: int | None, softcap: float | None, dropout: float,
@@ -109,7 +90,7 @@ def _by_segment(
     """Attend by autograd's own operations: any device, soft caps and dropout. [H, T, D] → same."""
     parts = []
     for a, b, prefix in segments.spans():
-        one = (q[None, :, a:b], _seen(k, a, b, prefix)[None], _seen(v, a, b, prefix)[None])
+        one = (q[None, :, a:b], seen(k, a, b, prefix)[None], seen(v, a, b, prefix)[None])
         if softcap is not None:
             parts.append(_capped(*one, scale, window, softcap, dropout)[0])
         else:
@@ -118,19 +99,12 @@ def _by_segment(
     return torch.cat(parts, dim=1)
 
 
-def _seen(keys: Tensor, a: int, b: int, prefix: tuple[Span, ...]) -> Tensor:
-    """Return the keys (or values) that a segment may look at. Shapes: [K, T, D] → [K, P+L, D]."""
-    if not prefix:
-        return keys[:, a:b]
-    return torch.cat([keys[:, c:d] for c, d in (*prefix, (a, b))], dim=1)
-
-
 def _rule(query: Tensor, keys: Tensor, window: int | None) -> dict[str, Any]:  # Any: sdpa's options
     """Say who sees whom: sdpa's own causal rule where it fits, else a bias."""
     rows, columns = query.shape[2], keys.shape[2]
     if rows == columns and (window is None or rows <= window):
         return {"is_causal": True}
-    return {"attn_mask": _bias(rows, columns, columns - rows, window, query.dtype, query.device)}
+    return {"attn_mask": bias(rows, columns, columns - rows, window, query.dtype, query.device)}
 
 
 def _capped(
@@ -140,7 +114,7 @@ def _capped(
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
     scores = torch.tanh(q @ k.transpose(-1, -2) * (scale / cap)) * cap
     rows, columns = q.shape[2], k.shape[2]
-    scores = scores + _bias(rows, columns, columns - rows, window, q.dtype, q.device)
+    scores = scores + bias(rows, columns, columns - rows, window, q.dtype, q.device)
     weights = torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)
     return nn.functional.dropout(weights, dropout) @ v
 
@@ -160,93 +134,27 @@ def attend(
     """
     if out is None:
         out = torch.empty(q.shape[1], q.shape[0], q.shape[2], dtype=q.dtype).transpose(0, 1)
-    for a, b, prefix in segments.spans():
-        one = (q[None, :, a:b], _seen(k, a, b, prefix)[None], _seen(v, a, b, prefix)[None])
-        found = sdpa(*one, scale=scale, enable_gqa=True, **_rule(one[0], one[1], window))
-        out[:, a:b] = found[0]
+    for group in groups(segments):
+        if group.before and len(group.spans) > 1:  # the answers to one prompt
+            _attend_group(q, k, v, group, scale, window, out)
+            continue
+        for a, b, prefix in group.spans:
+            one = (q[None, :, a:b], seen(k, a, b, prefix)[None], seen(v, a, b, prefix)[None])
+            found = sdpa(*one, scale=scale, enable_gqa=True, **_rule(one[0], one[1], window))
+            out[:, a:b] = found[0]
     return out
 
 
-def attend_backward(
-    q: Tensor, k: Tensor, v: Tensor, grad: Tensor, segments: Segments, scale: float,
-    window: int | None, into: tuple[Tensor, Tensor, Tensor],
-) -> None:  # fmt: skip
-    """Write the gradients of q, k, v into `into`, recomputing the weights block by block.
-
-    torch's own CPU kernel takes four times as long on rows of some hundred tokens (docs/log.md).
-    Shapes: as `attend`; grad [H, T, D].
-    """
-    dq, dk, dv = into
-    if segments.branched:  # many rows add to the same keys: in float32, rounded once
-        dk, dv = (torch.zeros(t.shape, dtype=torch.float32) for t in (dk, dv))
-    for a, b, prefix in segments.spans():
-        keys, values = _seen(k, a, b, prefix), _seen(v, a, b, prefix)
-        one = slice(a, b)
-        dk_sum, dv_sum = _segment_backward(
-            q[:, one], keys, values, grad[:, one], scale, window, dq[:, one]
-        )
-        _spread(dk, dk_sum, a, b, prefix, add=segments.branched)
-        _spread(dv, dv_sum, a, b, prefix, add=segments.branched)
-    if segments.branched:
-        into[1].copy_(dk)
-        into[2].copy_(dv)
-
-
-def _spread(
-    whole: Tensor, part: Tensor, a: int, b: int, prefix: tuple[Span, ...], *, add: bool
+def _attend_group(
+    q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float, window: int | None, out: Tensor
 ) -> None:
-    """Bring a segment's gradient of what it saw back to where those keys lie."""
-    low = 0
-    for c, d in (*prefix, (a, b)):
-        piece = part[:, low : low + d - c]
-        if add:
-            whole[:, c:d] += piece
-        else:
-            whole[:, c:d] = piece
-        low += d - c
-
-
-def _segment_backward(
-    q: Tensor, k: Tensor, v: Tensor, grad: Tensor, scale: float, window: int | None, dq: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """One segment, in blocks of queries; write dq, return dk and dv in float32.
-
-    Zero rows fill it up: no real query sees a later key. Shapes: q [H, L, D], k and v [K, P+L, D].
-    """
-    length, seen = q.shape[1], k.shape[1]
-    before = seen - length  # P
-    q, grad = _filled(q) * scale, _filled(grad)  # scaled once here, not in every product
-    H, L, D = q.shape
-    k, v = (_filled(t, before + L) for t in (k, v))  # every query, a filled one too, sees a key
-    K, M = k.shape[:2]
-    dk_sum, dv_sum = (torch.zeros(K, M, D, dtype=torch.float32) for _ in "kv")
-    for i in range(0, L, _BLOCK):
-        end = min(i + _BLOCK, L)
-        last = min(M, -(-(before + end) // _STEP) * _STEP)
-        low = 0 if window is None else max(0, (before + i - window + 1) // _STEP * _STEP)
-        n, m = end - i, last - low
-        qb = q[:, i:end].reshape(K, H // K * n, D)
-        gb = grad[:, i:end].reshape(K, H // K * n, D)
-        kb, vb = k[:, low:last], v[:, low:last]
-        scores = torch.bmm(qb, kb.transpose(1, 2)).view(H, n, m)
-        hidden = low if window is not None else (before + i) // _STEP * _STEP  # all before are seen
-        rule = _bias(n, last - hidden, before + i - hidden, window, q.dtype, q.device)
-        scores[:, :, hidden - low :] += rule
-        weights = torch.softmax(scores, -1).view(K, -1, m)
-        d_weights = torch.bmm(gb, vb.transpose(1, 2))
-        d_scores = torch._softmax_backward_data(d_weights, weights, -1, q.dtype)
-        d_queries = torch.bmm(d_scores, kb).view(H, n, D).mul_(scale)
-        dq[:, i:end] = d_queries[:, : length - i]
-        dk_sum[:, low:last] += torch.bmm(d_scores.transpose(1, 2), qb)
-        dv_sum[:, low:last] += torch.bmm(weights.transpose(1, 2), gb)
-    return dk_sum[:, :seen], dv_sum[:, :seen]
-
-
-def _filled(part: Tensor, least: int = 0) -> Tensor:
-    """Copy rows of heads, filled with zeros up to a multiple of `_STEP`. Shapes: [h, L, D]."""
-    length = max(part.shape[1], least)
-    more = length + -length % _STEP - part.shape[1]
-    return nn.functional.pad(part, (0, 0, 0, more)).contiguous()
+    """Write what segments of one shape attend to, computed in one call. Shapes: as `attend`."""
+    queries = stacked(q, group)
+    keys, values = (stacked(t, group, with_prefix=True) for t in (k, v))
+    rule = bias(group.length, group.seen, group.before, window, q.dtype, q.device)
+    found = sdpa(queries, keys, values, scale=scale, enable_gqa=True, attn_mask=rule)
+    for (a, b, _), row in zip(group.spans, found, strict=True):
+        out[:, a:b] = row[:, : b - a]
 
 
 class SegmentAttention(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from stead.models.attention import attend, attend_backward
+from stead.models.attention import attend
+from stead.models.attention_backward import attend_backward
 from stead.models.layers.packed import Packed, Slot, packable
 from stead.models.segments import Segments
 

@@ -35,8 +35,8 @@ class Packed:
         self.linears = list(linears)
         self.K = linears[0].in_features
         self._ranks = [m.lora_A.shape[0] if isinstance(m, LowRankLinear) else 0 for m in linears]
-        rank = sum(self._ranks)
-        self.P = -(-rank // _ALIGN) * _ALIGN
+        self.rank = sum(self._ranks)
+        self.P = -(-self.rank // _ALIGN) * _ALIGN
         first = linears[0].weight
         self.N = sum(m.out_features for m in linears)
         self.matrix = torch.zeros(self.N, self.K + self.P, dtype=first.dtype, device=first.device)

@@ -61,13 +61,14 @@ class Product:
         packed.refresh()
         self._packed, self._matrix = packed, packed.matrix
         self._wide = room.take(use, packed.K + packed.P)
-        self.input, self._low_rank = self._wide[: packed.K], self._wide[packed.K :]
+        used = packed.K + packed.rank  # what fills the rest up stays zero
+        self.input, self._low_rank = self._wide[: packed.K], self._wide[packed.K : used]
+        self._wide[packed.K :].zero_()
         self._has_bias = any(m.bias is not None for m in packed.linears)
         # oneDNN takes three times as long as float32 for a product this small
-        self._low = packed.low.float() if packed.P and not current_draw().plain else None
+        adapted = packed.P and not current_draw().plain
+        self._low = packed.low[: packed.rank].float() if adapted else None
         self._exact = room.take("exact", packed.K, torch.float32)
-        if self._low is None:
-            self._low_rank.zero_()
 
     def into(self, out: "Tensor") -> "Tensor":
         """Write the product into `out`. Shapes: [N, B]."""

@@ -330,9 +330,9 @@ class _Live:
         two, two_log = _attention(q_BKRD, own[0], own[1], 0.0, False, scale=fused.scale)
         one = self._rows_of(one.view(P, K, G, R, D))
         one_log = self._rows_of(one_log.view(P, K, G, R))
-        share = torch.sigmoid(one_log.float() - two_log.float())[..., None]
-        joined = torch.lerp(two.float(), one.float(), share).view(B, H, D)
-        into_HDB.copy_(joined.permute(1, 2, 0))
+        share = torch.sigmoid(one_log - two_log.view(one_log.shape))[..., None]
+        joined = torch.lerp(two.float().view(one.shape), one.float(), share)
+        into_HDB.view(K, R, D, *one.shape[:-3]).copy_(joined.movedim((-3, -2, -1), (0, 1, 2)))
 
     def _grouped(self, rows: "Tensor") -> "Tensor":
         """Put rows beside those of the same prompt. Shapes: [B, …] → [P, G, …]."""
@@ -344,11 +344,9 @@ class _Live:
         return found
 
     def _rows_of(self, grouped: "Tensor") -> "Tensor":
-        """Undo `_grouped` after heads came first. Shapes: [P, K, G, …] → [B, K, …]."""
+        """Undo `_grouped` after heads came first: [P, K, G, …] → [P, G, K, …] (a view) or [B, K, …]."""
         found = grouped.transpose(1, 2)
-        if self.is_even:
-            return found.reshape(-1, *found.shape[2:])
-        return found[self.owner, self.slot]
+        return found if self.is_even else found[self.owner, self.slot]
 
 
 def _heads(

@@ -96,10 +96,13 @@ def test_without_the_cleaning_a_path_forges_access_log_lines(monkeypatch):
     assert len(told().splitlines()) > 1
 
 
+ROWS = b"".join(b'{"prompt": "%d", "completion": "b"}\n' % i for i in range(12))
+
+
 def upload(client):
     form = b"".join(
         b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % part
-        for part in ((b"purpose", b"fine-tune"), (b'file"; filename="a.jsonl', b'{"prompt": "a", "completion": "b"}\n'))
+        for part in ((b"purpose", b"fine-tune"), (b'file"; filename="a.jsonl', ROWS))
     )  # fmt: skip
     return client.ask("POST", "/v1/files", raw=form + b"--x--\r\n", kind="multipart/form-data; boundary=x")  # fmt: skip
 

@@ -54,12 +54,12 @@ def probe(url, cookie, random):
     """Send one; return (what was sent, the first status, what was wrong or None)."""
     at = urlsplit(url)
     try:
-        with socket.create_connection((at.hostname, at.port), timeout=10) as line:
+        with socket.create_connection((at.hostname, at.port), timeout=60) as line:
             is_frames = random.random() < 0.25
             sent = _frames(line, at.netloc, cookie, random) if is_frames else _request(at.netloc, cookie, random)  # fmt: skip
             return sent, *_judged(_exchange(line, b"" if is_frames else sent, is_frames))
     except TimeoutError:
-        return b"?", 0, "no answer within 10 s"
+        return b"?", 0, "no answer within 60 s"
 
 
 def _exchange(line, data, is_frames):
@@ -69,7 +69,7 @@ def _exchange(line, data, is_frames):
     if not is_frames:
         line.shutdown(socket.SHUT_WR) if _still_open(line) else None
     got = b""
-    line.settimeout(0.4 if is_frames else 10)
+    line.settimeout(0.4 if is_frames else 60)
     try:
         while len(got) < 1_000_000:
             part = line.recv(65536)

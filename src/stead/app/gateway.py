@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from stead.app import strategies, structured, tools
 from stead.app.asking import Prompt, prompts_of, request, texts_of
+from stead.app.budgets import metered
 from stead.app.engines import LocalModel, Wanted, choose
 from stead.app.plugins import Plugins
 from stead.app.strategy_library import environment_of
@@ -73,6 +74,7 @@ class Gateway(AsyncClosing):
         self._url = url
         self._api_key = api_key
         self._backend = backend
+        self._is_ours = backend is None and url is None  # composed here, anew after a close
         self._local: LocalModel | None = None
         self._tracked: Tracked | None = None
         self._timeout_s = timeout_s
@@ -207,6 +209,8 @@ class Gateway(AsyncClosing):
         """Close connections and stop the engine; the next request would start it again."""
         if self._tracked is not None:
             await self._tracked.close()
+        if self._is_ours:
+            self._backend = None  # its books are closed
 
     def _deadline(self) -> float:
         return time.monotonic() + self._timeout_s
@@ -223,7 +227,7 @@ class Gateway(AsyncClosing):
 
     async def _open(self, *, needs_model: bool = True) -> tuple[Tracked, str]:
         """Return the Backend and the model's name there; made at the first call."""
-        if self._tracked is None:
+        if self._tracked is None or self._backend is None:
             await asyncio.to_thread(self._make)
         backend = self._tracked
         assert backend is not None  # noqa: S101 - just made
@@ -242,6 +246,7 @@ class Gateway(AsyncClosing):
                 self._backend = self._made()
             if self._tracked is None:
                 self._tracked = Tracked(self._backend)
+            self._tracked.inner = self._backend
 
     def _made(self) -> Backend:
         if self._url is not None:
@@ -257,7 +262,7 @@ class Gateway(AsyncClosing):
             return made
         engine, order = choose(self._wanted, self._home)
         self._local = LocalModel(engine, order, self._home)
-        return plugins.around(self._local)
+        return metered(self._local, self._home, plugins.around)
 
 
 def _functions(

@@ -110,13 +110,17 @@ class Text(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
         self._color = color
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """Render all but a fault's traceback: one line, whatever the values hold."""
+        return one_line(super().formatMessage(record))
+
     def format(self, record: logging.LogRecord) -> str:
         """Render one record."""
         if getattr(record, "ready", False):
             return record.getMessage()
         text = super().format(record)
         for key, value in _extras(record).items():
-            text += f"  {key}={value}"
+            text += f"  {key}={one_line(str(value))}"
         text = redact(text)
         code = _COLORS.get(record.levelname) if self._color else None
         return f"\x1b[{code}m{text}\x1b[0m" if code else text
@@ -138,7 +142,14 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(_clean(line), ensure_ascii=False, default=str)
+        return one_line(json.dumps(_clean(line), ensure_ascii=False, default=str))
+
+
+def one_line(text: str) -> str:
+    """Return a text whose line ends and control characters are escaped as JSON does: nobody forges a second line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _clean(value: Any) -> Any:  # Any: JSON values

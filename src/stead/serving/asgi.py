@@ -30,6 +30,7 @@ from stead.serving.stream import ASGIMessage, Receive, Send
 from stead.wire import ollama_shape
 from stead.wire.dialect import DIALECTS, Dialect
 
+_HERE, _PLAIN = b"stead is running", (b"content-type", b"text/plain; charset=utf-8")
 _TAG = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _TAGS = 16
 Watcher = Callable[[Exchange, float], None]
@@ -176,6 +177,10 @@ class App:
             exchange.route = path
             exchange.allow("GET")
             await exchange.reply(b'{"status":"ok"}')
+        elif path == "/":
+            exchange.route = path
+            exchange.allow("GET", "HEAD")  # what Ollama's clients ask first
+            await exchange.reply(_HERE, kind=_PLAIN)
         else:
             exchange.caller = await self._access.check(token_of(head))
             await self._group(exchange, path)

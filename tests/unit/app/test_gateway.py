@@ -7,11 +7,14 @@ import signal
 import pytest
 
 import stead
+from stead.app import gateway
+from stead.app.accounts import Accounts
 from stead.app.asking import new_call
 from stead.app.chat import Conversation
 from stead.app.engines import Wanted, choose
 from stead.core.errors import ConfigError, ModelError, NotFound
 from stead.core.paths import Home
+from stead.engines.engine import Order
 from stead.inference.backends.echo import Echo
 from stead.messages import Message
 
@@ -108,6 +111,39 @@ def test_a_local_model_starts_on_demand_and_again_after_it_died(tiny_gguf):
     assert starts == 2
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("has_ledger", [True, False])
+def test_requests_to_a_local_model_are_written_down_where_a_ledger_is(
+    tiny_model, tmp_path, monkeypatch, has_ledger
+):
+    home = Home(tmp_path).ensure()
+    if has_ledger:
+        asyncio.run(Accounts.open(home).close())
+    monkeypatch.setattr(gateway, "LocalModel", lambda *_: Named())
+
+    async def run():
+        g = stead.Gateway(str(tiny_model), home=home)
+        for text in ("one", "two"):  # closed in between: its books are opened anew
+            await g.generate(text, tags=["here"])
+            await g.close()
+        return g.stats()
+
+    stats = asyncio.run(run())
+
+    assert (stats.requests, home.database.is_file()) == (2, has_ledger)
+    if has_ledger:
+        accounts = Accounts.open(home)
+        entries = accounts.spend.entries(since=0.0, most=10)
+        asyncio.run(accounts.close())
+        assert [(e.tags, e.cost, e.usage.completion_tokens > 0) for e in entries] == [(("here",), 0, True)] * 2  # fmt: skip
+
+
+class Named(Echo):
+    """An engine that costs no start."""
+
+    order = Order(model="tiny", name="tiny")
+    endpoint = None
 
 
 @pytest.mark.spec("003-008")

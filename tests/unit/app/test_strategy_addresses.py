@@ -30,6 +30,7 @@ def test_hosts_of_the_world_the_network_and_this_machine_are_let_through(url):
     strategy_edit.check_address(url)
 
 
+@pytest.mark.spec("000-095")
 def test_a_strategy_of_the_pages_is_checked_and_the_audit_keeps_its_addresses(
     tmp_path, monkeypatch
 ):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stead.core.errors import DataError, NotFound, SteadError
 from stead.data.reader import BadRow, Record, read, readers
+from stead.data.readers import parquet
 from stead.data.section import Source
 
 ROWS = [{"prompt": "a\nb", "completion": "é"}, {"prompt": "c", "completion": 'd, "e"'}]
@@ -75,6 +76,28 @@ def test_parquet_gives_its_rows(tmp_path):
     assert [row.fields for row in found] == ROWS
     assert found[1].where == "a.parquet:2"
     assert detected.name == "parquet"
+
+
+@pytest.mark.parametrize("bomb", ["value", "column", "rows"])
+def test_a_small_parquet_that_unfolds_without_end_is_refused_at_once(tmp_path, bomb, monkeypatch):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    monkeypatch.setattr(parquet, "_LARGE_BYTES", 1 << 20)  # as it is, the test would take its time
+    monkeypatch.setattr(parquet, "_MOST_BYTES", 1 << 27)
+    if bomb == "value":  # one large value in every row
+        texts = pa.DictionaryArray.from_arrays(pa.array([0] * 200, pa.int32()), pa.array(["x" * 10**6]))  # fmt: skip
+        pq.write_table(pa.table({"text": texts}), path, compression="zstd")
+    elif bomb == "column":
+        pq.write_table(pa.table({"text": ["x" * 2_000_000]}), path, compression="zstd", use_dictionary=False)  # fmt: skip
+    else:
+        pq.write_table(pa.table({"n": pa.nulls(3_000_000, pa.int8())}), path, compression="zstd")
+
+    with pytest.raises(DataError) as refused:
+        rows_of(str(path))
+    assert refused.value.code == "unfolds-too-far"
+    monkeypatch.setattr(parquet, "_bounds", lambda *_: (1, 2**62))  # the defence switched off
+    rows = parquet.Parquet().read(Source(str(path)))
+    assert next(rows).where == "a.parquet:1"
 
 
 def test_parquet_with_an_extension_type_is_refused(tmp_path):

@@ -34,6 +34,14 @@ def test_an_answer_is_a_stream_of_lines_unless_told_otherwise():
     assert whole.json["total_duration"] > 0
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_root_says_that_somebody_is_here_and_asks_for_no_key(method):
+    answer = ask("/", method=method, of=App(Echo(), Settings(api_keys=("k",))))
+
+    assert (answer.status, answer.body) == (200, b"stead is running")
+    assert answer.headers[b"content-type"].startswith(b"text/plain")
+
+
 def test_nothing_is_sent_while_waiting_so_a_late_error_keeps_its_status():
     class Late(Scripted):
         async def _trip(self):

@@ -19,10 +19,10 @@ export function Values() {
   const may = useMay("admin");
   const settings = useQuery({ queryKey: ["settings"], queryFn: ({ signal }) => get<List<Setting>>("/api/settings", signal) });
   const columns: Column<Setting>[] = [
-    { name: "Setting", show: (s) => <><code className="wrap">{s.key}</code><span className="small soft block">{s.description}</span></> },
+    { name: "Setting", show: (s) => <><code className="wrap">{s.key}</code><span className="small soft block">{s.description}</span>{s.fixed === "" ? null : <span className="small soft block">Read only: {s.fixed}.</span>}</> },
     { name: "Value", show: (s) => <span className="wrap">{shown(s.value)}</span> },
     { name: "From", show: (s) => <Tag tone={s.origin === "default" ? "plain" : "accent"}>{s.origin}</Tag> },
-    { name: <span className="sr">Action</span>, show: (s) => (may ? <Button small aria-label={`Edit ${s.key}`} onClick={() => { setEdited(s); }}>Edit</Button> : null) },
+    { name: <span className="sr">Action</span>, show: (s) => (may && s.fixed === "" ? <Button small aria-label={`Edit ${s.key}`} onClick={() => { setEdited(s); }}>Edit</Button> : null) },
   ];
   return (
     <div className="stack">

@@ -22,20 +22,17 @@ function Use({ of }: { of: StrategyHead }) {
 }
 
 const VARIABLE = /^the variable (\w+) is not set$/;
-const MOST = 2; // that fit into a cell
-
 /** What is missing for all its parts to answer, in a word; the reasons part by part in the tip. */
 function Readiness({ of }: { of: StrategyHead }) {
   const reasons = Object.entries(of.off);
   const lacks = [...new Set(reasons.map(([, why]) => VARIABLE.exec(why)?.[1] ?? why))];
-  const rest = lacks.length > MOST ? `, ${String(lacks.length - MOST)} more` : "";
+  const why = reasons.map(([part, reason]) => `${/^\d+$/.test(part) ? `fallback ${String(Number(part) + 1)}` : part}: ${reason}`).join("; ");
   return (
-    <div className="stack tight">
-      {of.served ? <div><Tag tone="good" title="this server answers by it now">answering</Tag></div> : null}
-      {lacks.length === 0
-        ? (of.served ? null : <div><Tag tone="good">ready</Tag></div>)
-        : <div><Tag tone="warn" title={reasons.map(([part, why]) => `${/^\d+$/.test(part) ? `fallback ${String(Number(part) + 1)}` : part}: ${why}`).join("; ")}>{`needs ${lacks.slice(0, MOST).join(", ")}${rest}`}</Tag></div>}
-    </div>
+    <>
+      {of.served ? <Tag tone="good" title="this server answers by it now">answering</Tag> : null}
+      {lacks.length === 0 && !of.served ? <Tag tone="good">ready</Tag> : null}
+      {lacks.length === 0 ? null : <Tag tone="warn" title={why}>{lacks.length === 1 ? `needs ${lacks[0] ?? ""}` : `needs ${String(lacks.length)} keys`}</Tag>}
+    </>
   );
 }
 
@@ -44,7 +41,7 @@ const COLUMNS: Column<StrategyHead>[] = [
   { name: "What it does", show: (s) => s.description },
   { name: "For", show: (s) => <span className="small soft">{s.use_cases.length === 0 ? "–" : s.use_cases.join(", ").replaceAll("_", " ")}</span> },
   { name: "State", show: (s) => <Readiness of={s} /> },
-  { name: "From", show: (s) => (s.file === "" ? (s.own ? "yours" : "stead") : <span className="wrap">{`the file ${s.file}`}</span>) },
+  { name: "From", show: (s) => (s.file === "" ? (s.own ? "yours" : "stead") : s.file) },
   { name: <span className="sr">Use</span>, show: (s) => <Use of={s} /> },
 ];
 

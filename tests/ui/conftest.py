@@ -27,6 +27,12 @@ ROOT = Path(__file__).resolve().parents[2]
 UI = ROOT / "ui"
 CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or "/usr/bin/chromium")
 _START_S = 60
+_PLUGIN = """from stead.inference.hooks import Hook
+
+
+class Shout(Hook):
+    pass
+"""
 _RUN_S = 120
 
 
@@ -190,6 +196,9 @@ def furnished(work: Path) -> Iterator[Platform]:
     """A server on a home with a model, a data set and a finished run; beside it a vendor and a hub."""
     with loopback.vendor() as vendor, hub_server.serving() as hub:
         strategy = loopback.strategy(work, vendor.url + "/v1")
+        plugin = work / "home" / "plugins" / "hook" / "shout.py"
+        plugin.parent.mkdir(parents=True)
+        plugin.write_text(_PLUGIN)
         server = Server(
             work / "home", work / "log", "--strategy", str(strategy), "--all-models",
             **loopback.ENVIRONMENT, HF_ENDPOINT=hub.url, HF_HOME=str(work / "hf"), STEAD_OFFLINE="0", HF_HUB_OFFLINE="0",

@@ -34,6 +34,14 @@ await drive("shell", async (page, { open, looks, check, allow }) => {
   await dialog.getByLabel("Value").selectOption("warning");
   await dialog.getByRole("button", { name: "Save" }).click();
   await page.getByRole("row", { name: /log\.level/ }).getByText("warning").waitFor();
+  await page.getByRole("row", { name: /engines\.vllm/ }).getByText("read only").waitFor();
+  check(await page.getByRole("button", { name: "Edit engines.vllm" }).count() === 0, "a setting is offered that only the file can change");
+  await open("/settings?tab=plugins", "Settings");
+  const plugin = page.getByRole("row", { name: /hook\/shout/ });
+  await plugin.getByRole("button", { name: "enable shout" }).click();
+  await plugin.getByText("enabled", { exact: true }).waitFor();
+  await plugin.getByRole("button", { name: "disable shout" }).click();
+  await plugin.getByText("disabled", { exact: true }).waitFor();
   await open("/settings?tab=history", "Settings");
   await page.getByRole("button", { name: "Take back" }).first().click();
   await page.getByRole("dialog").getByRole("button", { name: "Take back" }).click();

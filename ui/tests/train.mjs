@@ -42,6 +42,8 @@ await drive("train", async (page, { open, looks, check, settled, allow, restart,
   await page.getByRole("dialog").getByRole("button", { name: "Cancel", exact: true }).click();
   await page.getByText("cancelled", { exact: true }).first().waitFor({ timeout: 60_000 });
   await page.getByLabel("Draw another run over this one").selectOption({ index: 1 });
+  await page.reload();
+  await page.getByRole("button", { name: /^remove / }).waitFor(); // what was laid over is there again
   await settled();
   await looks("run");
   await page.getByRole("tab", { name: "Checkpoints" }).click();

@@ -50,15 +50,15 @@ def health(here: Platform) -> list[Health]:
 
 def _known(here: Platform) -> dict[str, str]:
     """Return the endpoints of strategies and why one cannot be used, "" when it can."""
-    names = [] if here.served is None else [s.name for s in here.served.strategies]
     found: dict[str, str] = {}
-    for name in (*names, None):
+    for one in (*(() if here.served is None else here.served.found), None):
         try:
-            made = strategies.composed(strategy_library.find(name, here.home), here.home)
+            strategy = strategy_library.find(None, here.home) if one is None else one
+            made = strategies.composed(strategy, here.home)
         except SteadError:
             continue  # none is in use, or it only trains
-        for one in made.candidates:
-            found[one.name] = "" if one.unavailable is None else one.unavailable
+        for candidate in made.candidates:
+            found[candidate.name] = "" if candidate.unavailable is None else candidate.unavailable
     return found
 
 

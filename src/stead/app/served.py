@@ -46,8 +46,13 @@ class Served:
     local: tuple[LocalModel, ...] = ()
     notes: tuple[str, ...] = ()
     circuits: tuple[Breaker, ...] = ()
-    strategies: tuple[Strategy, ...] = ()
+    found: tuple[Found, ...] = ()  # the strategies, and where each stands
     engines: Engines | None = None  # of every model on this machine, loaded on demand
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """What of it is strategies."""
+        return tuple(found.strategy for found in self.found)
 
     def begin(self, preload: Sequence[str]) -> None:
         """Begin to load what shall be in memory from the start. Called within the server's loop."""
@@ -136,7 +141,7 @@ def served(
         tuple(local),
         (*notes, *(found.note for found, _ in composed if found.note)),
         tuple(dict.fromkeys(b for b in circuits if b is not None)),
-        tuple(found.strategy for found, _ in composed),
+        tuple(found for found, _ in composed),
         None if everything is None else everything[0],
     )
 

@@ -29,7 +29,10 @@ _FILE_ONLY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One setting. `value` of a secret is masked; `origin` is a file's line, a variable, or "default"."""
+    """One setting. `value` of a secret is masked; `origin` is a file's line, a variable, or "default".
+
+    `fixed` says why it cannot be changed through the API, "" when it can.
+    """
 
     key: str
     value: Any  # JSON value
@@ -38,6 +41,7 @@ class Shown:
     description: str
     secret: bool
     choices: tuple[str, ...] = ()
+    fixed: str = ""
 
 
 def shown(home: Home) -> list[Shown]:
@@ -58,7 +62,9 @@ def shown(home: Home) -> list[Shown]:
         given = MASK if secret and value[name] not in (None, default) else value[name]
         choices = tuple(c for c in get_args(field.annotation) if isinstance(c, str))
         about = "" if field.description is None else field.description
-        made.append(Shown(key, given, default, found.origins[key], about, secret, choices))
+        origin = found.origins[key]
+        why = _fixed(home, key, origin)
+        made.append(Shown(key, given, default, origin, about, secret, choices, why))
     return made
 
 
@@ -75,7 +81,7 @@ def change(
         raise NotFound("unknown-setting", f"there is no setting {key[:100]!r}", param="key")
     _check_settable(home, key)
     if one.origin.startswith("environment"):
-        raise ConfigError("set-by-environment", f"{key} is set by the {one.origin}", status=409)
+        raise ConfigError("set-by-environment", one.fixed, status=409)
     file = load.read(home.config) if home.config.is_file() else Document({})
     before = _at(file.data, key)
     data = _without(file.data, key) if value is None else assign(file, {key: value}, "request").data
@@ -92,8 +98,16 @@ def change(
 def _check_settable(home: Home, key: str) -> None:
     """Refuse what only the file may say. Raises: ConfigError("file-only", status 403)."""
     if key in _FILE_ONLY:
-        words = f"{key} names a program, place or address: it is set in {home.config.name} of the data directory"
-        raise ConfigError("file-only", words, status=403)
+        raise ConfigError("file-only", _fixed(home, key, ""), status=403)
+
+
+def _fixed(home: Home, key: str, origin: str) -> str:
+    """Return why a setting is not ours to change, "" when it is."""
+    if key in _FILE_ONLY:
+        return f"{key} names a program, place or address: it is set in {home.config.name} of the data directory"
+    if origin.startswith("environment"):
+        return f"{key} is set by the {origin}"
+    return ""
 
 
 def restore(home: Home, history: SettingsHistory, actor: str, version: int) -> Shown:

@@ -4,6 +4,7 @@ import { useNavigate } from "react-router";
 
 import { Dialog } from "../kit/dialog";
 import { Button } from "../kit/parts";
+import { useReach } from "./me";
 import { pages } from "./pages";
 
 const WAIT_MS = 1200; // for the second key
@@ -63,13 +64,14 @@ function Line({ keys, does }: { keys: string[]; does: string }) {
 /** The button in the navigation; the keys work whether it is seen or not. */
 export function Keyboard() {
   const [open, setOpen] = useState(false);
+  const reach = useReach();
   useKeys(() => { setOpen(true); });
   return (
     <>
       <Button small kind="plain" onClick={() => { setOpen(true); }}>Keyboard <kbd>?</kbd></Button>
       <Dialog open={open} onClose={() => { setOpen(false); }} title="Keyboard">
         <dl className="facts keys">
-          {pages.map((p) => <Line key={p.path} keys={[LEADS, p.key]} does={p.name} />)}
+          {pages.filter((p) => reach(p.role)).map((p) => <Line key={p.path} keys={[LEADS, p.key]} does={p.name} />)}
           {OTHERS.map(([keys, does]) => <Line key={does} keys={keys} does={does} />)}
         </dl>
         <div><Button onClick={() => { setOpen(false); }}>Close</Button></div>

@@ -8,8 +8,13 @@ const RANK = { viewer: 0, member: 1, admin: 2 };
 
 /** Whether the one who asks may do what needs `role`; the server decides, this only spares a refused click. */
 export function useMay(role: Me["role"]): boolean {
-  const me = useMe();
-  return me.data !== undefined && RANK[me.data.role] >= RANK[role];
+  return useReach()(role);
+}
+
+/** The same for many roles. */
+export function useReach(): (role: Me["role"]) => boolean {
+  const own = useMe().data?.role;
+  return (role) => own !== undefined && RANK[own] >= RANK[role];
 }
 
 /** Exchange the code of the link that `stead serve` prints for a session; it never leaves the address bar otherwise. */

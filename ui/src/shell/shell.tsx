@@ -7,7 +7,7 @@ import { Problem, send } from "../api/http";
 import { Button, Field, Panel, Spinner } from "../kit/parts";
 import { Fault } from "../kit/problem";
 import { Keyboard } from "./keys";
-import { useMe } from "./me";
+import { useMe, useReach } from "./me";
 import { pages } from "./pages";
 import { setTheme, useTheme, type Choice } from "./theme";
 
@@ -52,6 +52,7 @@ function Login() {
 function Navigation({ who }: { who: string | null }) {
   const { pathname } = useLocation();
   const [open, setOpen] = useState(false);
+  const reach = useReach();
   const here = pages.find((p) => p.path !== "/" && pathname.startsWith(p.path)) ?? pages[0];
   const close = () => { setOpen(false); };
   return (
@@ -60,7 +61,7 @@ function Navigation({ who }: { who: string | null }) {
       <Button className="menu" aria-expanded={open} aria-controls="pages" onClick={() => { setOpen(!open); }}>{open ? "Close" : here.name}<span aria-hidden>{open ? "×" : "☰"}</span></Button>
       <div className="folded" id="pages">
         <ul>
-          {pages.map((p) => (
+          {pages.filter((p) => reach(p.role)).map((p) => (
             <li key={p.path}><NavLink to={p.path} end={p.path === "/"} onClick={close}>{p.name}</NavLink></li>
           ))}
         </ul>
@@ -89,7 +90,7 @@ export function Shell() {
   return (
     <div className="shell">
       <a className="skip" href="#page">Skip to the page</a>
-      <Navigation who={me.data === undefined ? null : `${me.data.user} · ${me.data.version}`} />
+      <Navigation who={me.data === undefined ? null : `${me.data.user} · ${me.data.role} · ${me.data.version}`} />
       <main className="main" id="page" tabIndex={-1} ref={main}>
         {me.isError ? <Fault error={me.error} again={() => void me.refetch()} /> : null}
         <Suspense fallback={<Spinner />}>{me.isPending ? <Spinner /> : <Outlet />}</Suspense>

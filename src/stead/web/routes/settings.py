@@ -19,7 +19,7 @@ router = APIRouter(route_class=Guarded, tags=["settings"])
 
 
 class Setting(BaseModel):
-    """One setting with where its value is from; a secret's value is masked."""
+    """One setting with where its value is from; a secret's value is masked, `fixed` says why none can be given here."""
 
     key: str
     value: Any = None  # JSON value
@@ -28,6 +28,7 @@ class Setting(BaseModel):
     description: str
     secret: bool
     choices: list[str] = []
+    fixed: str
 
 
 class SettingValue(Body):

@@ -31,7 +31,7 @@ class Part(BaseModel):
 
 
 class StrategyHead(BaseModel):
-    """One strategy in a list."""
+    """One strategy in a list; `served`: this server answers by it now; `file`: the file outside of the library it is from."""
 
     name: str
     description: str
@@ -39,6 +39,8 @@ class StrategyHead(BaseModel):
     use_cases: list[str]
     off: dict[str, str]
     own: bool
+    served: bool = False
+    file: str = ""
 
 
 class Strategy(StrategyHead):
@@ -94,9 +96,13 @@ class Provider(BaseModel):
 
 @router.get("/api/strategies")
 def list_strategies(here: Here) -> Page[StrategyHead]:
-    """List the strategies that are installed; your own come first."""
+    """List the strategies that the server was started with, then those that are installed; your own come first."""
     library, used = Library.of(here.home), _used(here)
-    found = [_head(here, f, library, used) for f in library.all()]
+    installed = list(library.all())
+    known = {f.strategy.name for f in installed}
+    served = () if here.served is None else here.served.found
+    given = (f for f in served if f.strategy.name not in known)
+    found = [_head(here, f, library, used) for f in (*given, *installed)]
     return Page(items=found, total=len(found))
 
 
@@ -165,10 +171,15 @@ def _used(here: Here) -> str:
 
 def _head(here: Here, found: Found, library: Library, used: str) -> StrategyHead:
     name = found.strategy.name
+    served = () if here.served is None else here.served.strategies
+    is_given = not any(
+        found.path.is_relative_to(p) for p in (here.home.root, strategy_library.BUILT_IN)
+    )
     cases = [case for case, names in library.use_cases().items() if name in names]
     return StrategyHead(
         name=name, description=found.strategy.description, in_use=name == used, use_cases=cases,
         off={k: str(v) for k, v in found.off.items()}, own=found.path.is_relative_to(here.home.root),
+        served=any(s.name == name for s in served), file=found.path.name if is_given else "",
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import { Loaded } from "../../kit/loaded";
 import { Empty } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
 import { ago } from "../../kit/words";
+import { useMay } from "../../shell/me";
 import { Page } from "../../shell/page";
 import { dataName, modelName } from "./names";
 import { useEvaluations } from "./queries";
@@ -32,15 +33,16 @@ const COLUMNS: Column<Evaluation>[] = [
 
 export function All() {
   const evaluations = useEvaluations();
+  const may = useMay("member");
   return (
     <Page title="Evaluate" lead="Ask models the same rows and see, with error bars, whether one answers better.">
-      <Start />
+      {may ? <Start /> : null}
       <Working />
       <Loaded query={evaluations} label="asking for the evaluations">
         {({ items }) => (
           <Table
             label="Evaluations" columns={COLUMNS} rows={items} id={(e) => e.id}
-            empty={<Empty title="Nothing was measured yet"><p>Choose a model, a data set and a metric above.</p></Empty>}
+            empty={<Empty title="Nothing was measured yet">{may ? <p>Choose a model, a data set and a metric above.</p> : null}</Empty>}
           />
         )}
       </Loaded>

@@ -6,6 +6,7 @@ import { send } from "../../api/http";
 import type { Strategy } from "../../api/types";
 import { Button, Note } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
+import { useMay } from "../../shell/me";
 import "./gateway.css";
 
 interface Wrong {
@@ -48,22 +49,23 @@ export function Editor({ strategy }: { strategy: Strategy }) {
     area.current?.focus();
     area.current?.setSelectionRange(from, from + (lines[line - 1] ?? "").length);
   };
+  const may = useMay("admin");
   const changed = text !== strategy.yaml;
   return (
     <div className="stack">
-      {strategy.own ? null : <p className="small soft">This one came with stead; saving keeps a copy of yours that takes its place.</p>}
+      {strategy.own || !may ? null : <p className="small soft">This one came with stead; saving keeps a copy of yours that takes its place.</p>}
       <label className="sr" htmlFor={id}>YAML of {strategy.name}</label>
       <div className="yaml">
         <pre ref={numbers} aria-hidden>{lines.map((_, i) => <div key={i} className={bad.has(i + 1) ? "bad" : undefined}>{i + 1}</div>)}</pre>
-        <textarea id={id} ref={area} className="mono" wrap="off" spellCheck={false} rows={Math.min(30, lines.length + 1)} value={text} aria-invalid={save.isError}
+        <textarea id={id} ref={area} className="mono" wrap="off" spellCheck={false} rows={Math.min(30, lines.length + 1)} value={text} readOnly={!may} aria-invalid={save.isError}
           onScroll={(e) => { if (numbers.current !== null) numbers.current.scrollTop = e.currentTarget.scrollTop; }}
           onChange={(e) => { setText(e.target.value); save.reset(); }} />
       </div>
       {save.isError ? <Faults error={save.error} onGo={show} /> : null}
-      <div className="row">
+      {may ? <div className="row">
         <Button kind="primary" disabled={!changed} busy={save.isPending} onClick={() => { save.mutate(); }}>Check and save</Button>
         <Button disabled={!changed} onClick={() => { setText(strategy.yaml); save.reset(); }}>Take back</Button>
-      </div>
+      </div> : null}
     </div>
   );
 }

@@ -2,6 +2,7 @@
 import { useNavigate, useParams } from "react-router";
 
 import { Tabs } from "../../kit/tabs";
+import { useMay } from "../../shell/me";
 import { Page } from "../../shell/page";
 import { Keys } from "./keys";
 import { Providers } from "./providers";
@@ -12,11 +13,12 @@ import { Strategies } from "./strategies";
 export default function Gateway() {
   const { "*": rest = "" } = useParams();
   const go = useNavigate();
+  const isAdmin = useMay("admin");
   const [tab = "", ...inside] = rest.split("/");
   const name = decodeURIComponent(inside.join("/"));
   const items = [
     { id: "strategies", name: "Strategies", show: () => <Strategies open={name} /> },
-    { id: "keys", name: "Keys", show: () => <Keys /> },
+    ...(isAdmin ? [{ id: "keys", name: "Keys", show: () => <Keys /> }] : []),
     { id: "spend", name: "Spend", show: () => <Spend /> },
     { id: "requests", name: "Requests", show: () => <Requests /> },
     { id: "providers", name: "Providers", show: () => <Providers /> },

@@ -23,7 +23,7 @@ const COLUMNS: Column<SeenRequest>[] = [
   { name: "First token", number: true, show: (r) => seconds(r.first_s) },
   { name: "Took", number: true, show: (r) => seconds(r.seconds) },
   { name: "Tokens in", number: true, show: (r) => count(r.prompt_tokens) },
-  { name: "out", number: true, show: (r) => count(r.completion_tokens) },
+  { name: "Tokens out", number: true, show: (r) => count(r.completion_tokens) },
   { name: "Key", show: (r) => (r.key === "" ? "–" : r.key) },
 ];
 

@@ -6,6 +6,7 @@ import { Confirmed, Dialog } from "../../kit/dialog";
 import { Button, Field } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
 import { useTell } from "../../kit/toast";
+import { useMay } from "../../shell/me";
 import { address, useChange } from "./asking";
 import { ForkDialog } from "./fork";
 
@@ -36,12 +37,14 @@ function Steer({ run, verb, label }: { run: Run; verb: "pause" | "resume"; label
 
 export function Actions({ run, onGone, onFork }: { run: Run; onGone: () => void; onFork: (id: string) => void }) {
   const tell = useTell();
+  const may = useMay("member");
   const [open, setOpen] = useState<"fork" | "rename" | null>(null);
   const cancel = useChange("POST", address(run.id, "/cancel"));
   const remove = useChange("DELETE", address(run.id), onGone);
   const refused = { onError: (error: Error) => { tell("bad", error.message); } };
   const isOver = OVER.includes(run.state);
   const close = () => { setOpen(null); };
+  if (!may) return null;
   return (
     <>
       {run.state === "running" || run.state === "queued" ? <Steer run={run} verb="pause" label="Pause" /> : null}

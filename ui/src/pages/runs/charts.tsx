@@ -17,7 +17,7 @@ export interface Shown {
 }
 /** What a measurement is called in a legend. */
 const NAMES: Partial<Record<string, string>> = {
-  loss: "training", eval_loss: "held out", lr: "learning rate", grad_norm: "norm", tokens_per_s: "tokens/s", peak_rss_mib: "memory", peak_gpu_mib: "GPU memory",
+  loss: "training", eval_loss: "held out", lr: "learning rate", grad_norm: "norm", tokens_per_s: "tokens/s", peak_rss_mib: "memory", peak_gpu_mib: "GPU memory", ceiling_share: "share",
 };
 
 function said(key: string): string {
@@ -35,6 +35,7 @@ const FIRST: Chart[] = [
   { title: "Gradient norm", keys: ["grad_norm"] },
   { title: "Tokens per second", keys: ["tokens_per_s"] },
   { title: "Memory, MiB at most", keys: ["peak_rss_mib", "peak_gpu_mib"] },
+  { title: "Speed as a share of what this machine can do", keys: ["ceiling_share"] },
 ];
 const DULL = ["epoch", "tokens", "seconds_left"]; // they only rise or fall
 const RECENT = 1000;

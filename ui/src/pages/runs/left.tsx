@@ -10,6 +10,7 @@ import { Copy } from "../../kit/copy";
 import { Empty, Panel, Tag } from "../../kit/parts";
 import { Table } from "../../kit/table";
 import { ago, bytes, count } from "../../kit/words";
+import { useMay } from "../../shell/me";
 import { address, isLive, useNotes, useOf } from "./asking";
 import type { Feed } from "./feed";
 
@@ -131,13 +132,14 @@ function file(run: Run, name: string): string {
 
 export function Artifacts({ run }: { run: Run }) {
   const found = useOf<List<Artifact>>(run, "artifacts");
+  const may = useMay("member");
   return (
     <Loaded query={found}>
       {({ items }) => (
         <div className="stack">
           <div className="row">
             {items.some((one) => one.name.endsWith("report.html")) ? <a className="button" href={address(run.id, "/report")} download>Download the report</a> : null}
-            {run.state === "succeeded" ? <><Link className="button" to={`/playground?model=${encodeURIComponent(run.id)}`}>Talk to it</Link><Link className="button" to={`/evaluate?model=${encodeURIComponent(run.id)}`}>Evaluate it</Link></> : null}
+            {may && run.state === "succeeded" ? <><Link className="button" to={`/playground?model=${encodeURIComponent(run.id)}`}>Talk to it</Link><Link className="button" to={`/evaluate?model=${encodeURIComponent(run.id)}`}>Evaluate it</Link></> : null}
           </div>
           <Table
             label="Files of the run" rows={items} id={(one) => one.name} empty={<Empty title="The run has made no files yet">The trained model and the report are written at the end.</Empty>}
@@ -154,10 +156,11 @@ export function Artifacts({ run }: { run: Run }) {
 
 export function Config({ run }: { run: Run }) {
   const found = useQuery({ queryKey: ["run", run.id, "config"], queryFn: ({ signal }) => get<{ yaml: string }>(address(run.id, "/config"), signal) });
+  const may = useMay("member");
   return (
     <Loaded query={found}>
       {({ yaml }) => (
-        <Panel title="Recipe" actions={<><Link className="button small" to={`/train?from=${encodeURIComponent(run.id)}`}>Use for a new run</Link><Copy text={yaml} /></>}>
+        <Panel title="Recipe" actions={<>{may ? <Link className="button small" to={`/train?from=${encodeURIComponent(run.id)}`}>Use for a new run</Link> : null}<Copy text={yaml} /></>}>
           <pre className="code" tabIndex={0} aria-label="recipe as YAML">{yaml}</pre>
         </Panel>
       )}

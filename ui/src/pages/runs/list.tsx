@@ -10,6 +10,7 @@ import { Loaded } from "../../kit/loaded";
 import { Progress, StateTag } from "../../kit/state";
 import { Table, type Column } from "../../kit/table";
 import { ago, count, number, seconds } from "../../kit/words";
+import { useMay } from "../../shell/me";
 import { Page } from "../../shell/page";
 import { isLive } from "./asking";
 
@@ -70,17 +71,19 @@ function Filters({ state, q, set }: { state: string; q: string; set: (key: strin
 }
 
 function Nothing({ filtered }: { filtered: boolean }) {
+  const may = useMay("member");
   if (filtered) return <Empty title="No run is like that">Change the search or the state.</Empty>;
   return (
     <Empty title="There is no run yet">
       <p>A run teaches a model from your rows. Choose both, look at the plan, start.</p>
-      <Link className="button primary" to="/train">Train a model</Link>
+      {may ? <Link className="button primary" to="/train">Train a model</Link> : null}
     </Empty>
   );
 }
 
 export function RunList() {
   const [search, setSearch] = useSearchParams();
+  const may = useMay("member");
   const [chosen, setChosen] = useState<string[]>([]);
   const [trail, setTrail] = useState<string[]>([]); // where the parts before this one began
   const state = search.get("state") ?? "";
@@ -95,7 +98,7 @@ export function RunList() {
     ? <span className="small soft">choose two or more to compare</span>
     : <Link className="button" to={`/runs/compare?ids=${chosen.map(encodeURIComponent).join(",")}`}>Compare {chosen.length} runs</Link>;
   return (
-    <Page title="Runs" lead="Every training run, newest first." actions={<>{compare}<Link className="button primary" to="/train">New run</Link></>}>
+    <Page title="Runs" lead="Every training run, newest first." actions={<>{compare}{may ? <Link className="button primary" to="/train">New run</Link> : null}</>}>
       <Filters state={state} q={q} set={set} />
       <Loaded query={runs}>
         {({ items, next, total }) => (

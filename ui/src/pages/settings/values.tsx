@@ -22,11 +22,12 @@ export function Values() {
     { name: "Setting", show: (s) => <><code className="wrap">{s.key}</code><span className="small soft block">{s.description}</span></> },
     { name: "Value", show: (s) => <span className="wrap">{shown(s.value)}</span> },
     { name: "From", show: (s) => <Tag tone={s.origin === "default" ? "plain" : "accent"}>{s.origin}</Tag> },
-    { name: <span className="sr">Action</span>, show: (s) => (may ? <Button small aria-label={`Edit ${s.key}`} onClick={() => { setEdited(s); }}>Edit</Button> : null) },
+    { name: <span className="sr">Action</span>, show: (s) => (s.fixed !== "" ? <Tag title={s.fixed}>read only</Tag> : may ? <Button small aria-label={`Edit ${s.key}`} onClick={() => { setEdited(s); }}>Edit</Button> : null) },
   ];
   return (
     <div className="stack">
       <Field name="Filter by name or meaning">{(ids) => <input {...ids} className="input" type="search" value={asked} onChange={(e) => { setAsked(e.target.value); }} />}</Field>
+      <p className="small soft">Read only: what names a program, a place or an address is set in <code>config.yaml</code> of the data directory; what the environment says is set there.</p>
       <Loaded query={settings}>
         {({ items }) => {
           const found = items.filter((s) => `${s.key} ${s.description}`.toLowerCase().includes(asked.toLowerCase()));

@@ -106,9 +106,9 @@ function Card({ kind, group, chosen, onPick }: { kind: Kind; group: string; chos
 export function KindChoice({ name, kinds, usual, value, onChange }: { name: string; kinds: Kind[]; usual: string[]; value: string; onChange: (value: string) => void }) {
   const [all, setAll] = useState(false);
   const group = useId();
-  const near = [...new Set([...usual, value])];
-  const first = near.flatMap((wanted) => kinds.filter((k) => k.name === wanted));
-  const shown = all ? [...first, ...kinds.filter((k) => !near.includes(k.name))] : first;
+  const first = usual.flatMap((wanted) => kinds.filter((k) => k.name === wanted));
+  const others = kinds.filter((k) => !usual.includes(k.name)); // always in this order: a card never jumps when it is chosen
+  const shown = [...first, ...others.filter((k) => all || k.name === value)];
   return (
     <fieldset className="picks">
       <legend>{name}</legend>

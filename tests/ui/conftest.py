@@ -201,11 +201,14 @@ def furnished(work: Path) -> Iterator[Platform]:
         plugin.write_text(_PLUGIN)
         server = Server(
             work / "home", work / "log", "--strategy", str(strategy), "--all-models",
-            **loopback.ENVIRONMENT, HF_ENDPOINT=hub.url, HF_HOME=str(work / "hf"), STEAD_OFFLINE="0", HF_HUB_OFFLINE="0",
+            **loopback.ENVIRONMENT, HF_ENDPOINT=hub.url, HF_HOME=str(work / "hf"), STEAD_OFFLINE="0", HF_HUB_OFFLINE="0", HF_TOKEN="hf_x", HF_HUB_DISABLE_XET="1",
         )  # fmt: skip
         with served(server) as made:
             _furnish(made, work)
-            hub.add("makers/tiny", {p.name: p.read_bytes() for p in (work / "nano").iterdir()})
+            card = {"README.md": b"---\nlicense: mit\n---\n# A tiny model\n\nFor *tests* only.\n"}
+            hub.add(
+                "makers/tiny", {p.name: p.read_bytes() for p in (work / "nano").iterdir()} | card
+            )
             hub.pause_s = 0.05
             yield made
 

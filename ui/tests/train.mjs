@@ -5,9 +5,11 @@ import { drive } from "./harness.mjs";
 await drive("train", async (page, { open, looks, check, settled, allow, restart, facts }) => {
   await open(`/train?model=${encodeURIComponent(facts.model)}&data=${encodeURIComponent(facts.dataset)}`, "Train");
   const yaml = page.locator(".yaml textarea");
+  await yaml.fill(`# kept\n${await yaml.inputValue()}`);
   await page.getByText("Steps", { exact: true }).first().waitFor();
   await page.getByLabel("Passes over the data").fill("2000");
   check((await yaml.inputValue()).includes("epochs: 2000"), "the form writes into the YAML");
+  check((await yaml.inputValue()).startsWith("# kept"), "a comment is lost when the form writes");
   await yaml.fill(`${await yaml.inputValue()}name: by hand\n`);
   check(await page.getByLabel("Name of the run").inputValue() === "by hand", "the YAML fills the form");
 
@@ -18,6 +20,28 @@ await drive("train", async (page, { open, looks, check, settled, allow, restart,
   check((await page.locator(".yaml .wrong").count()) === 1, "the wrong line is marked");
   await yaml.fill(good);
   await page.locator(".marks").waitFor({ state: "detached" });
+  await settled();
+
+  for (const name of ["Method", "Adapter"]) { // each can be chosen, and brings its own settings
+    const choice = page.getByRole("group", { name, exact: true });
+    await choice.getByRole("button", { name: /Show all/ }).click();
+    const before = await choice.getByRole("radio", { checked: true }).locator("..").locator("strong").innerText();
+    for (const one of await choice.locator(".pick:not(.off)").all()) {
+      await one.getByRole("radio").check();
+      check((await yaml.inputValue()).includes(`${name.toLowerCase()}: ${await one.locator("strong").innerText()}`), `choosing a ${name} is not written`);
+    }
+    if (name === "Method") {
+      await choice.locator(".pick").filter({ hasText: "dpo" }).getByRole("radio").check();
+      await page.getByRole("button", { name: "Use sft" }).click(); // these rows are no pairs, and the page says so
+    }
+    await choice.locator(".pick", { has: page.getByText(before, { exact: true }) }).getByRole("radio").check();
+    await choice.getByRole("button", { name: "Show fewer" }).click();
+  }
+  await yaml.fill(`${good}model: [`);
+  await page.getByText("The form waits until the YAML can be read again").waitFor();
+  check(await page.getByRole("button", { name: "Start training" }).isDisabled(), "what cannot be read can be started");
+  await yaml.fill(good);
+  await page.getByText("Steps", { exact: true }).first().waitFor();
   await settled();
   await looks("train");
 

@@ -211,9 +211,11 @@ def test_the_schema_knows_every_section() -> None:
 def test_the_catalog_holds_what_it_says_and_every_price_has_a_source() -> None:
     found = catalog()
     local = [m for m in found.models if m.provider == "ollama"]
-    cloud = [m for m in found.models if m.provider != "ollama"]
+    hub = [m for m in found.models if m.provider == "huggingface"]
+    cloud = [m for m in found.models if m.provider not in ("ollama", "huggingface")]
 
     assert len(local) == 34
+    assert all(m.size_gb and m.memory_gb and m.context and "training" in m.use_cases for m in hub)
     assert len(found.fallback_chains) == 7
     assert all(m.price and m.source and m.as_of and m.context for m in cloud)
     assert {m.provider for m in cloud} <= VENDORS.keys()

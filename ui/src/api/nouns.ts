@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 
 import { get } from "./http";
 import { isDone } from "./jobs";
-import type { Dataset, Job, Kinds, List, Model } from "./types";
+import type { Dataset, Hardware, Job, Kinds, List, Model } from "./types";
 
 const LONG_MS = 60_000;
 const SOON_MS = 1000;
@@ -19,6 +19,19 @@ export function useDatasets() {
 /** Readers, formats, scorers, … with what makes one unavailable. */
 export function useKinds() {
   return useQuery({ queryKey: ["kinds"], queryFn: ({ signal }) => get<Kinds>("/api/kinds", signal), staleTime: LONG_MS });
+}
+
+export function useHardware() {
+  return useQuery({ queryKey: ["hardware"], queryFn: ({ signal }) => get<Hardware>("/api/hardware", signal), staleTime: 10_000 });
+}
+
+const PLAIN = ["sft", "dpo", "kto", "pretrain"]; // before others that take the same rows
+
+/** The method that rows of this kind are made for, when there is one here. */
+export function methodFor(kinds: Kinds | undefined, rows: string | null | undefined): string | null {
+  if (rows === null || rows === undefined) return null;
+  const fit = (kinds?.method ?? []).filter((m) => m.available && m.takes.includes(rows)).map((m) => m.name);
+  return PLAIN.find((name) => fit.includes(name) && (rows !== "text" || name === "pretrain")) ?? fit[0] ?? null;
 }
 
 /** A job, asked again every second until it has ended. */

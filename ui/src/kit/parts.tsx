@@ -97,7 +97,7 @@ export function Meter({ label, share, text, role = "meter", tone = fullness(shar
 export function Empty({ title, children }: { title: string; children?: ReactNode }) {
   return (
     <div className="empty">
-      <h3>{title}</h3>
+      <p className="strong">{title}</p>
       {children}
     </div>
   );

@@ -31,7 +31,7 @@ from stead.hub.source import Fetched, Found, Listing, RemoteFile, Source
 
 hub = lazy("huggingface_hub", extra="all")
 
-_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+_PATTERNS = ("README.md", "*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 _NOT_WANTED = ("consolidated*", "training_args*", "trainer_state*", "*.onnx.json")
 _MAIN = "main"
 

@@ -3,6 +3,7 @@
 Knows nothing about planning.
 """
 
+import re
 from typing import Literal
 
 from fastapi import APIRouter
@@ -16,6 +17,7 @@ from stead.web.job_shape import Interval
 from stead.web.shapes import Body, Json
 
 router = APIRouter(route_class=Guarded, tags=["runs"])
+_SET = re.compile(r"(?:--set|-s) ([\w.]+)=(\S+)")  # as the command line writes it
 
 
 class Recipe(Body):
@@ -105,15 +107,19 @@ def _warnings(plan: Json) -> list[Warned]:
     for item in plan["verdicts"]:
         if item["verdict"] != "fits":
             name = f"{item['allow']} {item['verdict']}"
-            message = f"{name}: about {item['expected_bytes']:,.0f} bytes needed, {item['have_bytes']:,} free"
+            message = f"{name}: about {_size(item['expected_bytes'])} needed, {_size(item['have_bytes'])} free"
             found.append(Warned(code=name.replace(" ", "-"), message=message, fix=_fix(item)))
     return found
 
 
+def _size(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB"
+
+
 def _fix(item: Json) -> Fix | None:
     """Return the first setting that the verdict's hint changes."""
-    _, found, rest = str(item.get("hint", "")).partition("--set ")
-    key, equals, value = rest.split(" ", 1)[0].partition("=")
-    if not found or not equals:
+    found = _SET.search(str(item.get("hint", "")))
+    if found is None:
         return None
-    return Fix(field=key, value=int(value) if value.lstrip("-").isdigit() else value)
+    field, value = found.groups()
+    return Fix(field=field, value=int(value) if value.lstrip("-").isdigit() else value)

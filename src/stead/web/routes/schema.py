@@ -20,7 +20,10 @@ router = APIRouter(route_class=Guarded, tags=["machine"])
 
 
 class Extension(BaseModel):
-    """One extension; `reason` says why it cannot be used here, `hint` what would change that."""
+    """One extension; `reason` says why it cannot be used here, `hint` what would change that.
+
+    `takes`: the kinds of rows a method learns from, its own first.
+    """
 
     name: str
     summary: str
@@ -28,6 +31,7 @@ class Extension(BaseModel):
     reason: str | None = None
     hint: str | None = None
     json_schema: Json | None = None
+    takes: list[str] = []
 
 
 @router.get("/api/schema/{name}")
@@ -72,6 +76,7 @@ def _extension(kind: str, name: str) -> Extension:
     )
     return Extension(
         name=name, summary=summary, available=ok, reason=reason, hint=hint, json_schema=_config(kind, made, name),
+        takes=list(getattr(made, "kinds", ())) if kind == "method" else [],
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ function lines({ lines: named, count: all }: Group): string {
 }
 
 const COLUMNS: Column<Group>[] = [
+  { name: "Rows that begin with", show: (g) => <span className="wrap">{g.text}</span> },
   { name: "Times", number: true, show: (g) => count(g.count) },
   { name: "Where", show: (g) => <span className="mono wrap">{lines(g)}</span> },
 ];

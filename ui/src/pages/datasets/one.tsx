@@ -1,6 +1,7 @@
 /** One data set: how it is read, its rows, its tokens, what is trained on. */
 import { Link, useNavigate, useParams } from "react-router";
 
+import { methodFor, useDatasets, useKinds } from "../../api/nouns";
 import type { Dataset } from "../../api/types";
 import { Confirmed } from "../../kit/dialog";
 import { Loaded } from "../../kit/loaded";
@@ -60,8 +61,17 @@ function Remove({ dataset }: { dataset: Dataset }) {
   );
 }
 
+/** Its name where that is its alone, and the method that such rows are made for. */
+function useTraining({ id, name, kind }: Dataset): string {
+  const sets = useDatasets();
+  const method = methodFor(useKinds().data, kind);
+  const isAlone = sets.data?.items.every((d) => d.id === id || d.name !== name) ?? false;
+  return `/train?${new URLSearchParams({ data: isAlone ? name : id, ...(method === null ? {} : { method }) }).toString()}`;
+}
+
 function Shown({ dataset }: { dataset: Dataset }) {
   const [tab, setTab] = useAddress("tab", "reading");
+  const training = useTraining(dataset);
   const items = [
     { id: "reading", name: "How it is read", show: () => <Overview dataset={dataset} /> },
     { id: "rows", name: "Rows", show: () => <Rows id={dataset.id} /> },
@@ -73,7 +83,7 @@ function Shown({ dataset }: { dataset: Dataset }) {
   return (
     <Page
       title={dataset.name} lead={`${count(dataset.rows)} rows · ${bytes(dataset.bytes)} · ${readAs(dataset, "format")} from ${readAs(dataset, "reader")}`}
-      actions={<><Link className="button primary" to={`/train?data=${encodeURIComponent(dataset.id)}`}>Train on it</Link><Remove dataset={dataset} /></>}
+      actions={<><Link className="button primary" to={training}>Train on it</Link><Remove dataset={dataset} /></>}
     >
       <Tabs label="Parts of the data set" items={items} value={tab} onChange={setTab} />
     </Page>

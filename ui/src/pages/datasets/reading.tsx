@@ -31,7 +31,7 @@ function Other({ dataset, kinds, onDone }: { dataset: Dataset; kinds: Kinds; onD
   const again = useReread(dataset.id);
   const tell = useTell();
   const change = (part: Partial<Reading>) => { setReading((now) => ({ ...now, ...part })); };
-  const apply = () => { again.mutate(reading, { onSuccess: (d) => { tell("good", `${d.name} is now read as ${d.format}`); onDone(); } }); };
+  const apply = () => { again.mutate(reading, { onSuccess: (d) => { tell("good", `${d.name} is now read as ${readAs(d, "format")}`); onDone(); } }); };
   return (
     <form className="stack" onSubmit={(e) => { e.preventDefault(); apply(); }}>
       <div className="grid">

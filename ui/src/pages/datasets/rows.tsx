@@ -1,13 +1,17 @@
 /** The rows as they are read, part by part. */
+import { useState } from "react";
+
 import type { DataRow } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
-import { Empty, Note } from "../../kit/parts";
+import { Button, Empty, Note } from "../../kit/parts";
 import { Pager } from "../../kit/pager";
 import { count } from "../../kit/words";
 import { useAddressNumber } from "../../shell/address";
 import { useRows } from "./queries";
 
 const SIZE = 20;
+const LONG = 900; // characters of a part that are shown at once
+const LINES = 12;
 
 interface Turn {
   role?: string;
@@ -28,14 +32,25 @@ function asText(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value, null, 1);
 }
 
+/** Long ones are cut until somebody wants all of it: a page of rows stays a page. */
+function Text({ text }: { text: string }) {
+  const [whole, setWhole] = useState(text.length <= LONG && text.split("\n").length <= LINES);
+  return (
+    <>
+      <div className={whole ? "cell" : "cell short"}>{text}</div>
+      {whole ? null : <div><Button small onClick={() => { setWhole(true); }}>Show all {count(text.length)} characters</Button></div>}
+    </>
+  );
+}
+
 function Cell({ value }: { value: unknown }) {
-  if (!isTurns(value)) return <div className="cell">{asText(value)}</div>;
+  if (!isTurns(value)) return <Text text={asText(value)} />;
   return (
     <ol className="plain-list stack tight">
       {value.map((turn, i) => (
         <li key={i}>
           <div className="small soft">{turn.role ?? turn.from}</div>
-          <div className="cell">{asText(turn.content ?? turn.value ?? turn)}</div>
+          <Text text={asText(turn.content ?? turn.value ?? turn)} />
         </li>
       ))}
     </ol>

@@ -24,10 +24,11 @@ function seen(text: string): string {
   return text === "" ? "∅" : text.replaceAll("\n", "↵\n").replaceAll("\t", "⇥\t");
 }
 
-function Token({ token, ids }: { token: MaskToken; ids: boolean }) {
+function Token({ token, ids, odd }: { token: MaskToken; ids: boolean; odd: boolean }) {
   const title = `number ${String(token.id)}, ${token.trained ? "trained" : "not trained"}`;
   const shown = <>{seen(token.text)}{ids ? <sub>{token.id}</sub> : null}</>;
-  return token.trained ? <mark className="token" title={title}>{shown}</mark> : <span className="token" title={title}>{shown}</span>;
+  const name = odd ? "token odd" : "token";
+  return token.trained ? <mark className={name} title={title}>{shown}</mark> : <span className={name} title={title}>{shown}</span>;
 }
 
 function tokensOf(n: number): string {
@@ -49,7 +50,7 @@ export function Tokens({ tokens, ids }: { tokens: MaskToken[]; ids: boolean }) {
         <li key={i} className="turn">
           {several && stretches[i - 1]?.column !== one.column ? <h3>{one.column}</h3> : null}
           <div className="small soft">{told(one)}</div>
-          <div className="tokens">{one.tokens.map((token, j) => <Token key={j} token={token} ids={ids} />)}</div>
+          <div className="tokens">{one.tokens.map((token, j) => <Token key={j} token={token} ids={ids} odd={j % 2 === 1} />)}</div>
         </li>
       ))}
     </ol>
@@ -61,7 +62,7 @@ export function Legend() {
     <p className="row small">
       <mark className="token">trained</mark>
       <span className="token">not trained</span>
-      <span className="soft">Each turn has a line at its left. ↵ is a line break.</span>
+      <span className="soft">Neighbouring tokens differ in shade; each turn has a line at its left. ↵ is a line break, ∅ a token that is only part of a letter.</span>
     </p>
   );
 }

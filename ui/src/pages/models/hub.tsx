@@ -1,17 +1,16 @@
 /** Search of a hub, and the order to fetch what was found. */
 import { useQuery } from "@tanstack/react-query";
 import { useState, type SyntheticEvent } from "react";
-import { useSearchParams } from "react-router";
+import { Link, useSearchParams } from "react-router";
 
 import { get } from "../../api/http";
 import type { HubModel, List } from "../../api/types";
 import { Loaded } from "../../kit/loaded";
-import { Button, Empty, Field, Note, Tag } from "../../kit/parts";
+import { Button, Empty, Field, Tag } from "../../kit/parts";
 import { Table, type Column } from "../../kit/table";
 import { ago, bytes, short } from "../../kit/words";
-import { useMay } from "../../shell/me";
+import { Fetch } from "./fetch";
 import { useHubToken } from "./publish";
-import { useDownload } from "./transfers";
 
 const FOUND = 30;
 const TAGS_SHOWN = 4;
@@ -24,16 +23,6 @@ function TokenNote() {
   return <p className="small soft">Signed in to the hub{user === null ? "" : ` as ${user}`}{source === null ? "" : ` (token from ${source})`}.</p>;
 }
 
-function Fetch({ model }: { model: HubModel }) {
-  const fetch = useDownload();
-  const may = useMay("member");
-  return (
-    <Button small disabled={!may || fetch.isSuccess} busy={fetch.isPending} aria-label={`Download ${model.name}`} onClick={() => { fetch.mutate({ ref: model.ref, name: null }); }}>
-      {fetch.isSuccess ? "Ordered" : "Download"}
-    </Button>
-  );
-}
-
 const COLUMNS: Column<HubModel>[] = [
   { name: "Model", show: (m) => <span className="wrap">{m.name}</span> },
   { name: "Size", number: true, show: (m) => bytes(m.bytes) },
@@ -41,8 +30,20 @@ const COLUMNS: Column<HubModel>[] = [
   { name: "Likes", number: true, show: (m) => short(m.likes) },
   { name: "Changed", show: (m) => (m.updated === "" ? "–" : ago(m.updated)) },
   { name: "Tags", show: (m) => <span className="row">{m.tags.slice(0, TAGS_SHOWN).map((t) => <Tag key={t}>{t}</Tag>)}</span> },
-  { name: <span className="sr">Action</span>, show: (m) => <Fetch model={m} /> },
+  { name: <span className="sr">Action</span>, show: (m) => <Fetch refTo={m.ref} name={m.name} /> },
 ];
+
+const SUGGESTED = ["SmolLM2 Instruct", "Qwen2.5 0.5B Instruct", "TinyLlama Chat", "Llama 3.2 1B", "gemma 2 2b"];
+
+/** Where to begin, for those who know no name. */
+function Suggested({ onPick }: { onPick: (words: string) => void }) {
+  return (
+    <div className="stack tight">
+      <div className="row"><span className="small soft">For instance:</span>{SUGGESTED.map((words) => <Button key={words} small onClick={() => { onPick(words); }}>{words}</Button>)}</div>
+      <p className="small soft">Those that are good to begin with are in the <Link to="/models?tab=catalogue">catalogue</Link>.</p>
+    </div>
+  );
+}
 
 export function Hub() {
   const [search, setSearch] = useSearchParams();
@@ -57,14 +58,14 @@ export function Hub() {
   const submit = (e: SyntheticEvent) => { e.preventDefault(); setSearch({ tab: "hub", q: text.trim() }); };
   return (
     <div className="stack">
-      <form className="row" role="search" onSubmit={submit} style={{ alignItems: "end" }}>
+      <form className="row" role="search" onSubmit={submit} style={{ alignItems: "start" }}>
         <div className="grow">
-          <Field name="Words of the name">{(ids) => <input {...ids} className="input" type="search" value={text} onChange={(e) => { setText(e.target.value); }} />}</Field>
+          <Field name="Words of the name" help="Such as a maker, a family or a size. Nothing is asked of the hub before you search.">{(ids) => <input {...ids} className="input" type="search" value={text} onChange={(e) => { setText(e.target.value); }} />}</Field>
         </div>
-        <Button kind="primary" type="submit" disabled={text.trim() === ""} busy={found.isFetching}>Search</Button>
+        <Button kind="primary" type="submit" className="below-label" disabled={text.trim() === ""} busy={found.isFetching}>Search</Button>
       </form>
       <TokenNote />
-      {asked === "" ? <Note>Nothing is asked of the hub before you search.</Note> : (
+      {asked === "" ? <Suggested onPick={(q) => { setText(q); setSearch({ tab: "hub", q }); }} /> : (
         <Loaded query={found} label="asking the hub">
           {({ items }) => <Table label="Models of the hub" columns={COLUMNS} rows={items} id={(m) => m.ref} empty={<Empty title={`The hub knows no model “${asked}”`} />} />}
         </Loaded>

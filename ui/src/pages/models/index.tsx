@@ -11,8 +11,8 @@ import { Transfers } from "./transfers";
 
 const TABS = [
   { id: "installed", name: "Installed", show: () => <Installed /> },
-  { id: "hub", name: "Find on a hub", show: () => <Hub /> },
   { id: "catalogue", name: "Catalogue", show: () => <Catalogue /> },
+  { id: "hub", name: "Find on a hub", show: () => <Hub /> },
   { id: "add", name: "Add by path", show: () => <AddByPath /> },
 ];
 

@@ -49,9 +49,10 @@ export function Installed() {
 function Nothing() {
   return (
     <Empty title="No model is here yet">
-      <p>Find one on a hub, or name a folder or GGUF file of this machine.</p>
+      <p>Take one that is good to begin with, search a hub, or name a folder or GGUF file of this machine.</p>
       <div className="row">
-        <Link className="button primary" to="/models?tab=hub">Find on a hub</Link>
+        <Link className="button primary" to="/models?tab=catalogue">Models to begin with</Link>
+        <Link className="button" to="/models?tab=hub">Find on a hub</Link>
         <Link className="button" to="/models?tab=add">Add by path</Link>
       </div>
     </Empty>

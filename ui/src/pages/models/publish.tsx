@@ -88,7 +88,7 @@ function Fields({ model, wanted, onChange }: { model: Model; wanted: Wanted; onC
   );
 }
 
-function Form({ model, version }: { model: Model; version: number }) {
+function Form({ model, version, onClose }: { model: Model; version: number; onClose: () => void }) {
   const [wanted, setWanted] = useState<Wanted>({ repository: "", license: "", private: true, merge: false });
   const token = useHubToken();
   const { order, job, busy } = useOrder(model, version, wanted);
@@ -103,6 +103,7 @@ function Form({ model, version }: { model: Model; version: number }) {
       <div className="row">
         <Button type="submit" busy={busy} disabled={!isNamed}>Show what would be sent</Button>
         <Button kind="primary" busy={busy} disabled={!isNamed || token.data?.present !== true} onClick={() => { order.mutate(false); }}>Publish</Button>
+        <Button kind="plain" onClick={onClose}>Close</Button>
       </div>
     </form>
   );
@@ -116,8 +117,7 @@ export function Publish({ model, version }: { model: Model; version: number }) {
     <>
       <Button small aria-label={`Publish version ${String(version)}`} onClick={() => { setOpen(true); }}>Publish</Button>
       <Dialog open={open} onClose={close} title={`Publish ${model.name}, version ${String(version)}`}>
-        <Form model={model} version={version} />
-        <div><Button kind="plain" onClick={close}>Close</Button></div>
+        <Form model={model} version={version} onClose={close} />
       </Dialog>
     </>
   );

@@ -12,14 +12,23 @@ import { useMay } from "../../shell/me";
 import { pathOf } from "./one";
 import { Publish } from "./publish";
 
+/** Where it came from, and its content's hash. */
+function From({ version: { run, source, hash } }: { version: ModelVersion }) {
+  return (
+    <>
+      {run === null || run === undefined ? <span className="wrap">{source}</span> : <Link to={`/runs/${encodeURIComponent(run)}`} title={run}>run {run.split("-").at(-1)}</Link>}
+      <code className="small soft block" title={hash}>{hash.slice(0, 12)}</code>
+    </>
+  );
+}
+
 function columns(model: Model): Column<ModelVersion>[] {
   const named = (version: number) => Object.keys(model.aliases).filter((alias) => model.aliases[alias] === version);
   return [
     { name: "Version", number: true, show: (v) => v.version },
     { name: "Aliases", show: (v) => <span className="row">{named(v.version).map((alias) => <Alias key={alias} model={model} alias={alias} />)}</span> },
     { name: "Made", show: (v) => ago(v.created) },
-    { name: "From", show: (v) => (v.run === null ? <span className="wrap">{v.source}</span> : <Link to={`/runs/${encodeURIComponent(v.run)}`} title={v.run}>run {v.run.split("-").at(-1)}</Link>) },
-    { name: "Hash", show: (v) => <code title={v.hash}>{v.hash.slice(0, 12)}</code> },
+    { name: "From", show: (v) => <From version={v} /> },
     { name: <span className="sr">Action</span>, show: (v) => <Publish model={model} version={v.version} /> },
   ];
 }

@@ -3,36 +3,13 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
 import { ask, get } from "../../api/http";
-import type { Hardware, Kind, List, Model, Planned } from "../../api/types";
+import type { Planned } from "../../api/types";
 import type { Schema } from "./fields";
 
 const WAIT_MS = 450; // after the last key stroke
-const LONG = 1000;
 
 export function useSchema() {
   return useQuery({ queryKey: ["schema", "run"], queryFn: ({ signal }) => get<Schema>("/api/schema/run", signal), staleTime: Infinity });
-}
-
-export function useKinds() {
-  return useQuery({ queryKey: ["kinds"], queryFn: ({ signal }) => get<Record<string, Kind[]>>("/api/kinds", signal), staleTime: 60_000 });
-}
-
-export function useModels() {
-  return useQuery({ queryKey: ["models", "names"], queryFn: ({ signal }) => get<List<Model>>(`/api/models?limit=${String(LONG)}`, signal) });
-}
-
-export interface DatasetName {
-  id: string;
-  name: string;
-  rows: number | null;
-}
-
-export function useDatasets() {
-  return useQuery({ queryKey: ["datasets", "names"], queryFn: ({ signal }) => get<List<DatasetName>>(`/api/datasets?limit=${String(LONG)}`, signal) });
-}
-
-export function useHardware() {
-  return useQuery({ queryKey: ["hardware"], queryFn: ({ signal }) => get<Hardware>("/api/hardware", signal), staleTime: 10_000 });
 }
 
 function useSettled<T>(value: T): T {

@@ -2,10 +2,10 @@
 import { useId, useState } from "react";
 import { Link } from "react-router";
 
-import type { Kind } from "../../api/types";
+import { methodFor, useDatasets, useKinds, useModels } from "../../api/nouns";
+import type { Dataset, Kind } from "../../api/types";
 import { Button, Field, Note, Tag } from "../../kit/parts";
 import { count } from "../../kit/words";
-import { useDatasets, useModels, type DatasetName } from "./asking";
 
 const OTHER = " other"; // no name begins with a blank
 
@@ -56,16 +56,35 @@ export function ModelChoice({ value, fault, onChange }: { value: string; fault?:
   );
 }
 
-export function DataChoice({ value, fault, onChange }: { value: string; fault?: string | undefined; onChange: (value: string | undefined) => void }) {
+interface DataProps {
+  value: string;
+  fault?: string | undefined;
+  method: string;
+  onChange: (value: string | undefined) => void;
+  onMethod: (name: string) => void;
+}
+
+/** Said when the rows are made for another method than the one that is chosen. */
+function Meant({ rows, method, onMethod }: { rows: string | null | undefined; method: string; onMethod: (name: string) => void }) {
+  const kinds = useKinds();
+  const takes = kinds.data?.method?.find((m) => m.name === method)?.takes ?? [];
+  const meant = methodFor(kinds.data, rows);
+  if (meant === null || meant === method || takes.length === 0 || takes.includes(rows ?? "")) return null;
+  return <Note>These are rows of the kind {rows}, which {meant} is made for. <Button small onClick={() => { onMethod(meant); }}>Use {meant}</Button></Note>;
+}
+
+export function DataChoice({ value, fault, method, onChange, onMethod }: DataProps) {
   const sets = useDatasets();
   const items = sets.data?.items ?? [];
-  const called = ({ id, name }: DatasetName) => (items.some((o) => o.name === name && o.id !== id) ? id : name);
+  const called = ({ id, name }: Dataset) => (items.some((o) => o.name === name && o.id !== id) ? id : name);
   const options = items.map((d) => ({ value: called(d), name: d.rows === null ? d.name : `${d.name} · ${count(d.rows)} rows` }));
   const byId = items.find((d) => d.id === value);
+  const chosen = byId ?? items.find((d) => d.name === value);
   return (
     <div className="stack tight">
       <Named name="Data set" help="the rows it learns from" options={options} value={byId === undefined ? value : called(byId)} fault={fault} onChange={onChange} />
       {sets.data?.items.length === 0 ? <Note>No data set is here yet. <Link to="/datasets">Add one</Link>.</Note> : null}
+      <Meant rows={chosen?.kind} method={method} onMethod={onMethod} />
     </div>
   );
 }
@@ -87,9 +106,9 @@ function Card({ kind, group, chosen, onPick }: { kind: Kind; group: string; chos
 export function KindChoice({ name, kinds, usual, value, onChange }: { name: string; kinds: Kind[]; usual: string[]; value: string; onChange: (value: string) => void }) {
   const [all, setAll] = useState(false);
   const group = useId();
-  const near = [...new Set([...usual, value])];
-  const first = near.flatMap((wanted) => kinds.filter((k) => k.name === wanted));
-  const shown = all ? [...first, ...kinds.filter((k) => !near.includes(k.name))] : first;
+  const first = usual.flatMap((wanted) => kinds.filter((k) => k.name === wanted));
+  const others = kinds.filter((k) => !usual.includes(k.name)); // always in this order: a card never jumps when it is chosen
+  const shown = [...first, ...others.filter((k) => all || k.name === value)];
   return (
     <fieldset className="picks">
       <legend>{name}</legend>

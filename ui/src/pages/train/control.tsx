@@ -130,9 +130,10 @@ interface Props {
 }
 
 function helpOf(field: FieldInfo, settled: Props["settled"], value: unknown): string {
-  const now = settled === undefined || JSON.stringify(settled.value) === JSON.stringify(value ?? field.default) ? "" : ` Now ${shown(settled.value)} (${settled.origin}).`;
+  const now = settled === undefined || JSON.stringify(settled.value) === JSON.stringify(value ?? field.default) ? "" : ` Here ${shown(settled.value)}: ${settled.origin}.`;
   const range = field.range === "" ? "" : ` (${field.range})`;
-  return `${field.help}${range}.${now}`;
+  const help = field.help.replace(/\bNone\b/g, "empty").replaceAll("`", "");
+  return `${help.charAt(0).toUpperCase()}${help.slice(1)}${range}.${now}`;
 }
 
 export function Control({ field, name, value, settled, fault, onChange }: Props) {

@@ -2,10 +2,11 @@
 import { useEffect, useMemo, useState } from "react";
 
 import { Problem } from "../../api/http";
-import type { Kind, Planned } from "../../api/types";
+import { useHardware } from "../../api/nouns";
+import type { Kinds, Planned } from "../../api/types";
 import { Note, Panel } from "../../kit/parts";
 import { Advanced, type FormProps } from "./advanced";
-import { useHardware, usePlan } from "./asking";
+import { usePlan } from "./asking";
 import { DataChoice, KindChoice, ModelChoice } from "./choices";
 import { Control } from "./control";
 import { DRAFT } from "./draft";
@@ -51,22 +52,22 @@ function settledBy(planned: Planned | undefined): FormProps["settled"] {
   return (path) => (origins[path] === undefined || origins[path] === "default" ? undefined : { value: at(config, path), origin: origins[path] });
 }
 
-function Form({ form, kinds, method, adapter }: { form: FormProps; kinds: Record<string, Kind[]>; method: string; adapter: string }) {
+function Form({ form, kinds, method, adapter }: { form: FormProps; kinds: Kinds; method: string; adapter: string }) {
   const { value, faults, onChange } = form;
   const sensible = SENSIBLE.flatMap(([path, name]) => { const field = form.fields.find((f) => f.path === path); return field === undefined ? [] : [{ field, name }]; });
   return (
     <>
-      <Panel title="What">
+      <Panel title="What is taught, and how">
         <div className="stack">
           <div className="controls">
             <ModelChoice value={text(at(value, "model.path"))} fault={faults.get("model.path")} onChange={(v) => { onChange("model.path", v); }} />
-            <DataChoice value={text(at(value, "data.path"))} fault={faults.get("data.path")} onChange={(v) => { onChange("data.path", v); }} />
+            <DataChoice value={text(at(value, "data.path"))} fault={faults.get("data.path")} method={method} onChange={(v) => { onChange("data.path", v); }} onMethod={(name) => { onChange("method", name); }} />
           </div>
           <KindChoice name="Method" kinds={kinds.method ?? []} usual={USUAL.method} value={method} onChange={(v) => { onChange("method", v); }} />
           <KindChoice name="Adapter" kinds={kinds.adapter ?? []} usual={USUAL.adapter} value={adapter} onChange={(v) => { onChange("adapter", v); }} />
         </div>
       </Panel>
-      <Panel title="How">
+      <Panel title="Settings">
         <div className="controls">
           {sensible.map(({ field, name }) => (
             <Control key={field.path} field={field} name={name} value={at(value, field.path)} settled={form.settled(field.path)} fault={faults.get(field.path)} onChange={(v) => { onChange(field.path, v); }} />
@@ -83,30 +84,49 @@ function marksOf(recipe: Recipe, refused: ReturnType<typeof refusals>): Mark[] {
   return refused.map(({ path, message }) => ({ line: path === null ? null : lineOf(recipe, path), message }));
 }
 
-export function Editor({ schema, kinds, first }: { schema: Schema; kinds: Record<string, Kind[]>; first: string }) {
+/** The recipe, or while it cannot be read the last one that could: the form goes on showing it. */
+function useLastGood(recipe: Recipe): Recipe {
+  const [last, setLast] = useState(recipe);
+  const isGood = recipe.faults.length === 0;
+  if (isGood && last !== recipe) setLast(recipe);
+  return isGood ? recipe : last;
+}
+
+function Left({ isBroken, ...rest }: { isBroken: boolean; form: FormProps; kinds: Kinds; method: string; adapter: string }) {
+  return (
+    <div className="stack">
+      {isBroken ? <Note tone="warn">The form waits until the YAML can be read again; see the marked line.</Note> : null}
+      <div className={isBroken ? "stack old" : "stack"} inert={isBroken}><Form {...rest} /></div>
+    </div>
+  );
+}
+
+export function Editor({ schema, kinds, first }: { schema: Schema; kinds: Kinds; first: string }) {
   const [yaml, setYaml] = useState(first);
   useEffect(() => { localStorage.setItem(DRAFT, yaml); }, [yaml]);
   const recipe = useMemo(() => read(yaml), [yaml]);
-  const method = chosen(recipe.value, "method", "sft");
-  const adapter = chosen(recipe.value, "adapter", "lora");
+  const isBroken = recipe.faults.length > 0;
+  const shown = useLastGood(recipe);
+  const method = chosen(shown.value, "method", "sft");
+  const adapter = chosen(shown.value, "adapter", "lora");
   const fields = useMemo(() => allFields(schema, method, adapter), [schema, method, adapter]);
   const missing = missingOf(recipe);
   const hardware = useHardware();
   const { plan, isOld } = usePlan(yaml, missing === null);
+  const isRefused = plan.isError && !isOld;
+  const planned = isOld || plan.isError ? undefined : plan.data;
   const refused = missing === null && !isOld ? refusals(plan.error, fields) : [];
   const form: FormProps = {
-    fields, value: recipe.value, settled: settledBy(isOld || plan.isError ? undefined : plan.data),
+    fields, value: shown.value, settled: settledBy(planned),
     faults: new Map(refused.flatMap(({ path, message }) => (path === null ? [] : [[path, message] as const]))),
     onChange: (path, value) => { setYaml(write(recipe, path, value)); },
   };
   return (
     <div className="two train">
-      <div className="stack">
-        {recipe.faults.length > 0 ? <Note tone="warn">The form waits until the YAML can be read again.</Note> : <Form form={form} kinds={kinds} method={method} adapter={adapter} />}
-      </div>
-      <div className="stack">
-        <PlanPanel plan={plan} isOld={isOld} missing={missing} hardware={hardware.data} onFix={({ field, value }) => { form.onChange(field, value); }} />
-        <Start yaml={yaml} isReady={missing === null} plan={isOld || plan.isError ? undefined : plan.data} />
+      <Left isBroken={isBroken} form={form} kinds={kinds} method={method} adapter={adapter} />
+      <div className="stack beside">
+        <PlanPanel plan={plan} isOld={isOld} missing={missing} hardware={hardware.data} refused={refused} onFix={({ field, value }) => { form.onChange(field, value); }} />
+        <Start yaml={yaml} missing={missing} isRefused={isRefused} plan={planned} />
         <YamlPanel text={yaml} marks={marksOf(recipe, refused)} onChange={setYaml} />
       </div>
     </div>

@@ -3,9 +3,10 @@ import { useQuery } from "@tanstack/react-query";
 import { useSearchParams } from "react-router";
 
 import { get } from "../../api/http";
+import { useKinds } from "../../api/nouns";
 import { Loaded } from "../../kit/loaded";
 import { Page } from "../../shell/page";
-import { useKinds, useSchema } from "./asking";
+import { useSchema } from "./asking";
 import { Editor } from "./editor";
 import { DRAFT } from "./draft";
 import { read, write } from "./recipe";
@@ -16,7 +17,7 @@ const FIRST = "method: sft\nadapter: lora\n";
 /** The recipe to begin with: another run's, or the one this browser kept; with what another page has chosen. */
 function begun(search: URLSearchParams, other: string | undefined): string {
   let text = other ?? localStorage.getItem(DRAFT) ?? FIRST;
-  for (const [name, path] of [["model", "model.path"], ["data", "data.path"]] as const) {
+  for (const [name, path] of [["model", "model.path"], ["data", "data.path"], ["method", "method"]] as const) {
     const value = search.get(name);
     if (value !== null && read(text).faults.length === 0) text = write(read(text), path, value);
   }
@@ -35,7 +36,7 @@ export default function Train() {
     </Loaded>
   );
   return (
-    <Page title="Train" lead="A model learns from your rows. The plan says what it takes before anything begins.">
+    <Page title="Train" lead="Choose a model and the rows it learns from. The plan says what it takes before anything begins.">
       {from === null ? editor(undefined) : <Loaded query={other}>{({ yaml }) => editor(yaml)}</Loaded>}
     </Page>
   );

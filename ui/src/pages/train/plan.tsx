@@ -1,6 +1,7 @@
 /** What the run would need, beside what this machine has; warnings with what helps. */
 import type { UseQueryResult } from "@tanstack/react-query";
 
+import { Problem } from "../../api/http";
 import type { Fix, Hardware, Interval, PlanInfo, Planned, Fit, Warned } from "../../api/types";
 import { Button, Facts, Note, Panel, Spinner, Tag } from "../../kit/parts";
 import { Fault } from "../../kit/problem";
@@ -11,6 +12,16 @@ const TONES = { "fits": "good", "may not fit": "warn", "does not fit": "bad" } a
 
 function percent(part: number, whole: number): string {
   return `${Math.min(100, Math.max(0, (100 * part) / whole)).toFixed(2)}%`;
+}
+
+/** Where what is free ends, and what others have taken behind it. */
+function Free({ free, all, whole }: { free: number; all: number; whole: number }) {
+  return (
+    <>
+      <span className="taken" style={{ left: percent(free, whole), width: percent(all - free, whole) }} />
+      <span className="free" style={{ left: percent(free, whole) }} />
+    </>
+  );
 }
 
 /** A forecast on the machine's own scale: the likely range, the best guess, what is free and what there is. */
@@ -26,7 +37,7 @@ function Need({ label, need, verdict, all }: { label: string; need: Interval; ve
       <div className={`need ${tone}`} role="img" aria-label={`${label}: ${text}`}>
         <span className="likely" style={{ left: percent(low, whole), width: percent(high - low, whole) }} />
         <span className="guess" style={{ width: percent(middle, whole) }} />
-        {free === undefined ? null : <span className="free" style={{ left: percent(free, whole) }} />}
+        {free === undefined ? null : <Free free={free} all={all ?? whole} whole={whole} />}
       </div>
       <div className="small soft">{text}</div>
     </div>
@@ -77,15 +88,29 @@ interface Props {
   isOld: boolean;
   missing: string | null;
   hardware: Hardware | undefined;
+  refused: { message: string }[];
   onFix: (fix: Fix) => void;
 }
 
-export function PlanPanel({ plan, isOld, missing, hardware, onFix }: Props) {
+/** Why there is no plan: what is wrong in the recipe, line by line, or what went wrong on the way. */
+function NoPlan({ error, refused }: { error: unknown; refused: { message: string }[] }) {
+  const hint = error instanceof Problem ? error.hint : null;
+  if (refused.length === 0) return <div className="told"><Fault error={error} /></div>;
+  return (
+    <Note tone="bad">
+      <p>This recipe cannot run:</p>
+      <ul>{refused.map(({ message }) => <li key={message}>{message}</li>)}</ul>
+      {hint === null ? null : <p className="small">hint: <code>{hint}</code></p>}
+    </Note>
+  );
+}
+
+export function PlanPanel({ plan, isOld, missing, hardware, refused, onFix }: Props) {
   const busy = isOld && missing === null ? <span className="small soft" role="status"><span className="spin" aria-hidden /> planning</span> : null;
   const shown = plan.data !== undefined && !plan.isError ? <div className={isOld ? "old" : undefined}><Found plan={plan.data.plan} hardware={hardware} onFix={onFix} /></div> : null;
   return (
     <Panel title="Plan" actions={busy}>
-      {missing !== null ? <p className="soft">{missing}</p> : plan.isError ? <div className="told"><Fault error={plan.error} /></div> : shown ?? <Spinner label="planning" />}
+      {missing !== null ? <p className="soft">{missing}</p> : plan.isError ? <NoPlan error={plan.error} refused={refused} /> : shown ?? <Spinner label="planning" />}
     </Panel>
   );
 }

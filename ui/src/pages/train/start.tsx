@@ -12,14 +12,15 @@ function freshKey(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
 }
 
-function said(plan: Planned | undefined, isReady: boolean): string {
-  if (!isReady) return "Choose a model and a data set first.";
+function said(plan: Planned | undefined, missing: string | null, isRefused: boolean): string {
+  if (missing !== null) return missing;
+  if (isRefused) return "What the plan refuses must be mended first.";
   const tight = plan?.plan.verdicts.find((v) => v.verdict !== "fits");
   if (tight === undefined) return "It runs on the server and goes on when you close this page.";
   return tight.sure ? `It will be refused: the ${tight.allow} does not suffice.` : `Careful: the ${tight.allow} ${tight.verdict}.`;
 }
 
-export function Start({ yaml, isReady, plan }: { yaml: string; isReady: boolean; plan: Planned | undefined }) {
+export function Start({ yaml, missing, isRefused, plan }: { yaml: string; missing: string | null; isRefused: boolean; plan: Planned | undefined }) {
   const go = useNavigate();
   const cache = useQueryClient();
   const sent = useRef({ yaml: "", key: "" });
@@ -37,8 +38,8 @@ export function Start({ yaml, isReady, plan }: { yaml: string; isReady: boolean;
   return (
     <Panel label="Start">
       <div className="stack tight">
-        <Button kind="primary" busy={start.isPending} disabled={!isReady} onClick={() => { start.mutate(); }}>Start training</Button>
-        <p className="small soft">{said(plan, isReady)}</p>
+        <Button kind="primary" busy={start.isPending} disabled={missing !== null || isRefused} onClick={() => { start.mutate(); }}>Start training</Button>
+        <p className="small soft">{said(plan, missing, isRefused)}</p>
         {start.isError ? <Fault error={start.error} /> : null}
       </div>
     </Panel>

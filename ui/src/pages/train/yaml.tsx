@@ -23,7 +23,7 @@ export function YamlPanel({ text, marks, onChange }: { text: string; marks: Mark
   return (
     <Panel title="Recipe">
       <div className="stack">
-        <Field name="YAML" help="The same as the form: what you change here changes there. `stead train` takes it as a file.">
+        <Field name="YAML" help={<>The same as the form: what you change here changes there. As a file, <code>stead train run.yaml</code> takes it too.</>}>
           {(ids) => (
             <div className="yaml">
               <pre ref={gutter} aria-hidden>{lines.map((_, i) => <span key={i} className={wrong.has(i + 1) ? "wrong" : undefined}>{`${String(i + 1)}\n`}</span>)}</pre>

@@ -34,13 +34,12 @@ def steps(config: RunConfig, model: ModelFacts, work: Work, machine: Machine) ->
     forward = own + (reference if live else 0.0)
     again = backward if config.trainer.gradient_checkpointing else 0.0
     width, rate = BYTES[config.model.dtype], machine.rate(found.hidden)
-    flops = 2 * forward + 2 * backward + 2 * again + (2 * backward if found.whole else 0)
+    through = found.deep / max(1, found.layers)  # the share of layers that gradients flow through
+    flops = 2 * forward + 2 * through * (backward + again) + (2 * backward if found.whole else 0)
     products = (found.body * flops + found.low * 6) * work.lane_tokens
     labels = work.labels * work.lane_share
     head = 2 * found.embedding * labels * (3 if found.whole else 2) * max(forward, backward)
-    flow = (
-        (1 + again / 2) * found.kept * (width + 4) / 2 * _PASSES * found.layers * work.lane_tokens
-    )
+    flow = (1 + again / 2) * found.kept * (width + 4) / 2 * _PASSES * found.deep * work.lane_tokens
     squares = work.lane_squares * found.hidden * found.layers
     bandwidth = machine.bytes_per_s
     counted = {

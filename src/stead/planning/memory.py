@@ -56,7 +56,7 @@ def parts(
         "working": _working(found, work, width),
         "held": _held(config, found, work, width),
         "attention": _attention(found, work, width),
-        "logits": at_once * work.busy * found.vocab * width,
+        "logits": at_once * work.busy * found.vocab * width * _has_logits(config),
         "loss": at_once * work.busy * found.vocab * 4 * _logit_arrays(config),
         "answers": work.together * found.cached * width,
         "other models": (others + _copied(config, model, found)) * width,
@@ -129,8 +129,8 @@ def _activations(config: RunConfig, found: Shape, work: Work, width: float) -> f
     kept = found.kept * width + (0 if found.fused else found.hidden * 16)  # norms in fp32
     borders = 3 * found.hidden * width
     if config.trainer.gradient_checkpointing:
-        return work.largest * (kept + borders + found.layers * found.hidden * width)
-    return work.largest * (kept * found.layers + borders)
+        return work.largest * (kept + borders + found.deep * found.hidden * width)
+    return work.largest * (kept * found.deep + borders)
 
 
 def _held(config: RunConfig, found: Shape, work: Work, width: float) -> float:
@@ -165,6 +165,11 @@ def _logit_arrays(config: RunConfig) -> float:
     return max(own, _SMOOTHED if config.trainer.label_smoothing > 0 else 0.0)
 
 
+def _has_logits(config: RunConfig) -> bool:
+    """Say whether a method asks for words at all: reward models and vectors of texts do not."""
+    return bool(getattr(registry("method").get(config.method.type), "has_logits", True))
+
+
 def _copied(config: RunConfig, model: ModelFacts, found: Shape) -> int:
     """Parameters of a live reference beside a model that is trained whole.
 
@@ -189,9 +194,10 @@ def checkpoint_bytes(config: RunConfig, model: ModelFacts) -> int:
 
 
 def final_bytes(config: RunConfig, model: ModelFacts) -> int:
-    """Return the size of the result: the whole model, or the adapter in fp32."""
-    found = shape(model, config.adapter, config.model.device)
-    return int(found.trained * (BYTES[config.model.dtype] if found.whole else _MASTER))
+    """Return the size of the result: the whole model, whatever was trained of it, or the adapter in fp32."""
+    if registry("adapter").get(config.adapter.type).kind == "model":
+        return int(model.parameters * BYTES[config.model.dtype])
+    return int(shape(model, config.adapter, config.model.device).trained * _MASTER)
 
 
 def saves(config: RunConfig, steps: int) -> int:

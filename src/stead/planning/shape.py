@@ -23,7 +23,7 @@ class Shape:
 
     `dropped`: numbers per token and layer of dropout masks, part of `kept`. `trained`: parameters
     that change; `whole`: all do. `packed`: parameters that the fast layers hold in one matrix. `cached`: numbers per token that
-    writing keeps, keys and values.
+    writing keeps, keys and values. `deep`: layers through which gradients flow; those below keep nothing.
     """
 
     hidden: int
@@ -41,6 +41,7 @@ class Shape:
     low: int
     packed: int
     cached: float
+    deep: int
 
 
 def shape(model: ModelFacts, adapter: Any, device: str) -> Shape:  # Any: an adapter's own config
@@ -66,8 +67,14 @@ def shape(model: ModelFacts, adapter: Any, device: str) -> Shape:  # Any: an ada
     return Shape(
         E, F, model.layers, model.vocab_size, getattr(model, "heads", max(1, E // 64)), body,
         embedding, trained, trained == model.parameters, fused, kept + dropped, dropped, low,
-        linear if fused else 0, 2 * k * model.layers,
+        linear if fused else 0, 2 * k * model.layers, _depth(model, adapter),
     )  # fmt: skip
+
+
+def _depth(model: ModelFacts, adapter: Any) -> int:  # Any: an adapter's own config class
+    """Return through how many layers gradients flow: an adapter's config may say it by `depth(model)`."""
+    own = getattr(adapter, "depth", None)
+    return model.layers if own is None else int(own(model))
 
 
 def trainable(model: ModelFacts, adapter: Any) -> int:  # Any: an adapter's own config class

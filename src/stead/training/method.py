@@ -218,6 +218,7 @@ class Method(ABC):
     """
 
     config: MethodConfig
+    has_logits: ClassVar[bool] = True  # whether words are predicted at all; forecasts ask
     kinds: ClassVar[tuple[str, ...]]
     columns: ClassVar[tuple[str, ...]]
     unit: ClassVar[str] = "label tokens"  # what `weight` counts

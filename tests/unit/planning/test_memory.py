@@ -240,3 +240,31 @@ def peak_of_new_tensors() -> Iterator[list[int]]:
 
     with Watch():
         yield peak
+
+
+@pytest.mark.parametrize(("layers", "deep"), [(1, 1), (2, 2), (-1, 3)])
+def test_layers_below_the_lowest_trained_one_keep_nothing(
+    wide_model: Path, layers: int, deep: int
+) -> None:
+    whole = parts(wide_model, config("full", "fp32"))["activations"]
+    chosen = config({"type": "freeze", "layers": layers}, "fp32")
+    borders = 3 * TOKENS * 96 * 4  # of the hidden size
+
+    assert parts(wide_model, chosen)["activations"] - borders == pytest.approx(
+        (whole - borders) * deep / 3, rel=0.01
+    )
+
+
+def test_trained_embeddings_let_gradients_through_all_layers(wide_model: Path) -> None:
+    facts = inspect(wide_model, tokenizer=False)
+    chosen = config({"type": "freeze", "layers": 1, "names": ["model.embed_tokens.*"]}, "fp32")
+
+    assert shape(facts, chosen.adapter, "cpu").deep == 3
+
+
+def test_a_whole_model_is_written_whatever_was_trained_of_it(wide_model: Path) -> None:
+    facts = inspect(wide_model, tokenizer=False)
+    frozen, low = (config(a, "bf16") for a in ({"type": "freeze", "layers": 1}, "lora"))
+
+    assert memory.final_bytes(frozen, facts) == facts.parameters * 2
+    assert memory.final_bytes(low, facts) < facts.parameters

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks?|layer)\.(\d+)\.")
+_FIRST = ("embed", "wte", "wpe")  # what stands before all layers
 
 
 class FreezeConfig(AdapterConfig):
@@ -71,6 +72,14 @@ class FreezeConfig(AdapterConfig):
     def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
         """Return how many numbers are trained."""
         return sum(prod(model.tensors[n][1]) for n in self.chosen(list(model.tensors)))
+
+    def depth(self, model: Any) -> int:  # Any: planning's ModelFacts
+        """Return through how many layers gradients flow: from the lowest trained one on."""
+        names = self.chosen(list(model.tensors))
+        if any(word in name for name in names for word in _FIRST):
+            return int(model.layers)
+        numbers = [int(m.group(1)) for n in names if (m := _LAYER.search(n))]
+        return int(model.layers) - min(numbers, default=int(model.layers))
 
 
 class Freeze(Adapter):

@@ -60,6 +60,7 @@ class Contrastive(Method):
 
     config: ContrastiveConfig
     kinds = ("messages", "preference", "text")
+    has_logits = False
     columns = ("tokens",)
     takes_as_is: ClassVar[bool] = True
     separable: ClassVar[bool] = False  # the rows of a micro-batch are one another's negatives

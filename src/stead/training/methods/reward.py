@@ -54,6 +54,7 @@ class Reward(Method):
 
     config: RewardConfig
     kinds = ("preference",)
+    has_logits = False
     columns = COLUMNS
     unit = "pairs"
     default_lr: ClassVar[dict[str, float]] = {"lora": 1e-4, "full": 1e-5}

@@ -209,7 +209,7 @@ def _stop_politely(rng: random.Random) -> Callable[[Any, Path], str]:
             raise SystemExit(
                 f"{number!r} ended with {status} after {time.monotonic() - begun:.1f} s"
             )
-        if status == 130 and not twice:
+        if status == 130 and not twice and not (out / "final").exists():
             _check_saved(out)
         return number.name + (" twice" if twice else "")
 

@@ -83,7 +83,9 @@ def _training(values: dict[str, float]) -> str:
     shown += [f"lr {values['lr']:.2e}"] if "lr" in values else []
     shown += [f"grad {values['grad_norm']:.3g}"] if "grad_norm" in values else []
     shown += [f"{values['tokens_per_s']:,.0f} tok/s"] if "tokens_per_s" in values else []
-    shown += [f"({values['ceiling_share']:.0%} of ceiling)"] if "ceiling_share" in values else []
+    share = values.get("ceiling_share")
+    if share is not None:  # a tiny model's share is no 0
+        shown += [f"({share:.0%} of ceiling)" if share >= 0.1 else f"({share:.1%} of ceiling)"]
     shown += [f"{values['peak_rss_mib']:,.0f} MiB"] if "peak_rss_mib" in values else []
     return "  ".join(shown)
 

@@ -223,10 +223,8 @@ class TrainerSection(Section):
         default="warn", description="when a loss jumps above spike_factor times the usual one"
     )
     spike_factor: float = Field(
-        default=10.0,
-        gt=1,
-        description="how many times the median of recent losses is a jump, if it is also more than a tenth of the first losses",
-    )
+        default=10.0, gt=1, description="how many times the median of recent losses is a jump, if also large beside the first ones"
+    )  # fmt: skip
     proofs: bool = Field(
         default=True,
         description="check mask, packing and accumulation on the model and its rows before the first step",

@@ -45,7 +45,7 @@ def load_model(
     config = _config(folder)
     place, place_reason = choose_device(device)
     number, number_reason = choose_dtype(dtype, place, getattr(config, "dtype", None))
-    kernel, kernel_reason = choose_attention(attention, place)
+    kernel, kernel_reason = supported(config, *choose_attention(attention, place))
     meta: dict[str, Any] = {  # Any: JSON facts
         "architecture": config.architectures[0],
         "transformers": transformers.__version__,
@@ -144,6 +144,17 @@ def choose_attention(wanted: str, device: torch.device) -> tuple[str, str]:
     if lazy.installed("flash_attn"):
         return "flash_attention_2", "flash_attn is installed and the device is CUDA"
     return "sdpa", "flash_attn is not installed; segments are exact"
+
+
+def supported(config: Any, kernel: str, reason: str) -> tuple[str, str]:
+    """Return the kernel and why; plain attention for an architecture that has no fused one.
+
+    `config` (Any: a transformers config) names the architecture.
+    """
+    name = config.architectures[0]
+    if kernel == "sdpa" and not getattr(getattr(transformers, name, None), "_supports_sdpa", True):
+        return "eager", f"{name} has no other in transformers"
+    return kernel, reason
 
 
 def _check_files(folder: Path) -> None:

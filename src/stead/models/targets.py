@@ -5,6 +5,7 @@ Knows nothing about adapters' arithmetic. Patterns in order: FACTS of the docume
 
 from torch import nn
 
+from stead.core.errors import ModelError
 from stead.models.peft_files import unknown_target
 
 PATTERNS: tuple[tuple[str, ...], ...] = (
@@ -48,6 +49,12 @@ def targets(model: nn.Module, wanted: str | tuple[str, ...]) -> list[str]:
     Raises: ModelError("unknown-target") naming what there is.
     """
     every = linear_layers(model)
+    if not every:
+        raise ModelError(
+            "unknown-target",
+            f"{type(model).__name__} has no linear layers that an adapter could go beside (GPT-2's are of a kind of its own)",
+            hint="stead train RECIPE --adapter full",
+        )
     if wanted == "all-linear":
         return every
     if wanted == "auto":

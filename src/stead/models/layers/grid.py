@@ -36,7 +36,12 @@ def snap(weight: Tensor, bits: int, group: int) -> Tensor:
     N, K = weight.shape
     width = group if group else K
     if K % width:
-        raise ModelError("group-size", f"rows of {K} weights cannot be cut into groups of {width}")
+        near = max(n for n in range(1, width + 1) if K % n == 0)
+        raise ModelError(
+            "group-size",
+            f"rows of {K} weights cannot be cut into groups of {width} (adapter.group={width}); {near} would do",
+            hint=f"stead train RECIPE -s adapter.group={near}",
+        )
     x = weight.detach().float().view(N, K // width, width)
     if bits == 8:
         scale = x.abs().amax(-1, keepdim=True) / 127

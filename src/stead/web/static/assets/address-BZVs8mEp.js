@@ -1,1 +1,0 @@
-import{k as e}from"./index-C9uVVAtC.js";import{l as t}from"./page-DPur2WIQ.js";function n(t,n){let[r,i]=e();return[r.get(t)??n,e=>{i(r=>{let i=new URLSearchParams(r);return e===n?i.delete(t):i.set(t,e),i},{replace:!0})}]}function r(e){let[r,i]=n(e,`0`);return[t(r),e=>{i(String(e))}]}export{r as n,n as t};

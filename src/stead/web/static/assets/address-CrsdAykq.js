@@ -1,0 +1,1 @@
+import{A as e}from"./index-BqkMkzKb.js";import{c as t}from"./words-GqdTtRFC.js";function n(t,n){let[r,i]=e();return[r.get(t)??n,e=>{i(r=>{let i=new URLSearchParams(r);return e===n?i.delete(t):i.set(t,e),i},{replace:!0})}]}function r(e){let[r,i]=n(e,`0`);return[t(r),e=>{i(String(e))}]}export{r as n,n as t};

@@ -23,6 +23,11 @@ ScheduleName = Literal[
     "cosine", "linear", "constant", "wsd", "inverse_sqrt", "polynomial", "cosine_restarts"
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # 63 bits: torch and numpy both accept it
+_READER = Field(default="auto", description="how bytes become rows; auto: by ending and content")
+_FORMAT = Field(default="auto", description="how columns become messages; auto: by their names")
+_COLUMNS: dict[str, str] = Field(
+    default={}, description="role → column name, when names are unusual"
+)
 
 
 class ModelSection(Section):
@@ -47,15 +52,9 @@ class DataSource(Section):
     """One of several files or data sets that are read one after the other."""
 
     path: str = Field(description="file, folder or data set name")
-    reader: ReaderName = Field(
-        default="auto", description="how bytes become rows; auto: by ending and content"
-    )
-    format: FormatName = Field(
-        default="auto", description="how columns become messages; auto: by their names"
-    )
-    columns: dict[str, str] = Field(
-        default={}, description="role → column name, when names are unusual"
-    )
+    reader: ReaderName = _READER
+    format: FormatName = _FORMAT
+    columns: dict[str, str] = _COLUMNS
     split: str | None = Field(default=None, description="split of a Hugging Face data set")
     limit: Positive | None = Field(default=None, description="read at most so many rows")
 
@@ -66,15 +65,9 @@ class DataSection(Section):
     path: str | tuple[str | DataSource, ...] = Field(
         default="", description="file, folder, or several"
     )
-    reader: ReaderName = Field(
-        default="auto", description="how bytes become rows; auto: by ending and content"
-    )
-    format: FormatName = Field(
-        default="auto", description="how columns become messages; auto: by their names"
-    )
-    columns: dict[str, str] = Field(
-        default={}, description="role → column name, when names are unusual"
-    )
+    reader: ReaderName = _READER
+    format: FormatName = _FORMAT
+    columns: dict[str, str] = _COLUMNS
     split: str | None = Field(default=None, description="split of a Hugging Face data set")
     eval_path: str | None = Field(
         default=None, description="held-out rows; None: eval_share of the data"

@@ -105,8 +105,7 @@ def _score_(logits: Tensor, labels: Tensor, temperature: float, *, keep: bool) -
         sums = e.sum(1, keepdim=True)
         log_sums = sums.log()
         found[0, rows] = (picked - log_sums).squeeze(1)
-        mean = torch.bmm(x[:, None], e[:, :, None])[:, 0] / sums  # of the log-weights
-        found[1, rows] = (log_sums - mean).squeeze(1)
+        found[1, rows] = (log_sums - x.mul_(e).sum(1, keepdim=True) / sums).squeeze(1)
         if keep:
             part.copy_(e.mul_(sums.reciprocal_()))
             part.scatter_add_(1, index, part.new_full((1, 1), -1.0).expand(part.shape[0], 1))

@@ -251,7 +251,7 @@ class RolloutMethod(Method):
             with ask() as model:
                 return read(model, buffer.part(*cut)).detach().float().cpu()
 
-        if tools.lanes == 1:
+        if tools.lanes == 1 or len(cuts) == 1:
             return torch.cat([work(cut) for cut in cuts]).numpy()
         with ThreadPoolExecutor(tools.lanes, "ask", torch.set_num_threads, (1,)) as pool:
             return torch.cat(list(pool.map(work, cuts))).numpy()

@@ -147,12 +147,16 @@ class Buffer:
         """Share answers low to high among parts of about equal cost, each within `budget` tokens.
 
         At least one part per lane where there are answers enough, and a multiple of the lanes;
-        `together` answers that follow one another stay in one part.
+        `together` answers that follow one another stay in one part. Fewer prompts than lanes stay
+        whole where they fit: each lane would compute a prompt of its own, which costs more than
+        threads that wait for one another.
         """
         cost = self.lengths[low:high].reshape(-1, together).sum(axis=1)
         prompts = {int(self.owner[i]) for i in range(low, high)}
         total = int(cost.sum()) + sum(len(self.prompts[p]) for p in prompts)
         parts = min(-(-max(1, -(-total // budget)) // lanes) * lanes, len(cost))
+        if len(prompts) < lanes and total <= budget:
+            parts = 1
         ends = np.cumsum(cost)
         edges = [0]
         for i in range(1, parts):

@@ -213,7 +213,7 @@ class Stepper:
         return self.world.mine(range(count))
 
     def _map(self, work: Callable[[int], Any], which: Sequence[int]) -> Iterator[Any]:
-        if self._pool is None:
+        if self._pool is None or len(which) == 1:  # one part has all threads to itself
             yield from map(work, which)
             return
         futures = deque(self._pool.submit(work, index) for index in which)

@@ -101,6 +101,15 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture(autouse=True)
+def no_stop_requested() -> Iterator[None]:
+    """Let no test stop because an earlier one asked for it."""
+    from stead.core.process import stop_requested
+
+    yield
+    stop_requested.clear()
+
+
+@pytest.fixture(autouse=True)
 def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection that leaves this machine."""
     connect, connect_ex = socket.socket.connect, socket.socket.connect_ex

@@ -81,7 +81,12 @@ class Handler(Uploads, BaseHTTPRequestHandler):
             )
         if path.startswith("/api/models/"):
             return self.api(path.removeprefix("/api/models/").split("/"))
-        return self.resolve(path.strip("/").split("/"), body, fault)
+        if path == "/api/whoami-v2":
+            return self.json({"type": "user", "name": "org", "auth": {"type": "access_token"}})
+        parts = path.strip("/").split("/")
+        if len(parts) < 5:  # owner, name, "resolve", revision, file
+            return self.error(404, "EntryNotFound")
+        return self.resolve(parts, body, fault)
 
     def api(self, parts):
         hub, name = self.server.hub, "/".join(parts[:2])

@@ -46,6 +46,8 @@ await drive("models", async (page, { open, looks, check, allow, facts }) => {
   await order.getByText(/would be sent to me\/sums, private. Nothing has left this machine/).waitFor({ timeout: 60_000 });
   await looks("models-publish");
   check(await order.getByRole("button", { name: "Publish", exact: true }).isEnabled(), "with a token and a name it cannot be published");
+  await order.getByRole("button", { name: "Publish", exact: true }).click();
+  await order.getByText(/are published at me\/sums; what arrived is the same/).waitFor({ timeout: 60_000 });
   await open("/models/makers%2Ftiny", "makers/tiny");
   await page.getByRole("button", { name: "Delete" }).click();
   await dialog.getByText("Nothing depends on it.").waitFor();

@@ -77,6 +77,6 @@ def test_every_place_is_inside_home_and_none_is_created(tmp_path):
 
     places = [getattr(home, name) for name in names]
 
-    assert len(set(places)) == len(places) == 12
+    assert len(set(places)) == len(places) == 13
     assert all(p.is_relative_to(home.root) for p in places)
     assert not home.root.exists()

@@ -34,7 +34,7 @@ FILES = {
     "original/consolidated.safetensors": WEIGHTS,
     "modeling_evil.py": b"raise SystemExit",
 }
-TAKEN = ["config.json", "model.safetensors", "tokenizer.json"]
+TAKEN = ["README.md", "config.json", "model.safetensors", "tokenizer.json"]
 
 
 @pytest.fixture

@@ -195,7 +195,7 @@ def test_without_the_masks_a_fault_tells_of_this_machine(server, monkeypatch):
     monkeypatch.setattr(type(server[1].stores.runs), "list", broken)
 
     guarded = client.get("/api/runs").json["detail"]
-    monkeypatch.setattr(problems, "_MASKED", frozenset())
+    monkeypatch.setattr(problems, "_MASKED", {})
     unmasked = client.get("/api/runs").json["detail"]
     monkeypatch.setattr(Home, "hide", lambda self, text: text)
     through = client.get("/api/runs").json["detail"]

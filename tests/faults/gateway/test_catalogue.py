@@ -19,11 +19,8 @@ def test_the_catalogue_has_what_it_should() -> None:
 @pytest.mark.spec("004-005", "004-064")
 def test_no_token_is_wrong_doubled_missing_or_moved_and_every_failure_is_typed() -> None:
     failures = asyncio.run(campaign(range(500)))
-    late = [f["seed"] for f in failures if f["wrong"].endswith(": 504")]
-    wrong = [f for f in failures if f["seed"] not in late]
-    wrong += asyncio.run(campaign(late))  # other tests may have had the cores for three seconds
 
-    assert not wrong, show(wrong)
+    assert not failures, show(failures)
 
 
 GOOD = Outcome(text=faults.TEXT, call=Call(id="c"))

@@ -59,7 +59,7 @@ ODD = (
 KINDS = ("application/json; charset=\u00ff", "application/jsonp", "multipart/mixed; boundary=x", "application/json;" * 300, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "multipart/form-data",
          "application/json; charset=utf-16", "application/xml", "", "application/json")  # fmt: skip
 SKIPPED = ("POST /api/logout", "POST /api/login")  # they would end the session, and are limited
-SLOW_S = 60.0  # a busy machine's share; half of it is a fault
+SLOW_S = 10.0
 _OF_BYTES, _OF_ODD = 0.05, 0.1  # parts of a storm: bare bytes, and one odd header
 
 

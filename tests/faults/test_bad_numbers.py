@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.fakes import training
+from tests.fakes.bad_numbers import FAULTS
 
 from stead.core.errors import Interrupted, TrainingError
 from stead.core.events import AnyEvent, Note
@@ -20,24 +20,6 @@ from stead.values import PreparedData
 
 MARK = 299  # a token that no other row has
 STEPS, BAD, EVERY = 12, 9, 4  # the marked row is in 0-based step 9; saved are 4 and 8
-
-
-class _BadGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        return gradient * math.nan
-
-
-FAULTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "nan": lambda total: total * math.nan,
-    "infinity": lambda total: total * math.inf,
-    "gradient": _BadGradient.apply,
-    "jump": lambda total: total * 1000,
-}
 
 
 @pytest.fixture(autouse=True)

@@ -14,12 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
 from typing import IO, Any
 
 import msgspec
 
 from stead.core import hardware
+from stead.core.closing import Closing
 from stead.core.errors import ProcessError
 from stead.core.process import Child, converse, python
 from stead.data.clean import Dropped, Tally
@@ -92,7 +92,7 @@ def children(rows: int) -> int:
     return min(cores, _MOST) if rows >= WORTH_ROWS and cores > 1 else 0
 
 
-class EncodePool:
+class EncodePool(Closing):
     """Encodes batches with `count` children; with 0 in this process. Leave it with `with`."""
 
     def __init__(self, encoder: Encoder, model_folder: Path, kind: Kind, count: int) -> None:
@@ -168,17 +168,6 @@ class EncodePool:
                 child.stop(0)
             assert child.process.stdout is not None  # noqa: S101
             child.process.stdout.close()
-
-    def __enter__(self) -> "EncodePool":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _example(origin: Row, row: Row, columns: dict[str, tuple[bytes, bytes]]) -> Example:

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from stead.models.turned import stored
 
 COPIED = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
@@ -35,13 +37,13 @@ def write_changed(
     for name, value in fields.items():
         setattr(model.config.get_text_config(), name, value)
     try:
-        model.save_pretrained(folder, state_dict=dict(model.state_dict()) | dict(tensors))
+        model.save_pretrained(folder, state_dict=stored(model, {**model.state_dict(), **tensors}))
     finally:
         model.config = config
     copy_tokenizer(base, folder)
 
 
-def write_model(model: nn.Module, folder: Path, base: Path) -> None:
+def write_model(model: Any, folder: Path, base: Path) -> None:
     """Write weights and config of `model`, and the tokenizer files of `base`, into `folder`."""
-    model.save_pretrained(folder, safe_serialization=True)
+    model.save_pretrained(folder, state_dict=stored(model, model.state_dict()))
     copy_tokenizer(base, folder)

@@ -20,6 +20,7 @@ from stead.core import files, lazy
 from stead.core.errors import ModelError, NotFound
 from stead.models import lineage, peft_files
 from stead.models.layers import layers
+from stead.models.turned import turn
 from stead.values import LoadedModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -55,6 +56,7 @@ def load_model(
     }
     tokenizer = _tokenizer(folder)
     model = _weights(folder, config, number, kernel).to(place)
+    turn(model)
     model.eval()
     loaded = LoadedModel(model, tokenizer, folder, place, number, meta=meta)
     if adapter is not None:

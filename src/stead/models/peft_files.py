@@ -27,6 +27,7 @@ PREFIX = "base_model.model."  # PEFT wraps the model twice; its keys keep both n
 _WRAPPERS = re.compile(r"\.(base_layer|original_module|modules_to_save|default)(?=\.|$)")
 # The attention's own layers under the names architectures give them; what "auto" means in a forecast.
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "c_attn", "query", "key", "value", "Wqkv")
+TURNED = ("gpt2", "openai-gpt")  # families whose files keep weights as [inputs, outputs]
 T = TypeVar("T")
 
 
@@ -82,7 +83,7 @@ def unknown_target(name: str, every: Sequence[str], setting: str = "") -> ModelE
 def matrices(
     facts: Any, wanted: str | tuple[str, ...]
 ) -> list[tuple[str, tuple[int, ...]]]:  # Any: planning's ModelFacts
-    """Return the modules, with their weights' shapes, that targets mean, by names alone."""
+    """Return the modules, with their weights' shapes [outputs, inputs], that targets mean, by names alone."""
     names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
     found = []
     for tensor, (_, shape) in facts.tensors.items():
@@ -94,7 +95,7 @@ def matrices(
             "auto": inside and last in ATTENTION,
         }.get(names[0], any(f".{module}".endswith(f".{n}") for n in names))
         if len(shape) == 2 and meant:
-            found.append((module, tuple(shape)))
+            found.append((module, tuple(shape[::-1] if facts.family in TURNED else shape)))
     return found
 
 
@@ -125,8 +126,19 @@ def put(model: "torch.nn.Module", tensors: "Mapping[str, torch.Tensor]", folder:
         place.requires_grad_(False)
 
 
+def turned(model: "torch.nn.Module") -> set[str]:
+    """Name the weights that files keep as [inputs, outputs] (PEFT: fan_in_fan_out)."""
+    return {f"{n}.weight" for n, m in model.named_modules() if getattr(m, "turned", False)}
+
+
 def check_layers(model: "torch.nn.Module", names: list[str], folder: Path) -> None:
-    """Raise ModelError("adapter-mismatch") when the model lacks one of the layers."""
+    """Raise ModelError("adapter-mismatch" | "adapter-unsupported") unless the model has the layers.
+
+    A config that says other layouts of weights than the model has belongs to another model.
+    """
+    layout = files.read_json(folder / CONFIG).get("fan_in_fan_out")
+    if layout is not None and bool(layout) != bool(turned(model)):
+        raise unsupported(folder, "fan_in_fan_out", layout)
     present = dict(model.named_modules())
     missing = [n for n in names if not isinstance(present.get(n), torch.nn.Linear)]
     if missing:

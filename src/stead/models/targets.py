@@ -52,7 +52,7 @@ def targets(model: nn.Module, wanted: str | tuple[str, ...]) -> list[str]:
     if not every:
         raise ModelError(
             "unknown-target",
-            f"{type(model).__name__} has no linear layers that an adapter could go beside (GPT-2's are of a kind of its own)",
+            f"{type(model).__name__} has no linear layers that an adapter could go beside",
             hint="stead train RECIPE --adapter full",
         )
     if wanted == "all-linear":

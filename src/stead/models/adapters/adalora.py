@@ -215,7 +215,8 @@ class AdaLora(Adapter):
             "tinit": first, "tfinal": max(self._total, 2) - last, "deltaT": self.config.delta_t,
             "beta1": self.config.beta1, "beta2": self.config.beta2,
             "orth_reg_weight": self.config.orth_reg_weight, "total_step": max(self._total, 2),
-            "rank_pattern": patterns, "bias": "none", "fan_in_fan_out": False,
+            "rank_pattern": patterns, "bias": "none",
+            "fan_in_fan_out": bool(peft_files.turned(model)),
             "modules_to_save": None, "init_lora_weights": True,
         }  # fmt: skip
         peft_files.write(folder, "ADALORA", origin, fields)
@@ -227,7 +228,7 @@ class AdaLora(Adapter):
         if data is None:
             return None
         allowed: dict[str, tuple[Any, ...]] = {  # Any: JSON values
-            "fan_in_fan_out": (False, None), "modules_to_save": (None, []), "bias": ("none", None),
+            "modules_to_save": (None, []), "bias": ("none", None),
         }  # fmt: skip
         peft_files.refuse_fields(data, allowed, folder)
         alpha = data["lora_alpha"] if data["lora_alpha"] > 0 else data["init_r"]

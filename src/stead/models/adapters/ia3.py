@@ -14,10 +14,12 @@ from stead.models.adapter import Adapter, AdapterConfig, Layers, Origin
 if TYPE_CHECKING:
     import torch
 
-# Keys, values, and the layer that reads the feed-forward activations, by architectures' names.
+# Keys, values, both in one, and the layer that reads the feed-forward activations, by architectures' names.
 _KEYS = ("k_proj", "key", "k_lin", "key_proj")
 _VALUES = ("v_proj", "value", "v_lin", "value_proj")
-_INNER = ("down_proj", "fc2", "lin2", "w2", "dense_4h_to_h")
+_FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv")
+_INNER = ("down_proj", "fc2", "lin2", "w2", "dense_4h_to_h", "mlp.c_proj")
+_USUAL = (*_KEYS, *_VALUES, *_FUSED, *_INNER)
 
 
 class IA3Config(AdapterConfig):
@@ -34,7 +36,7 @@ class IA3Config(AdapterConfig):
 
     def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
         """Return how many numbers are trained: a layer's inputs or outputs each."""
-        wanted = self.target_modules if self.target_modules else (*_KEYS, *_VALUES, *_INNER)
+        wanted = self.target_modules if self.target_modules else _USUAL
         inner = self.feedforward_modules if self.feedforward_modules else _INNER
         found = peft_files.matrices(model, wanted)
         return sum(shape[1] if _ends(name, inner) else shape[0] for name, shape in found)
@@ -63,9 +65,8 @@ class IA3(Adapter):
     def _usual(self, model: "torch.nn.Module", layers: Layers) -> tuple[str, ...]:
         """Return the short names this model has for keys, values and the feed-forward output."""
         names = layers.detect_targets(model, "all-linear")
-        short = {n.rsplit(".", 1)[-1] for n in names}
-        found = tuple(k for k in (*_KEYS, *_VALUES, *_INNER) if k in short)
-        return found if found else tuple(sorted(short))
+        found = tuple(k for k in _USUAL if any(_ends(n, (k,)) for n in names))
+        return found if found else tuple(sorted({n.rsplit(".", 1)[-1] for n in names}))
 
     def save(self, model: "torch.nn.Module", layers: Layers, folder: Path, origin: Origin) -> None:
         """Write PEFT's two files; PEFT itself loads them."""
@@ -81,7 +82,7 @@ class IA3(Adapter):
         fields = {
             "target_modules": sorted(names),
             "feedforward_modules": sorted(inner),
-            "fan_in_fan_out": False,
+            "fan_in_fan_out": bool(peft_files.turned(model)),
             "modules_to_save": None,
             "init_ia3_weights": True,
         }
@@ -94,7 +95,7 @@ class IA3(Adapter):
         if data is None:
             return None
         allowed: dict[str, tuple[Any, ...]] = {  # Any: JSON values
-            "fan_in_fan_out": (False, None), "modules_to_save": (None, []),
+            "modules_to_save": (None, []),
         }  # fmt: skip
         peft_files.refuse_fields(data, allowed, folder)
         return IA3Config()  # which layers, and which side of them, the tensors say

@@ -175,7 +175,11 @@ class LowRankAdapter(Adapter):
         unchanged base: s·(B·A - B₀·A₀) = s·[B, -B₀]·[A; A₀].
         """
         added = {n: m for n, m in model.named_modules() if hasattr(m, "lora")}
-        tensors = {_to_peft(n, added): p.detach() for n, p in self._trained(model).items()}
+        back = peft_files.turned(model)
+        tensors = {
+            _to_peft(n, added): p.detach().t() if n in back else p.detach()
+            for n, p in self._trained(model).items()
+        }
         ranks, alphas = {}, {}
         for name, layer in added.items():
             A, B = layer.lora_A.detach(), layer.lora_B.detach()
@@ -189,7 +193,10 @@ class LowRankAdapter(Adapter):
             alphas[name] = peft_files.number(round(layer.lora.scaling * root, 9))
         layers.write_tensors(folder / peft_files.WEIGHTS, tensors, {"format": "pt"})
         wholes = [n for n, _ in _named_modules(model, self.config.modules_to_save)]
-        fields = self._fields(ranks, alphas) | {"modules_to_save": wholes if wholes else None}
+        fields = self._fields(ranks, alphas) | {
+            "modules_to_save": wholes if wholes else None,
+            "fan_in_fan_out": bool(back),
+        }
         peft_files.write(folder, "LORA", origin, fields)
 
     def _trained(self, model: "torch.nn.Module") -> "dict[str, torch.Tensor]":
@@ -216,7 +223,6 @@ class LowRankAdapter(Adapter):
             "use_dora": self.config.dora,
             "target_modules": sorted(ranks),
             "bias": self.config.bias,
-            "fan_in_fan_out": False,
             "init_lora_weights": True,
         }
 
@@ -225,7 +231,9 @@ class LowRankAdapter(Adapter):
 
         Raises: ModelError("adapter-mismatch") when a tensor has no place or another shape.
         """
-        tensors = _from_peft(layers.read_tensors(folder / peft_files.WEIGHTS))
+        back = peft_files.turned(model)
+        found = _from_peft(layers.read_tensors(folder / peft_files.WEIGHTS))
+        tensors = {n: t.t() if n in back else t for n, t in found.items()}
         names = sorted({n.rsplit(".lora_", 1)[0] for n in tensors if ".lora_" in n})
         peft_files.freeze(model)
         peft_files.check_layers(model, names, folder)
@@ -244,7 +252,6 @@ class LowRankAdapter(Adapter):
         Raises: ModelError("adapter-unsupported") for what we would not compute exactly.
         """
         empty: dict[str, tuple[Any, ...]] = {  # Any: JSON values
-            "fan_in_fan_out": (False, None),
             "lora_bias": (False, None),
             "layer_replication": (None, []),
             "target_parameters": (None, []),

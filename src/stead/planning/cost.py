@@ -39,7 +39,9 @@ def steps(config: RunConfig, model: ModelFacts, work: Work, machine: Machine) ->
     products = (found.body * flops + found.low * 6) * work.lane_tokens
     labels = work.labels * work.lane_share
     head = 2 * found.embedding * labels * (3 if found.whole else 2) * max(forward, backward)
-    flow = (1 + again / 2) * found.kept * (width + 4) / 2 * _PASSES * found.deep * work.lane_tokens
+    flow = (
+        (1 + again / 2) * found.passed * (width + 4) / 2 * _PASSES * found.deep * work.lane_tokens
+    )
     squares = work.lane_squares * found.hidden * found.layers
     bandwidth = machine.bytes_per_s
     counted = {

@@ -126,7 +126,9 @@ def _waiting(work: Work) -> bool:
 
 def _activations(config: RunConfig, found: Shape, work: Work, width: float) -> float:
     """What the backward pass needs of every token; recomputed, one layer's and the borders."""
-    kept = found.kept * width + (0 if found.fused else found.hidden * 16)  # norms in fp32
+    length = work.squares / max(1.0, work.tokens)  # of the row that a token is in
+    square = found.kept.square * found.heads * length
+    kept = found.kept.numbers * width + found.kept.wide * 4 + square
     borders = 3 * found.hidden * width
     if config.trainer.gradient_checkpointing:
         return work.largest * (kept + borders + found.deep * found.hidden * width)

@@ -2,13 +2,14 @@
 
 Knows nothing about batches or machines. Letters: E hidden size, F intermediate size, Q query and K
 key-value features, V vocabulary, R rank, P padded ranks. Source of what is kept: the tensors that
-`models/fused` saves for the backward pass; for other families those that autograd saves.
+`models/fused` saves for the backward pass; for other layers `planning/kept`.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 from stead.planning.facts import ModelFacts
+from stead.planning.kept import Kept, kept, widths
 from stead.planning.machine import table
 
 BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp64": 8.0}
@@ -19,9 +20,9 @@ _GROUPS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Sizes of a model and its adapter. `kept`: numbers per token and layer for the backward pass.
+    """Sizes of a model and its adapter. `kept`: what is kept per token and layer for the backward pass.
 
-    `dropped`: numbers per token and layer of dropout masks, part of `kept`. `trained`: parameters
+    `passed`: numbers per token and layer that go through memory. `dropped`: numbers per token and layer of dropout masks. `trained`: parameters
     that change; `whole`: all do. `packed`: parameters that the fast layers hold in one matrix. `cached`: numbers per token that
     writing keeps, keys and values. `deep`: layers through which gradients flow; those below keep nothing.
     """
@@ -36,7 +37,8 @@ class Shape:
     trained: int
     whole: bool
     fused: bool
-    kept: float
+    kept: Kept
+    passed: float
     dropped: float
     low: int
     packed: int
@@ -55,18 +57,22 @@ def shape(model: ModelFacts, adapter: Any, device: str) -> Shape:  # Any: an ada
     pads = _pads(targets, adapter)
     share = len(targets) / max(1, 7 * model.layers)
     drops = float(getattr(adapter, "dropout", 0.0)) > 0 and bool(targets)
-    E, F = model.hidden_size, model.intermediate_size
-    q, k = _attention_widths(model)
+    E, q, k, F = widths(model)
     dropped = (3 * E + F) * min(1.0, share) if drops else 0.0
-    kept = (
-        (4 * E + 2 * q + 2 * k + 4 * F + sum(pads)) if fused else (16 * E + 2 * q + 4 * k + 5 * F)
+    whole = trained == model.parameters
+    own = 4 * E + 2 * q + 2 * k + 4 * F + sum(pads) + dropped
+    passed = own if fused else 16 * E + 2 * q + 4 * k + 5 * F + dropped
+    held = (
+        Kept(own, 0.0, 0.0)
+        if fused
+        else kept(model, adapter, targets, whole=whole or adapter.type == "freeze")
     )
     linear = sum(_size(s) for n, (_, s) in model.tensors.items() if ".layers." in n and len(s) == 2)
     ends = (E + q + 2 * k, q + E, E + 2 * F, F + E)  # inputs and outputs of a layer's four products
     low = sum(p * n for p, n in zip(pads, ends, strict=True)) * model.layers if fused else 0
     return Shape(
         E, F, model.layers, model.vocab_size, getattr(model, "heads", max(1, E // 64)), body,
-        embedding, trained, trained == model.parameters, fused, kept + dropped, dropped, low,
+        embedding, trained, whole, fused, held, passed, dropped, low,
         linear if fused else 0, 2 * k * model.layers, _depth(model, adapter),
     )  # fmt: skip
 
@@ -94,7 +100,7 @@ def trainable(model: ModelFacts, adapter: Any) -> int:  # Any: an adapter's own 
 
 def adapted(model: ModelFacts, adapter: Any) -> list[str]:  # Any: an adapter's own config class
     """Return the names of the matrices that a low-rank adapter is put beside."""
-    if getattr(adapter, "r", None) is None:
+    if getattr(adapter, "r", getattr(adapter, "init_r", None)) is None:
         return []
     wanted = getattr(adapter, "target_modules", "all-linear")
     return [n for n, (_, s) in model.tensors.items() if len(s) == 2 and _is_target(n, wanted)]
@@ -115,16 +121,6 @@ def _pads(targets: list[str], adapter: Any) -> list[int]:  # Any: an adapter's o
     rank = int(getattr(adapter, "r", 0)) if targets else 0
     ranks = [rank * sum(name in short for name in group) for group in _GROUPS]
     return [-(-r // _ALIGN) * _ALIGN for r in ranks]
-
-
-def _attention_widths(model: ModelFacts) -> tuple[int, int]:
-    """Return the features of queries and of keys, from a layer's own matrices."""
-    found = {
-        n.rpartition("_proj")[0][-1:]: s[0]
-        for n, (_, s) in model.tensors.items()
-        if n.endswith(("q_proj.weight", "k_proj.weight"))
-    }
-    return found.get("q", model.hidden_size), found.get("k", model.hidden_size)
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.saved import held, learner
 
 from stead.config.kinds import registry
 from stead.config.run import RunConfig
@@ -58,30 +59,6 @@ def parts(model: Path, chosen: RunConfig) -> dict[str, int]:
     return memory.parts(chosen, facts, data, work(chosen, data, 1), MACHINE)
 
 
-@contextmanager
-def learner(model: Path, adapter: dict[str, Any], dtype: str) -> Iterator[Any]:
-    """Open a real model with its adapter, as training does."""
-    from stead.models.layers import layers
-    from stead.models.learner import Learner
-    from stead.models.load import load_model
-
-    loaded = load_model(model, dtype=dtype, device="cpu")  # type: ignore[arg-type] # a parameter
-    kind = registry("adapter")
-    settings = kind.config_of(adapter["type"])(**adapter)
-    kind.create(adapter["type"], config=settings).wrap(loaded.model, layers, 0)
-    found = Learner(loaded)
-    try:
-        yield found
-    finally:
-        found.close()
-
-
-def held(tensors: Any) -> int:
-    """Add up the bytes of distinct storages."""
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
-    return sum(storages.values())
-
-
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("adapter", [{"type": "full"}, {"type": "lora", "r": 8, "dropout": 0.1}])
 def test_weights_and_packed_copies_are_those_of_the_opened_model(
@@ -101,42 +78,6 @@ def test_weights_and_packed_copies_are_those_of_the_opened_model(
     assert counted["weights"] == pytest.approx(bytes_held + mapped, rel=0.02)
     facts = inspect(wide_model, tokenizer=False)
     assert trainable(facts, config(adapter, dtype).adapter) == trained
-
-
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("adapter", [{"type": "full"}, {"type": "lora", "r": 8, "dropout": 0.1}])
-def test_kept_activations_are_what_the_layers_save(
-    wide_model: Path, dtype: str, adapter: dict[str, Any]
-) -> None:
-    """Bytes of the distinct tensors that autograd holds after the forward pass, weights apart."""
-    from tests.fakes.batches import flat
-
-    saved: dict[int, int] = {}
-    with learner(wide_model, adapter, dtype) as opened:
-        opened.model.train()
-        packs = [m._stead for m in opened.model.modules() if hasattr(m, "_stead")]
-        known = {p.untyped_storage().data_ptr() for p in opened.model.parameters()}
-        known |= {p.matrix.data_ptr() for layer in packs for p in (layer.qkv, layer.out, layer.up, layer.down)}  # fmt: skip
-
-        def keep(tensor: Any) -> Any:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in known:
-                saved[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with (
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
-            opened.draw(1, 1),
-        ):
-            hidden = opened.hidden(flat([TOKENS]))
-        total = sum(saved.values())
-        del hidden
-
-    found = shape(inspect(wide_model, tokenizer=False), config(adapter, dtype).adapter, "cpu")
-    width = 4 if dtype == "fp32" else 2
-    assert found.fused
-    numbers = found.kept * found.layers + found.hidden  # the last norm's input
-    assert TOKENS * numbers * width == pytest.approx(total, rel=0.03)  # scales, cosines: below 2 %
 
 
 @pytest.mark.parametrize("name", registry("optimizer").names())

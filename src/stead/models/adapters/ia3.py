@@ -34,6 +34,10 @@ class IA3Config(AdapterConfig):
         description="those of them whose inputs are scaled, not the outputs; none: by name",
     )
 
+    def kept(self, model: Any) -> float:  # Any: planning's ModelFacts
+        """Return the numbers per token and layer that are kept for the vectors: what they multiply."""
+        return float(self.trained_parameters(model) / max(1, model.layers))
+
     def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
         """Return how many numbers are trained: a layer's inputs or outputs each."""
         wanted = self.target_modules if self.target_modules else _USUAL

@@ -91,7 +91,7 @@ def check(request: SweepRequest) -> Sweep:
         raise ConfigError(
             "bad-parameter", "a key may be given once: " + ", ".join(p.key for p in space)
         )
-    first = {p.key: p.edges()[0] for p in space}
+    first = {k: g for p in space for k, g in _given(p.key, p.edges()[0]).items()}
     for param in space:
         for value in param.edges():
             config = read_recipe(request.recipe, request.overrides | first | _given(param.key, value)).config  # fmt: skip

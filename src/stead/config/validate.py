@@ -120,7 +120,8 @@ def _problem(
     place = document.place(key) if loc else None
     if code == "unknown-key":
         meant = suggest_key(model, document.data, loc)
-        return Problem(code, key, place, f"there is no key {key!r}", meant)
+        others = "" if meant is not None else _others(model, document.data, loc)
+        return Problem(code, key, place, f"there is no key {key!r}{others}", meant)
     if code == "missing-key":
         return Problem(code, key, place, f"{key} is missing")
     if code in ("conflict", "both-quantizations"):
@@ -184,6 +185,10 @@ _ELSEWHERE = {
     "val_set_size": "data.eval_share",
     "lora_r": "adapter.r",
     "lora_rank": "adapter.r",
+    "rank": "adapter.r",
+    "targets": "adapter.target_modules",
+    "lora_target": "adapter.target_modules",
+    "lora_target_modules": "adapter.target_modules",
     "lora_alpha": "adapter.alpha",
     "lora_dropout": "adapter.dropout",
     "quantization_bit": "adapter.bits",
@@ -207,8 +212,17 @@ def suggest_key(model: type[BaseModel], data: Any, loc: Location) -> str | None:
     if _ELSEWHERE.get(wrong) in known:
         return _ELSEWHERE[wrong]
     elsewhere = {key.rpartition(".")[2]: key for key in reversed(known)}
-    other = nearest(wrong, elsewhere)
+    other = wrong if wrong in elsewhere else nearest(wrong, elsewhere) if len(wrong) > 2 else None
     return elsewhere[other] if other is not None else None
+
+
+def _others(model: type[BaseModel], data: Any, loc: Location) -> str:
+    """Return the keys there are beside one that nothing resembles, as the end of a sentence."""
+    siblings = _model_at(model, data, loc[:-1])
+    if siblings is None or len(loc) < 2:
+        return ""
+    section = ".".join(map(str, loc[:-1]))
+    return f"; {section} has {', '.join(siblings.model_fields)}"
 
 
 def keys(model: type[BaseModel], data: Any = None, prefix: str = "") -> Iterator[str]:

@@ -70,6 +70,7 @@ def test_what_is_no_parameter_is_refused(text: str) -> None:
     ("change", "code"),
     [
         ({"params": ("trainer.lrr=1,2",)}, "unknown-key"),
+        ({"params": ("adapter.zzz=1,2",)}, "unknown-key"),
         ({"params": ("trainer.lr=0.1:100.0",)}, "bad-value"),
         ({"params": ("trainer.optimizer=adamw,adamm",)}, "unknown-name"),
         ({"params": (LR, LR)}, "bad-parameter"),

@@ -72,6 +72,14 @@ def test_a_sample_of_typos_is_refused_with_place_and_suggestion(tmp_path: Path) 
     )
 
 
+def test_where_nothing_is_alike_the_sections_keys_are_told() -> None:
+    told = problem(adapter={"type": "ia3", "size": 3})
+
+    assert told["suggestion"] is None
+    assert told["message"].startswith("there is no key 'adapter.size'; adapter has type, ")
+    assert problem(adapter={"type": "lora", "rank": 3})["suggestion"] == "adapter.r"
+
+
 def test_a_key_in_the_wrong_section_is_suggested_where_it_belongs() -> None:
     assert problem(zebra=3)["suggestion"] is None
     assert problem(epochs=3)["suggestion"] == "trainer.epochs"

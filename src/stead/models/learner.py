@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stead.core.errors import ModelError
-from stead.models import attention, fused
+from stead.models import apart, attention, fused
 from stead.models.divergence import Distance, chunked_sum
 from stead.models.features import captured
 from stead.models.flat import FlatBatch
@@ -67,12 +67,13 @@ class Learner:
         self._decoder = self.model.get_decoder()
         self._attention = self.model.config._attn_implementation
         self.fused: list[str] = []
-        self.rows_apart: str | None = None
+        self._own_attention = self.rows_apart = apart.reason(self.model)
         self.open()
 
     def open(self) -> None:
         """Make the model compute packed rows; the constructor does it."""
-        self.model.set_attn_implementation(attention.NAME)
+        if self._own_attention is None:
+            self.model.set_attn_implementation(attention.NAME)
         self.fused = (
             fused.install(self.model)
             if self.options.fuse and not virtual.has_keys(self.model)

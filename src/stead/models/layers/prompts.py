@@ -16,7 +16,9 @@ from stead.models.layers.prompt_adapter import Prompt
 
 def add_prompt(model: Any, prompt: Prompt) -> None:
     """Put trainable virtual tokens into a model; all else is frozen. Raises: as `virtual.install`."""
-    virtual.install(model, _source(model, prompt), prompt.tokens, keys=prompt.keys)
+    shape = virtual.key_shape(model.get_decoder(), keys=prompt.keys)
+    source = _source(model, prompt, _dims(model, shape, keys=prompt.keys))
+    virtual.install(model, source, prompt.tokens, shape, keys=prompt.keys)
 
 
 def set_prompt(model: Any, vectors: Tensor, *, keys: bool) -> None:
@@ -24,24 +26,22 @@ def set_prompt(model: Any, vectors: Tensor, *, keys: bool) -> None:
 
     Raises: ModelError("adapter-mismatch") when the width is another model's.
     """
-    width = _width(model, keys=keys)
+    shape = virtual.key_shape(model.get_decoder(), keys=keys)
+    width = _dims(model, shape, keys=keys).all_width
     if vectors.ndim != 2 or vectors.shape[1] != width:
         raise ModelError(
             "adapter-mismatch",
             f"the virtual tokens have the shape {tuple(vectors.shape)}, the model needs [V, {width}]",
         )
     table = virtual.Table(vectors)
-    virtual.install(model, table, vectors.shape[0], keys=keys)
+    virtual.install(model, table, vectors.shape[0], shape, keys=keys)
     table.weight.requires_grad_(False)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is untyped here
 def prompt_vectors(model: Any) -> Tensor:
     """Return the model's virtual tokens as they are used. Raises: ModelError("no-adapter")."""
-    found = virtual.prompt_of(model)
-    if found is None:
-        raise ModelError("no-adapter", "the model has no virtual tokens")
-    return found.vectors().detach().clone()
+    return _installed(model).vectors().detach().clone()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,39 +51,46 @@ class Dims:
     layers: int
     heads: int  # key heads for a prefix, else query heads
     width: int  # of an embedding, or of one layer's keys
+    all_width: int  # of one virtual token
 
 
 def prompt_dims(model: Any, *, keys: bool) -> Dims:
-    """Return the sizes that belong beside saved virtual tokens."""
+    """Return the sizes that belong beside a model's virtual tokens. Raises: ModelError("no-adapter")."""
+    return _dims(model, _installed(model).shape, keys=keys)
+
+
+def _dims(model: Any, shape: virtual.Shape, *, keys: bool) -> Dims:
     config = model.config.get_text_config()
-    heads, size = virtual.key_shape(config)
     layers = int(config.num_hidden_layers)
     if keys:
-        return Dims(layers, heads, heads * size)
-    return Dims(layers, int(config.num_attention_heads), int(config.hidden_size))
+        width = shape.heads * shape.size
+        return Dims(layers, shape.heads, width, layers * 2 * width)
+    width = int(config.hidden_size)
+    return Dims(layers, int(config.num_attention_heads), width, width)
 
 
-def _width(model: Any, *, keys: bool) -> int:
-    dims = prompt_dims(model, keys=keys)
-    return dims.layers * 2 * dims.width if keys else dims.width
+def _installed(model: Any) -> virtual.VirtualPrompt:
+    found = virtual.prompt_of(model)
+    if found is None:
+        raise ModelError("no-adapter", "the model has no virtual tokens")
+    return found
 
 
-def _source(model: Any, prompt: Prompt) -> nn.Module:
-    width = _width(model, keys=prompt.keys)
+def _source(model: Any, prompt: Prompt, dims: Dims) -> nn.Module:
     if prompt.net != "none":
-        return _encoded(model, prompt, width)
+        return _encoded(prompt, dims)
     if prompt.start == "words":
         words = virtual.word_vectors(model, prompt.tokens, prompt.ids, prompt.seed)
         return virtual.Table(virtual.word_keys(model, words) if prompt.keys else words.float())
-    return virtual.Table(virtual.draw_normal(prompt.tokens, width, prompt.seed))
+    return virtual.Table(virtual.draw_normal(prompt.tokens, dims.all_width, prompt.seed))
 
 
-def _encoded(model: Any, prompt: Prompt, width: int) -> nn.Module:
+def _encoded(prompt: Prompt, dims: Dims) -> nn.Module:
     """Return small vectors and the network that makes the wanted ones of them.
 
     p-tuning: arXiv:2103.10385 §3.2, sizes as PEFT's PromptEncoder; prefix: arXiv:2101.00190 §4.3.
     """
-    inner = prompt_dims(model, keys=prompt.keys).width
+    inner, width = dims.width, dims.all_width
     hidden = inner if prompt.hidden is None else prompt.hidden
     start = virtual.draw_normal(prompt.tokens, inner, prompt.seed)
     kind: Literal["tanh", "relu"] = "tanh" if prompt.keys else "relu"

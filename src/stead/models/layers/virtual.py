@@ -6,6 +6,7 @@ in PEFT. Legend: T tokens, V virtual tokens, E hidden size, L layers, K key head
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -15,11 +16,20 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from stead.core import seeds
 from stead.core.errors import ModelError
+from stead.models import apart
 from stead.models.cache import set_head
 from stead.models.layers.lowrank import current_draw
 
 NAME = "virtual_prompt"  # the module's name in the model, so of its parameters too
 _SPREAD = 0.02  # standard deviation of random vectors: that of most models' own embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What one layer keeps of a token: key heads and the size of each."""
+
+    heads: int
+    size: int
 
 
 class VirtualPrompt(nn.Module):  # type: ignore[misc]  # torch is untyped here
@@ -29,9 +39,10 @@ class VirtualPrompt(nn.Module):  # type: ignore[misc]  # torch is untyped here
     stores them, keys as after the rotation. Obeys `Draw.plain`.
     """
 
-    def __init__(self, source: nn.Module, tokens: int, *, keys: bool) -> None:
+    def __init__(self, source: nn.Module, tokens: int, shape: "Shape", *, keys: bool) -> None:
         super().__init__()
-        self.source, self.tokens, self.keys = source, tokens, keys
+        self.source, self.tokens, self.keys, self.shape = source, tokens, keys, shape
+        self.cached = False  # rows are computed one by one, and begin with a cache of the vectors
 
     def vectors(self) -> Tensor:
         """Return the vectors. Shapes: [V, E] or [V, L·2·K·D], float32."""
@@ -42,8 +53,8 @@ class VirtualPrompt(nn.Module):  # type: ignore[misc]  # torch is untyped here
         """Return each layer's keys and values. Shapes: [K, V, D] each."""
         if not self.keys:
             return self._computed(decoder, dtype)
-        heads, size = key_shape(decoder.config)
-        whole = self.vectors().to(dtype).view(self.tokens, -1, heads, size).permute(1, 2, 0, 3)
+        shape = (self.tokens, -1, self.shape.heads, self.shape.size)
+        whole = self.vectors().to(dtype).view(shape).permute(1, 2, 0, 3)
         return [(whole[i], whole[i + 1]) for i in range(0, whole.shape[0], 2)]
 
     def _computed(self, decoder: Any, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
@@ -57,7 +68,8 @@ class VirtualPrompt(nn.Module):  # type: ignore[misc]  # torch is untyped here
             return None
         if args:
             kwargs = kwargs | {"input_ids": args[0]}
-        if kwargs.get("segments") is None:
+        if kwargs.get("segments") is None or (self.keys and self.cached):
+            _refuse_recomputed(decoder)
             return (), kwargs | self._padded(decoder, kwargs)
         return (), kwargs | (self._ahead if self.keys else self._packed)(decoder, kwargs)
 
@@ -156,16 +168,46 @@ class Encoded(nn.Module):  # type: ignore[misc]  # torch is untyped here
         return out[0]
 
 
-def key_shape(config: Any) -> tuple[int, int]:
-    """Return the number of key heads and the head size of a model."""
-    config = config.get_text_config()
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None)
-    own = getattr(config, "num_key_value_heads", None)
-    return (
-        int(heads if own is None else own),
-        int(config.hidden_size // heads if size is None else size),
+def key_shape(decoder: Any, *, keys: bool) -> Shape:
+    """Return what the decoder's layers keep of a token, as its own cache has it.
+
+    Asked of the model, not its config: families count heads under many names, and some not at all.
+    Raises: ModelError("no-virtual-tokens") where vectors cannot stand before a row.
+    """
+    table = decoder.get_input_embeddings().weight
+    try:
+        with torch.no_grad():
+            found = run_alone(decoder, table.detach()[:1])
+    except (AttributeError, TypeError) as error:
+        raise _no_room(decoder, "do not all keep keys and values") from error
+    shapes = {tuple(part.shape) for pair in found for part in pair}
+    if len(found) != decoder.config.get_text_config().num_hidden_layers:
+        raise _no_room(decoder, "do not all keep keys and values")
+    if keys and len(shapes) > 1:
+        raise _no_room(
+            decoder, f"keep keys and values of {len(shapes)} shapes, and a prefix has one"
+        )
+    heads, _, size = found[0][0].shape
+    return Shape(int(heads), int(size))
+
+
+def _refuse_recomputed(decoder: Any) -> None:
+    """Raise where transformers would drop the cache that the vectors stand in."""
+    named = hasattr(type(decoder), "is_activation_checkpointing")  # the older name warns since
+    name = "is_activation_checkpointing" if named else "is_gradient_checkpointing"
+    if decoder.training and getattr(decoder, name, False):
+        raise ModelError(
+            "no-virtual-tokens",
+            f"{type(decoder).__name__} takes a prefix by its cache, which recomputing activations drops",
+            hint="stead train recipe.yaml -s trainer.gradient_checkpointing=false",
+        )
+
+
+def _no_room(decoder: Any, why: str) -> ModelError:
+    message = (
+        f"the layers of {type(decoder).__name__} {why}: virtual tokens cannot stand before them"
     )
+    return ModelError("no-virtual-tokens", message, hint="stead train recipe.yaml --adapter lora")
 
 
 def network(sizes: Sequence[int], act: type[nn.Module], seed: int, name: str) -> nn.Module:
@@ -219,8 +261,10 @@ def word_keys(model: Any, vectors: Tensor) -> Tensor:
     return torch.stack(pairs).permute(2, 0, 1, 3).reshape(vectors.shape[0], -1).float()
 
 
-def install(model: Any, source: nn.Module, tokens: int, *, keys: bool) -> VirtualPrompt:
-    """Put a prompt into a model and freeze everything else.
+def install(
+    model: Any, source: nn.Module, tokens: int, shape: Shape, *, keys: bool
+) -> VirtualPrompt:
+    """Put a prompt into a model, whose layers keep tokens of this shape, and freeze everything else.
 
     Raises: ModelError("already-adapted"); ModelError("prompt-length") when it leaves no room.
     """
@@ -228,7 +272,8 @@ def install(model: Any, source: nn.Module, tokens: int, *, keys: bool) -> Virtua
         raise ModelError("already-adapted", "the model has virtual tokens already")
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
-    room = [n for n in (getattr(config, "max_position_embeddings", None), window) if n is not None]
+    limits = (getattr(config, "max_position_embeddings", None), window)
+    room = [n for n in limits if n is not None and n > 0]  # Qwen2-MoE: 0 is no window
     if room and tokens >= min(room):
         raise ModelError(
             "prompt-length", f"{tokens} virtual tokens do not fit a context of {min(room)} tokens"
@@ -236,7 +281,9 @@ def install(model: Any, source: nn.Module, tokens: int, *, keys: bool) -> Virtua
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     decoder = model.get_decoder()
-    prompt = VirtualPrompt(source.to(model.get_input_embeddings().weight.device), tokens, keys=keys)
+    place = model.get_input_embeddings().weight.device
+    prompt = VirtualPrompt(source.to(place), tokens, shape, keys=keys)
+    prompt.cached = apart.reason(model) is not None
     model.add_module(NAME, prompt)
     decoder.register_forward_pre_hook(prompt.before, with_kwargs=True)
     decoder.register_forward_hook(prompt.after, with_kwargs=True)

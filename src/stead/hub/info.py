@@ -14,6 +14,8 @@ DTYPES = {
     "f32": "fp32", "f16": "fp16", "f64": "fp64",
 }  # fmt: skip  # the words of headers -> ours; a name that is not here is kept in lower case
 
+_TURNED = ("gpt2", "openai-gpt")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
@@ -48,6 +50,11 @@ class ModelInfo:
     tensors: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()  # files beside the model that are never opened: pickles
+
+    @property
+    def turned(self) -> bool:
+        """Say whether the files keep the layers' weights as [inputs, outputs] (transformers' Conv1D)."""
+        return self.family in _TURNED
 
     def to_dict(self) -> dict[str, Any]:
         """Return the facts as JSON values, the tensors as a count."""

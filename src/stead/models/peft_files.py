@@ -27,7 +27,6 @@ PREFIX = "base_model.model."  # PEFT wraps the model twice; its keys keep both n
 _WRAPPERS = re.compile(r"\.(base_layer|original_module|modules_to_save|default)(?=\.|$)")
 # The attention's own layers under the names architectures give them; what "auto" means in a forecast.
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "c_attn", "query", "key", "value", "Wqkv")
-TURNED = ("gpt2", "openai-gpt")  # families whose files keep weights as [inputs, outputs]
 T = TypeVar("T")
 
 
@@ -95,7 +94,7 @@ def matrices(
             "auto": inside and last in ATTENTION,
         }.get(names[0], any(f".{module}".endswith(f".{n}") for n in names))
         if len(shape) == 2 and meant:
-            found.append((module, tuple(shape[::-1] if facts.family in TURNED else shape)))
+            found.append((module, tuple(shape[::-1] if getattr(facts, "turned", False) else shape)))
     return found
 
 

@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from stead.models.peft_files import TURNED
 from stead.planning.facts import ModelFacts
 
 _FIRST = re.compile(r"\.(?:layers|h|blocks|block|layer)\.0\.")
@@ -103,13 +102,12 @@ def _square(config: Any) -> float:  # Any: JSON values
 
 def _layer(model: ModelFacts) -> _Layer:
     first = {n: s for n, (_, s) in model.tensors.items() if _FIRST.search(f".{n}")}
-    turned = model.family in TURNED
     matrices, norms, biases = [], [], False
     for name, shape in first.items():
         module, _, leaf = name.rpartition(".")
         short = module.rpartition(".")[2]
         if leaf == "weight" and len(shape) == 2:
-            out, inner = shape[::-1] if turned else shape
+            out, inner = shape[::-1] if getattr(model, "turned", False) else shape
             matrices.append((short, int(out), int(inner)))
         elif leaf == "weight" and len(shape) == 1:
             norms.append((short, int(shape[0])))

@@ -107,8 +107,8 @@ def draw_cases(count: int, seed: int) -> list[Case]:
         adapter, optimizer = next(decks["adapter"]), next(decks["optimizer"])
         if (method, adapter) in _REFUSED:
             adapter = "lora"
-        if model.startswith("gpt2") and method == "distillation":
-            method = "sft"  # transformers gives its tokenizer a token that the teacher has not
+        if model.startswith(("gpt2", "qwen2-")) and method == "distillation":
+            method = "sft"  # transformers gives their tokenizers a token that the teacher has not
         length = 512 if method in _PAIRED else rng.choice((128, 256, 512, 1024, 2048))
         batch = rng.choice([b for b in (1024, 2048, 4096) if b >= length])
         cases.append(Case(

@@ -14,7 +14,7 @@ from typing import Any
 
 from stead.config import load as config_files
 from stead.config.kinds import registry
-from stead.core import files
+from stead.core import allocator, files
 from stead.core.errors import ConfigError
 from stead.core.events import Emit, ignore
 from stead.core.paths import Home
@@ -93,6 +93,8 @@ def train(
     out = Path(config.out)
     gauge = Gauge(emit)
     world = World() if world is None else world
+    if config.trainer.gradient_checkpointing and config.model.device == "cpu":
+        allocator.give_back()  # asked to save memory rather than time
     with world.first():
         if world.leads:
             run_index.register(Home.find().ensure(), out)

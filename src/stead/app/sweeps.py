@@ -131,7 +131,10 @@ def train_trial(
 ) -> Mapping[str, Any]:  # Any: JSON values
     """Train one trial in a worker of its own; one that was stopped goes on where it was."""
     values = {k: Given(v, f"sweep trial {number}") for k, v in params.items()}
-    given = {"name": Given(f"{folder.parents[1].name}-{number}", "sweep")}
+    given = {
+        "name": Given(f"{folder.parents[1].name}-{number}", "sweep"),
+        "out": Given(str(folder), "sweep"),
+    }
     plan = make_plan(request.recipe, request.overrides | given | values).placed(folder)
     return supervise.train(
         {"plan": plan.to_json(), "resume": True}, folder, emit, plan.config.launch

@@ -117,6 +117,7 @@ def test_when_nothing_helps_the_error_names_the_sizes(
     assert caught.value.code == "out-of-memory"
     assert caught.value.details["rows"] == 1
     assert "cut in 8" in caught.value.message
+    assert str(caught.value.hint).startswith(f"stead train {tmp_path / 'run.yaml'} -s trainer.grad")
 
 
 def test_other_runtime_errors_are_not_taken_for_memory(

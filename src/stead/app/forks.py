@@ -45,7 +45,7 @@ def fork(
     if name is not None:
         config["name"] = name
     folder = home.runs / runs.new_id("fork") if out is None else out.absolute()
-    plan = make_plan(config, origin="fork", home=home).placed(folder)
+    plan = make_plan(config | {"out": str(folder)}, origin="fork", home=home)
     if step is not None:
         prepare(source, step, plan)
     return plan

@@ -27,7 +27,9 @@ _STATES = {
     "finished": "succeeded",
     "failed": "failed",
     "interrupted": "cancelled",
+    "paused": "paused",
 }
+_ERRORS = {"failed": {"code": "failed"}, "paused": {"code": "disk-full"}}
 
 
 def index(stores: Stores, home: Home) -> int:
@@ -139,6 +141,6 @@ def _row(home: Home, one: RunSummary) -> Run:
         created_at=started, started_at=started, step=one.step, steps=one.total, loss=one.loss,
         finished_at=None if result.get("seconds") is None else started + float(result["seconds"]),
         eval_loss=one.eval_loss, tokens_per_s=one.tokens_per_s, forecast=forecast,
-        error=None if one.state != "failed" else {"code": "failed", "message": one.reason},
+        error=_ERRORS[one.state] | {"message": one.reason} if one.state in _ERRORS else None,
         result=result,
     )  # fmt: skip

@@ -4,17 +4,20 @@ Knows nothing about how a plan is shown or carried out. Light: reads headers and
 """
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stead.app import runs
+from stead.app import run_folders, runs
 from stead.app.surveys import survey_rows
 from stead.config.kinds import registry
+from stead.config.recipe import read_recipe
 from stead.config.run import RunConfig
 from stead.config.settings import read_settings
 from stead.core import hardware, lazy, usage
 from stead.core.events import Emit, ignore
+from stead.core.hardware import Hardware
 from stead.core.paths import Home
 from stead.hub.inspect import inspect, locate
 from stead.planning import recommend, resolve
@@ -31,15 +34,15 @@ def make_plan(
 ) -> Plan:
     """Settle everything about a run; nothing is loaded, and only what was counted is kept.
 
-    `overrides` are dotted keys, for instance {"trainer.lr": 1e-4}. Raises: what
+    `overrides` are dotted keys, for instance {"trainer.lr": 1e-4}. The disk is that of the recipe's
+    `out`, else that of the data directory's runs. Raises: what
     `planning.resolve.plan`, `hub.inspect` and `data.survey` raise.
     """
     home = Home.find() if home is None else home
-    machine = hardware.probe(home.root)
+    recipe = read_recipe(source, overrides, origin)
+    machine = _machine(home.runs if recipe.config.out is None else Path(recipe.config.out))
     found = resolve.plan(
-        source,
-        overrides=overrides,
-        origin=origin,
+        recipe,
         inspect=lambda path: inspect(locate(path, home=home).absolute(), home=home),
         survey=lambda config, model, longest: survey_rows(config, model, longest, home),
         hardware=machine,
@@ -53,6 +56,24 @@ def make_plan(
         found = replace(found, notes=(*found.notes, _NOT_INSTALLED))
     busy = recommend.busy(usage.load(), machine.cores)
     return replace(found, notes=(*found.notes, *busy))
+
+
+def _machine(out: Path) -> Hardware:
+    """Look at the machine with the disk of the run's folder; what the run itself holds there is room for it."""
+    seen = hardware.probe(out.absolute())
+    with suppress(OSError):  # a folder that may not be read says so when the run begins
+        if run_folders.is_run(out):
+            return replace(seen, disk_free_bytes=seen.disk_free_bytes + _held(out))
+    return seen
+
+
+def _held(run: Path) -> int:
+    """Return the bytes of a run's checkpoints and result: a resumed run replaces them."""
+    found = 0
+    for path in (p for name in ("checkpoints", "final") for p in (run / name).rglob("*")):
+        with suppress(OSError):  # an old checkpoint goes while another one is written
+            found += path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+    return found
 
 
 _NOT_INSTALLED = "TensorBoard is off: it is not installed (pip install 'stead[train]')"

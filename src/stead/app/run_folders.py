@@ -17,7 +17,7 @@ from stead.core.paths import Home
 from stead.core.suggest import nearest
 from stead.store import run_index
 
-State = Literal["running", "finished", "failed", "interrupted"]
+State = Literal["running", "finished", "failed", "interrupted", "paused"]
 _TAIL_BYTES = 1 << 16  # some hundred events; the last step and the end are among them
 Json = dict[str, Any]  # Any: JSON values
 
@@ -165,8 +165,14 @@ def _state(folder: Path, events: list[Json]) -> tuple[State, str | None]:
     if last["event"] == "finished":
         return "finished", last.get("result", {}).get("stopped")
     error = last.get("error", {})
-    kind: State = "interrupted" if error.get("type") == "Interrupted" else "failed"
-    return kind, error.get("message")
+    return _ended(error), error.get("message")
+
+
+def _ended(error: Json) -> State:
+    """Return what an error made of a run; a full disk is no fault of it: it goes on when there is room."""
+    if error.get("type") == "Interrupted":
+        return "interrupted"
+    return "paused" if error.get("code") == "disk-full" else "failed"
 
 
 _ENDS = ("started", "finished", "failed")

@@ -4,9 +4,10 @@ Knows nothing about samplers' ways or about training. `trials.json` is the whole
 command on the same folder goes on where the last one stopped, half-trained trials included.
 """
 
+import shlex
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +22,12 @@ from stead.config import load
 from stead.config.recipe import Given, read_recipe
 from stead.config.run import RunConfig
 from stead.core import files
-from stead.core.errors import ConfigError, Interrupted, SteadError
+from stead.core.errors import ConfigError, Interrupted, ResourceError, SteadError
 from stead.core.events import AnyEvent, Emit, Finished, Note, Progress, Saved, Started, ignore
 
 TRIALS, SWEEP, BEST = "trials.json", "sweep.json", "best.yaml"
 _RESULTS = ("eval_loss", "final_loss", "mean_loss", "tokens_per_s", "seconds", "peak_rss_mib")
+_NO_ROOM = ("disk-full", "not-enough-disk")
 Clock = Callable[[], float]
 Train = Callable[["SweepRequest", int, Values, Path, Emit], Mapping[str, Any]]
 """(request, number, values, folder, subscriber) → the result of one training run."""
@@ -131,7 +133,10 @@ def train_trial(
 ) -> Mapping[str, Any]:  # Any: JSON values
     """Train one trial in a worker of its own; one that was stopped goes on where it was."""
     values = {k: Given(v, f"sweep trial {number}") for k, v in params.items()}
-    given = {"name": Given(f"{folder.parents[1].name}-{number}", "sweep")}
+    given = {
+        "name": Given(f"{folder.parents[1].name}-{number}", "sweep"),
+        "out": Given(str(folder), "sweep"),
+    }
     plan = make_plan(request.recipe, request.overrides | given | values).placed(folder)
     return supervise.train(
         {"plan": plan.to_json(), "resume": True}, folder, emit, plan.config.launch
@@ -149,7 +154,7 @@ def run_sweep(
     """Run the trials that are missing, write `best.yaml`, return trials and best.
 
     Raises: ConfigError("other-sweep") when the folder holds another one; Interrupted after Ctrl-C:
-    the same command goes on; the last trial's error when every trial failed.
+    the same command goes on; ResourceError("disk-full") likewise; the last trial's error when every trial failed.
     """
     sweep = check(request)
     _claim(sweep, out)
@@ -159,10 +164,18 @@ def run_sweep(
     try:
         state.work(lambda: end is not None and clock() > end)
     except KeyboardInterrupt as error:
-        raise Interrupted(
-            "interrupted", f"the sweep was stopped after {len(state.done)} trials; the same command goes on"
-        ) from error  # fmt: skip
+        raise Interrupted("interrupted", _stopped(state.done)) from error
+    except ResourceError as error:
+        if error.code not in _NO_ROOM:
+            raise
+        told = f"{error.message}; {_stopped(state.done)}"
+        raise ResourceError("disk-full", told, hint=f"df -h {shlex.quote(str(out))}", **error.details) from error  # fmt: skip
     return _conclude(sweep, state.done, out, emit)
+
+
+def _stopped(done: Sized) -> str:
+    trials = "1 trial" if len(done) == 1 else f"{len(done)} trials"
+    return f"the sweep was stopped after {trials}; the same command goes on"
 
 
 def _claim(sweep: Sweep, out: Path) -> None:
@@ -290,6 +303,10 @@ class _Running:
         except Interrupted:
             raise
         except SteadError as failure:
+            if (
+                failure.code in _NO_ROOM
+            ):  # the values are not to blame, and the next trial has no room either
+                raise
             state, error, value = "failed", failure.message, None
         seconds = round(time.monotonic() - began, 3)
         return Trial(number, params, state, value, f"trials/{name}", seconds, reports, error)  # type: ignore[arg-type] # one of State

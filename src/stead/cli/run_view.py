@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from stead.app.run_control import Comparison
     from stead.app.run_folders import RunSummary
 
-_STYLES = {"running": "cyan", "finished": "green", "failed": "red", "interrupted": "yellow"}
+_STYLES = {
+    "running": "cyan",
+    "finished": "green",
+    "failed": "red",
+    "interrupted": "yellow",
+    "paused": "yellow",
+}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDE = 160  # a pipe has no edge to wrap at
 

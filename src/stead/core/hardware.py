@@ -5,7 +5,6 @@ Knows nothing about what is to run on it. An absent GPU is an empty tuple, no er
 
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from typing import Any, Literal
 
 import psutil
 
-from stead.core import process
+from stead.core import process, room
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16")
 _UNLIMITED = 1 << 60  # cgroup v1 writes a huge number for "no limit"
@@ -84,9 +83,7 @@ def probe(disk: Path | None = None, proc: Path = Path("/proc")) -> Hardware:
 
 def disk_free(path: Path) -> int:
     """Return the free bytes on the device that holds `path`, or would hold it."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return shutil.disk_usage(path).free
+    return room.free_bytes(path)
 
 
 def processor(proc: Path = Path("/proc")) -> str:

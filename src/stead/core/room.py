@@ -4,6 +4,7 @@ Knows nothing about what the bytes are.
 """
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from stead.core.errors import ResourceError
@@ -14,7 +15,9 @@ MARGIN_BYTES = 64 << 20  # what journals, indexes and neighbours take meanwhile
 def free_bytes(folder: Path) -> int:
     """Return the free bytes of the file system that holds `folder`, which need not exist yet."""
     place = folder.absolute()
-    while not place.exists():
+    while place != place.parent:
+        with suppress(OSError, ValueError):  # not there, not ours to look at, or no name at all
+            return shutil.disk_usage(place).free
         place = place.parent
     return shutil.disk_usage(place).free
 

@@ -52,7 +52,7 @@ class _Draft:
 
 
 def plan(  # noqa: PLR0913 - all that a plan depends on, by name
-    source: RunConfig | Mapping[str, Any] | Path | None,
+    source: Recipe | RunConfig | Mapping[str, Any] | Path | None,
     *,
     inspect: Inspect,
     survey: Survey,
@@ -65,13 +65,14 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
 ) -> Plan:
     """Settle everything about a run.
 
+    A `source` that is a Recipe has been read: `overrides` and `origin` are in it.
     `survey(config, model, longest)` counts the rows, cut at `longest` tokens. `home` holds the
     records of finished runs that correct the forecast; None: no correction. `allow` names refusals
     that are overridden: "memory", "disk", "length". `trackers` is what "auto" means here, and why.
     Raises: ConfigError, NotFound, DataError, ModelError; ResourceError("not-enough-memory" |
     "not-enough-disk") with the setting that helps.
     """
-    recipe = read_recipe(source, overrides, origin)
+    recipe = source if isinstance(source, Recipe) else read_recipe(source, overrides, origin)
     _require(recipe)
     model = inspect(recipe.config.model.path)
     draft = _Draft(recipe, model, Foresight(hardware, home), recipe.config)

@@ -5,6 +5,7 @@ the trainer; what it leaves: `metrics.jsonl`, `checkpoints/`, `final/`.
 """
 
 import gc
+import shlex
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -144,7 +145,13 @@ def _run(parts: Parts) -> Run:
     )  # fmt: skip
     if parts.start == 0 and wants_rewind(parts):
         save(parts, Run(total=job.total, emit=job.emit, save=_nothing, evaluate=_nothing))
-    return TRAINERS.create(parts.trainer.type).fit(job)
+    try:
+        return TRAINERS.create(parts.trainer.type).fit(job)
+    except TrainingError as error:
+        if error.code == "out-of-memory" and not parts.trainer.gradient_checkpointing:
+            recipe = shlex.quote(str(parts.run_dir / "run.yaml"))
+            error.hint = f"stead train {recipe} -s trainer.gradient_checkpointing=true --resume-level best-effort"
+        raise
 
 
 def _nothing() -> None:
@@ -176,7 +183,6 @@ def _smaller(parts: Parts, step: int, why: str) -> None:
             "out-of-memory",
             f"{why}; micro-batches of {most} rows and {tokens} tokens are still too large "
             f"(each was cut in {halved})",
-            hint="stead plan RECIPE -s trainer.gradient_checkpointing=true",
             rows=most, tokens=tokens,
         )  # fmt: skip
     count = parts.adjustments.split(step)

@@ -74,3 +74,15 @@ def test_a_run_that_goes_on_is_followed_and_its_end_is_seen(home):
         assert indexing.Index(stores, place).look() == 1
         found = stores.runs.get("one")
         assert (found.state, found.step) == ("cancelled", 2)
+
+
+def test_a_run_that_a_full_disk_stopped_is_paused_and_says_why(home):
+    place = home.ensure()
+    full = {"type": "ResourceError", "code": "disk-full", "message": "no space left"}
+    made(place.runs / "one", Started(stage="train", total=4), Failed(stage="train", error=full))
+    with Stores.open(place) as stores:
+        indexing.index(stores, place)
+        found = stores.runs.get("one")
+
+    assert found.state == "paused"
+    assert found.error == {"code": "disk-full", "message": "no space left"}

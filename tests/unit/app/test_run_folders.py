@@ -56,8 +56,8 @@ def finished(folder: Path, **more: Any) -> Path:
 STARTED = Started(stage="train", total=4)
 
 
-def failed(kind: str) -> Failed:
-    return Failed(stage="train", error={"type": kind, "code": "x", "message": f"a {kind}"})
+def failed(kind: str, code: str = "x") -> Failed:
+    return Failed(stage="train", error={"type": kind, "code": code, "message": f"a {kind}"})
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,8 @@ def failed(kind: str) -> Failed:
         ([STARTED, failed("TrainingError")], "failed", "a TrainingError"),
         ([failed("DataError")], "failed", "a DataError"),
         ([STARTED, failed("Interrupted")], "interrupted", "a Interrupted"),
+        ([STARTED, failed("ResourceError", "disk-full")], "paused", "a ResourceError"),
+        ([STARTED, failed("ResourceError", "disk-error")], "failed", "a ResourceError"),
         ([STARTED], "interrupted", "its process ended without a word"),
         ([STARTED, failed("Interrupted"), STARTED], "interrupted", "its process ended without a word"),
         ([STARTED, Finished(stage="train", result=RESULT), Failed(stage="evaluate", error={"type": "X"})], "finished", None),

@@ -13,7 +13,7 @@ from stead.app import samplers, search_space, sweeps
 from stead.app.samplers import Trial
 from stead.app.sweeps import SweepRequest
 from stead.config import load
-from stead.core.errors import ConfigError, DataError, Interrupted
+from stead.core.errors import ConfigError, DataError, Interrupted, ResourceError
 from stead.core.events import Emit, Note, Progress
 
 LR = "trainer.lr=1e-5:1e-1:log"
@@ -246,3 +246,22 @@ def test_bad_is_judged_at_the_same_step_in_both_directions() -> None:
     assert samplers.is_hopeless(5, 0.5, done, minimize=False)
     assert not samplers.is_hopeless(4, 9.0, done, minimize=True)
     assert not samplers.is_hopeless(5, 9.0, done[:3], minimize=True)
+
+
+@pytest.mark.parametrize("code", ["disk-full", "not-enough-disk"])
+def test_a_full_disk_stops_the_sweep_and_is_no_trial_that_failed(
+    code: str, recipe: Path, tmp_path: Path
+) -> None:
+    def fills(*given: Any) -> Mapping[str, Any]:
+        if given[1] == 1:
+            raise ResourceError(code, "no space left")
+        return bowl(*given)
+
+    with pytest.raises(ResourceError, match="after 1 trial; the same command") as caught:
+        sweeps.run_sweep(asked(recipe, prune=False), tmp_path / "out", train=fills)
+    kept = [t.number for t in sweeps.read_trials(tmp_path / "out")]
+    again = sweeps.run_sweep(asked(recipe, prune=False), tmp_path / "out", train=bowl)
+
+    assert caught.value.code == "disk-full"
+    assert kept == [0]
+    assert [t["state"] for t in again["trials"]] == ["complete"] * 6

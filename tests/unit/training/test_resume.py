@@ -217,6 +217,9 @@ def test_changed_settings_are_refused_unless_the_level_is_lowered(
         with pytest.raises(CheckpointError, match=r"trainer\.lr") as caught:
             start(tiny_model, data, tmp_path, "lora", lr=1e-4, resume=allowed)
         assert caught.value.code == "fingerprint-changed"
+        assert (
+            caught.value.hint == f"stead train {tmp_path / 'run.yaml'} --resume-level best-effort"
+        )
     result = start(tiny_model, data, tmp_path, "lora", lr=1e-4, resume="best-effort")
 
     assert result["resume_level"] == "best-effort"
@@ -273,6 +276,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
     )
 
     assert caught.value.code == "disk-full"
+    assert caught.value.hint == f"stead runs resume {tmp_path / 'run'}"
     assert left == ["step-00000002", "step-00000004"]
     assert last["weights_sha256"] == whole["weights_sha256"]
 

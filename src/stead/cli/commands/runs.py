@@ -25,7 +25,7 @@ def _find(text: str) -> Path:
 @app.command("list")
 def list_runs(
     state: Annotated[
-        str | None, typer.Option(help="Only running, finished, failed or interrupted ones.")
+        str | None, typer.Option(help="Only running, finished, failed, interrupted or paused ones.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
     as_json: console.Json = False,
@@ -64,7 +64,7 @@ def follow(run: Run, as_json: console.Json = False, quiet: console.Quiet = False
         console.out_json(found.to_dict())
     else:
         run_view.show_summary(found)
-    if found.state == "failed":
+    if found.state in ("failed", "paused"):
         raise typer.Exit(1)
 
 

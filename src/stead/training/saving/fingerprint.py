@@ -4,6 +4,7 @@ Knows nothing about checkpoints or the loop.
 """
 
 import platform
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,17 @@ def _code_hash() -> str:
     )
 
 
-def check(saved: dict[str, Any], present: dict[str, Any], allowed: str, settings: str = "") -> str:
+def check(
+    saved: dict[str, Any],
+    present: dict[str, Any],
+    allowed: str,
+    settings: str = "",
+    run: Path = Path("RUN"),
+) -> str:
     """Return the level a resume can promise; refuse one below what is allowed.
 
     `settings` tells which settings differ, when that is known: the hash "config" alone helps nobody.
+    `run` is the run's folder: the hint goes on under the settings that it was trained with.
 
     Raises: CheckpointError("fingerprint-changed") naming each field that differs.
     """
@@ -83,8 +91,9 @@ def check(saved: dict[str, Any], present: dict[str, Any], allowed: str, settings
         )  # fmt: skip
         raise CheckpointError(
             "fingerprint-changed",
-            f"the checkpoint was written under other conditions ({parts}); resuming could only be {level!r}",
-            hint=f"stead train --resume-level {level}",
+            f"the checkpoint was written under other conditions ({parts}); resuming could only be {level!r}: "
+            f"--resume-level {level} allows it",
+            hint=f"stead train {shlex.quote(str(run / 'run.yaml'))} --resume-level {level}",
             changed=changed,
             level=level,
         )

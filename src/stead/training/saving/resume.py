@@ -4,6 +4,7 @@ Knows nothing about the loop.
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def _exists(parts: Parts, step: int) -> ConfigError:
     return ConfigError(
         "run-exists",
         f"{str(parts.run_dir)!r} holds checkpoints up to step {step}; nothing is overwritten",
-        hint=f"stead train --out {parts.run_dir} --resume",
+        hint=f"stead runs resume {shlex.quote(str(parts.run_dir))}",
     )
 
 
@@ -96,7 +97,7 @@ def _level(parts: Parts, values: Mapping[str, Any], allowed: str) -> str:
     if origin is not None and origin.step == values["step"]:  # what was asked to change may
         allowed = fingerprint.LEVELS[-1]
     told = _changes(values.get("settings"), _settings(parts.trainer, parts.learning))
-    return fingerprint.check(values["fingerprint"], print_of(parts), allowed, told)
+    return fingerprint.check(values["fingerprint"], print_of(parts), allowed, told, parts.run_dir)
 
 
 def _changes(saved: Any, present: Any, key: str = "") -> str:  # Any: JSON values
@@ -244,7 +245,7 @@ def _write(parts: Parts, step: int, state: checkpoint.State) -> None:
         raise ResourceError(
             error.code,
             f"{error.message}; training paused at step {step}, the last good checkpoint stays",
-            hint="stead train --resume",
+            hint=f"stead runs resume {shlex.quote(str(parts.run_dir))}",
             **error.details,
         ) from error
 

@@ -39,5 +39,4 @@ def typed(where: str, *, final: bool = False) -> Iterator[None]:
         raise kind(
             "out-of-memory",
             f"memory ran out in {where}: {first[0][:200] if first else type(error).__name__}",
-            hint="stead train --resume -s trainer.gradient_checkpointing=true --resume-level best-effort",
         ) from error

@@ -73,6 +73,7 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     """
     recipe = read_recipe(source, overrides, origin)
     _require(recipe)
+    _ask_method(recipe, inspect)
     model = inspect(recipe.config.model.path)
     draft = _Draft(recipe, model, Foresight(hardware, home), recipe.config)
     others, parameters = _others(draft, inspect)
@@ -102,6 +103,13 @@ def _require(recipe: Recipe) -> None:
         section, _, name = key.partition(".")
         if not getattr(getattr(recipe.config, section), name):
             raise ConfigError("missing-key", f"{key} is missing; give it in the recipe or {option}")
+
+
+def _ask_method(recipe: Recipe, inspect: Inspect) -> None:
+    """Let the method's config refuse what no run could begin with (`MethodConfig.require`)."""
+    own = getattr(recipe.config.method, "require", None)
+    if own is not None:
+        own(lambda ref: inspect(ref).path)
 
 
 def _others(draft: _Draft, inspect: Inspect) -> tuple[dict[str, str], int]:

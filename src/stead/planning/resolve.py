@@ -75,6 +75,7 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     _require(recipe)
     _ask_method(recipe, inspect)
     model = inspect(recipe.config.model.path)
+    _ask_adapter(recipe, model)
     draft = _Draft(recipe, model, Foresight(hardware, home), recipe.config)
     others, parameters = _others(draft, inspect)
     draft.seer = seer = Foresight(hardware, home, parameters)
@@ -110,6 +111,13 @@ def _ask_method(recipe: Recipe, inspect: Inspect) -> None:
     own = getattr(recipe.config.method, "require", None)
     if own is not None:
         own(lambda ref: inspect(ref).path)
+
+
+def _ask_adapter(recipe: Recipe, model: ModelFacts) -> None:
+    """Let the adapter's config refuse a model that cannot take it (`AdapterConfig.require`)."""
+    own = getattr(recipe.config.adapter, "require", None)
+    if own is not None:
+        own(model)
 
 
 def _others(draft: _Draft, inspect: Inspect) -> tuple[dict[str, str], int]:

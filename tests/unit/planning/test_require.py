@@ -1,6 +1,7 @@
 """What a method cannot begin without is refused by the plan, before a model is loaded."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from stead.app.plans import make_plan
-from stead.core.errors import SteadError
+from stead.core.errors import ModelError, SteadError
 from stead.models.heads import HEAD
 
 JUDGE = {"url": "http://127.0.0.1:1", "model": "j"}
@@ -81,3 +82,33 @@ def test_a_plan_runs_no_code_of_a_reward(method: dict[str, Any], asked: dict[str
 
     assert made.config.method.type == method["type"]
     assert "mine" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("changed", "adapter", "refused"),
+    [
+        ({"model_type": "mamba"}, "prompt", True),
+        ({"model_type": "rwkv"}, "prefix", True),
+        ({"layer_types": ["conv", "full_attention"]}, "p_tuning", True),
+        ({"layer_types": ["sliding_attention", "full_attention"]}, "prefix", False),
+        ({"kv_lora_rank": 8}, "prefix", True),
+        ({"kv_lora_rank": 8}, "prompt", False),
+        ({"model_type": "mamba"}, "full", False),
+    ],
+)
+def test_a_plan_refuses_virtual_tokens_where_they_cannot_stand(
+    changed: dict[str, Any], adapter: str, refused: bool, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(asked["model"]["path"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changed))
+
+    def made() -> None:
+        make_plan(asked | {"model": {"path": str(folder)}, "adapter": adapter})
+
+    if not refused:
+        return made()
+    with pytest.raises(ModelError, match="virtual tokens cannot stand") as found:
+        made()
+    assert found.value.code == "no-virtual-tokens"

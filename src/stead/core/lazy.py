@@ -5,6 +5,8 @@ Knows nothing about what is imported. Try: `torch = lazy("torch", extra="train")
 
 import importlib
 import importlib.util
+import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -55,13 +57,9 @@ def named(text: str) -> Any:  # Any: whatever stands under that name
     """Return what `module:name` or `file.py:name` means; the file's code is run.
 
     Only for names that the user of this machine wrote: never for text that came over a network.
-    Raises: ConfigError("bad-function-name" | "unknown-function").
+    Raises: as `require_named`.
     """
-    place, _, attribute = text.rpartition(":")
-    if not place or not attribute:
-        raise ConfigError(
-            "bad-function-name", f"{text!r} is no name like module:function or file.py:function"
-        )
+    place, attribute = require_named(text)
     try:
         module = from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except (ImportError, OSError, SyntaxError) as error:
@@ -69,6 +67,34 @@ def named(text: str) -> Any:  # Any: whatever stands under that name
     if not hasattr(module, attribute):
         raise ConfigError("unknown-function", f"{place!r} has no {attribute!r}")
     return getattr(module, attribute)
+
+
+def require_named(text: str) -> tuple[str, str]:
+    """Split `module:name` or `file.py:name`; refuse what cannot be there. No code is run.
+
+    A module is not looked for: what another process finds depends on where it is started.
+    Raises: ConfigError("bad-function-name" | "unknown-function").
+    """
+    place, _, attribute = text.rpartition(":")
+    if not place or not attribute:
+        raise ConfigError(
+            "bad-function-name", f"{text!r} is no name like module:function or file.py:function"
+        )
+    if not place.endswith(".py"):
+        return place, attribute
+    path = Path(place)
+    if not path.is_file():
+        raise ConfigError(
+            "unknown-function", f"{place!r} cannot be imported: there is no such file",
+            hint=f"ls {shlex.quote(str(path.parent))}",
+        )  # fmt: skip
+    code = path.read_text(encoding="utf-8", errors="replace")
+    if not re.search(rf"\b{re.escape(attribute)}\b", code) and "import *" not in code:
+        raise ConfigError(
+            "unknown-function", f"{place!r} has no {attribute!r}",
+            hint=f"grep -n '^def ' {shlex.quote(place)}",
+        )  # fmt: skip
+    return place, attribute
 
 
 def from_file(path: Path) -> ModuleType:

@@ -23,6 +23,12 @@ class AdapterConfig(BaseModel):
 
     type: str
 
+    def require(self, model: Any) -> None:  # Any: planning's ModelFacts
+        """Refuse a model that cannot take this adapter, where its facts tell: asked by the plan.
+
+        Raises: ModelError.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:

@@ -22,13 +22,13 @@ from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.hub.inspect import inspect
 from stead.messages import Message
+from stead.models.heads import reward_head
 from stead.models.layers import lowrank
 from stead.models.learner import Learner
 from stead.models.load import Device, Dtype, load_model
 from stead.models.writing.row import context_length
 from stead.values import LoadedModel
 
-HEAD = "reward_head.safetensors"
 _BATCH_TOKENS = 4096
 
 
@@ -114,13 +114,7 @@ def _flat(rows: Sequence[Sequence[int]], starts: Any) -> Batch:  # Any: int arra
 
 
 def _head(folder: Path) -> Tensor:
-    path = folder / HEAD
-    if not path.is_file():
-        raise ModelError(
-            "no-reward-head",
-            f"{str(folder)!r} is no reward model: it has no {HEAD}",
-            hint="stead train --method reward --help",
-        )
+    path = reward_head(folder)
     weight = lowrank.read_tensors(path).get("weight")
     if weight is None or weight.ndim != 2 or weight.shape[0] != 1:
         raise ModelError("torn-weights", f"{str(path)!r} holds no head of shape [1, hidden size]")

@@ -74,7 +74,9 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     """
     recipe = source if isinstance(source, Recipe) else read_recipe(source, overrides, origin)
     _require(recipe)
+    _ask_method(recipe, inspect)
     model = inspect(recipe.config.model.path)
+    _ask_adapter(recipe, model)
     draft = _Draft(recipe, model, Foresight(hardware, home), recipe.config)
     others, parameters = _others(draft, inspect)
     draft.seer = seer = Foresight(hardware, home, parameters)
@@ -103,6 +105,20 @@ def _require(recipe: Recipe) -> None:
         section, _, name = key.partition(".")
         if not getattr(getattr(recipe.config, section), name):
             raise ConfigError("missing-key", f"{key} is missing; give it in the recipe or {option}")
+
+
+def _ask_method(recipe: Recipe, inspect: Inspect) -> None:
+    """Let the method's config refuse what no run could begin with (`MethodConfig.require`)."""
+    own = getattr(recipe.config.method, "require", None)
+    if own is not None:
+        own(lambda ref: inspect(ref).path)
+
+
+def _ask_adapter(recipe: Recipe, model: ModelFacts) -> None:
+    """Let the adapter's config refuse a model that cannot take it (`AdapterConfig.require`)."""
+    own = getattr(recipe.config.adapter, "require", None)
+    if own is not None:
+        own(model)
 
 
 def _others(draft: _Draft, inspect: Inspect) -> tuple[dict[str, str], int]:

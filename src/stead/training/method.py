@@ -4,7 +4,7 @@ Knows nothing about adapters, optimizers or steps.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,15 @@ class MethodConfig(BaseModel):
 
     type: str
 
+    def require(self, find: "Find") -> None:
+        """Refuse settings that no run could begin with: asked by the plan, and before training.
+
+        Cheap: nothing is loaded or run. Raises: ConfigError, and what `find` raises.
+        """
+
+
+Find = Callable[[str], Path]
+"""What people write for a model (folder, run, name) → its folder or file."""
 
 Columns = Mapping[str, FlatBatch]
 """A micro-batch: column name → its flattened rows; the same rows in every column."""

@@ -16,8 +16,8 @@ from tests.fakes import rl
 
 from stead.core.errors import ConfigError, TrainingError
 from stead.messages import Message
+from stead.models.heads import HEAD
 from stead.models.layers import lowrank
-from stead.models.reward import HEAD
 from stead.training.rl.judge import Judge, JudgeSettings
 from stead.training.rl.rewards import Answered, Rewards, RewardSpec
 from stead.values import PreparedData

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from stead.models.layers.prompt_adapter import Prompt, VirtualAdapter, WordsConfig, read_fields
+from stead.models.layers.prompt_adapter import (
+    TWO_SHAPES,
+    Prompt,
+    VirtualAdapter,
+    WordsConfig,
+    no_room,
+    read_fields,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +35,12 @@ class PrefixConfig(WordsConfig):
     hidden: int | None = Field(
         default=None, ge=1, description="width of that network; None: the width of a layer's keys"
     )
+
+    def require(self, model: Any) -> None:  # Any: planning's ModelFacts
+        """Refuse compressed keys and values, too: they are of two shapes. Source: arXiv:2405.04434 §2.1."""
+        super().require(model)
+        if getattr(model, "config", {}).get("kv_lora_rank") is not None:
+            raise no_room(model.architecture, TWO_SHAPES.format(2))
 
     def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
         """Return about how many numbers are trained: at most this, with fewer key heads less."""

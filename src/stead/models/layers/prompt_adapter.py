@@ -23,6 +23,18 @@ CONFIG = "adapter_config.json"
 TENSOR = "prompt_embeddings"  # PEFT's name in its files
 
 
+NO_KEYS = "do not all keep keys and values"
+TWO_SHAPES = "keep keys and values of {} shapes, and a prefix has one"
+_STATEFUL = ("mamba", "mamba2", "falcon_mamba", "rwkv")  # families without attention
+_KEYLESS = frozenset({"linear_attention", "conv", "mamba", "recurrent"})  # words of `layer_types`
+
+
+def no_room(model: str, why: str) -> ModelError:
+    """Return the refusal of a model whose layers have no place for virtual tokens."""
+    message = f"the layers of {model} {why}: virtual tokens cannot stand before them"
+    return ModelError("no-virtual-tokens", message, hint="stead train recipe.yaml --adapter lora")
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """Which virtual tokens are wanted.
@@ -45,6 +57,15 @@ class VirtualConfig(AdapterConfig):
     """Settings of every adapter with virtual tokens."""
 
     tokens: int = Field(default=20, ge=1, le=1000, description="virtual tokens before every row")
+
+    def require(self, model: Any) -> None:  # Any: planning's ModelFacts
+        """Refuse a model whose facts say that layers keep no keys; others are asked when loaded.
+
+        Raises: ModelError("no-virtual-tokens").
+        """
+        kinds = getattr(model, "config", {}).get("layer_types")
+        if model.family in _STATEFUL or (kinds is not None and _KEYLESS & set(kinds)):
+            raise no_room(model.architecture, NO_KEYS)
 
     def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
         """Return about how many numbers are trained, for a forecast."""

@@ -19,6 +19,7 @@ from stead.core.errors import ModelError
 from stead.models import apart
 from stead.models.cache import set_head
 from stead.models.layers.lowrank import current_draw
+from stead.models.layers.prompt_adapter import NO_KEYS, TWO_SHAPES, no_room
 
 NAME = "virtual_prompt"  # the module's name in the model, so of its parameters too
 _SPREAD = 0.02  # standard deviation of random vectors: that of most models' own embeddings
@@ -179,14 +180,12 @@ def key_shape(decoder: Any, *, keys: bool) -> Shape:
         with torch.no_grad():
             found = run_alone(decoder, table.detach()[:1])
     except (AttributeError, TypeError) as error:
-        raise _no_room(decoder, "do not all keep keys and values") from error
+        raise no_room(type(decoder).__name__, NO_KEYS) from error
     shapes = {tuple(part.shape) for pair in found for part in pair}
     if len(found) != decoder.config.get_text_config().num_hidden_layers:
-        raise _no_room(decoder, "do not all keep keys and values")
+        raise no_room(type(decoder).__name__, NO_KEYS)
     if keys and len(shapes) > 1:
-        raise _no_room(
-            decoder, f"keep keys and values of {len(shapes)} shapes, and a prefix has one"
-        )
+        raise no_room(type(decoder).__name__, TWO_SHAPES.format(len(shapes)))
     heads, _, size = found[0][0].shape
     return Shape(int(heads), int(size))
 
@@ -201,13 +200,6 @@ def _refuse_recomputed(decoder: Any) -> None:
             f"{type(decoder).__name__} takes a prefix by its cache, which recomputing activations drops",
             hint="stead train recipe.yaml -s trainer.gradient_checkpointing=false",
         )
-
-
-def _no_room(decoder: Any, why: str) -> ModelError:
-    message = (
-        f"the layers of {type(decoder).__name__} {why}: virtual tokens cannot stand before them"
-    )
-    return ModelError("no-virtual-tokens", message, hint="stead train recipe.yaml --adapter lora")
 
 
 def network(sizes: Sequence[int], act: type[nn.Module], seed: int, name: str) -> nn.Module:

@@ -15,6 +15,7 @@ from stead.core.errors import ConfigError, DataError
 from stead.core.events import Emit
 from stead.core.registry import Registry
 from stead.data.pack import plan_batches
+from stead.hub.inspect import locate
 from stead.models.adapter import Adapter
 from stead.models.layers import layers
 from stead.models.learner import Learner, LearnerOptions
@@ -51,10 +52,12 @@ def build(
 ) -> Parts:  # fmt: skip
     """Build method, adapter, batches, schedule, optimizer and log; the adapter is put on the model.
 
-    Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), ConfigError("bad-pair" | …),
+    Raises: DataError("wrong-data-kind" | "nothing-to-train-on"), ConfigError("bad-pair" | …; as the
+    method's `require`),
     ModelError("base-quantized").
     """
     method, adapter = _pair(learning, prepared.kind)
+    method.config.require(locate)
     check_plain(loaded.folder, loaded.model.config.to_dict(), _WHOLE)
     adapter.wrap(loaded.model, layers, trainer.seed)
     learner = _learner(trainer, loaded, world)

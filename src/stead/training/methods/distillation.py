@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from stead.core.errors import ConfigError
 from stead.core.lazy import lazy
 from stead.models.measure import Divergence, Measure
-from stead.training.method import Columns, Kept, Loss, Method, MethodConfig, Model, Tools
+from stead.training.method import Columns, Find, Kept, Loss, Method, MethodConfig, Model, Tools
 from stead.training.teaching.students import Answers, check_vocabulary
 from stead.training.teaching.teacher import Moving, Projections, Teacher, default_pairs, quiet
 
@@ -76,6 +76,14 @@ class DistillationConfig(MethodConfig):
             raise ValueError("method.layers belongs to method.kind='feature'")
         return self
 
+    def require(self, find: Find) -> None:
+        """Refuse a student without a teacher. Raises: ConfigError("no-teacher")."""
+        if self.teacher is None and self.kind != "self":
+            raise ConfigError(
+                "no-teacher", f"method.kind={self.kind!r} needs a teacher, and method.teacher is not set",
+                hint="stead train recipe.yaml --set method.teacher=MODEL",
+            )  # fmt: skip
+
     @property
     def logit_arrays(self) -> float:
         """Float32 arrays as large as a chunk's logits that a lane has at once; models/divergence.
@@ -106,10 +114,7 @@ class Distillation(Method):
     _answers: Answers | None = None
 
     def setup(self, tools: Tools) -> None:
-        """Load or copy the teacher.
-
-        Raises: ConfigError("no-teacher"); ModelError("teacher-vocabulary"), and as loading does.
-        """
+        """Load or copy the teacher. Raises: ModelError("teacher-vocabulary"), and as loading does."""
         c = self.config
         if c.teacher is not None:
             teacher = tools.open_model(c.teacher)
@@ -119,11 +124,6 @@ class Distillation(Method):
                 models = (tools.loaded.model, teacher.model)
                 pairs = c.layers if c.layers else default_pairs(*models)
                 self._projections = Projections.make(*models, pairs, tools.seed)
-        elif c.kind != "self":
-            raise ConfigError(
-                "no-teacher", f"method.kind={c.kind!r} needs a teacher, and method.teacher is not set",
-                hint="stead train recipe.yaml --set method.teacher=MODEL",
-            )  # fmt: skip
         elif c.ema is not None:
             twin = tools.twin()
             self._teacher = quiet(twin)

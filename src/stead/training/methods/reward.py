@@ -14,6 +14,7 @@ from pydantic import Field
 
 from stead.core import files, seeds
 from stead.core.lazy import lazy
+from stead.models.heads import HEAD
 from stead.training.method import Columns, Loss, Method, MethodConfig, Model, Store, Tools
 from stead.training.teaching.preference import (
     COLUMNS,
@@ -113,6 +114,6 @@ class Reward(Method):
     def save(self, folder: Path) -> None:
         """Write the head; `models/reward` reads it. Files: reward_head.safetensors, .json."""
         weight = self.head.detach().cpu().contiguous()
-        safetensors.save_file({"weight": weight}, folder / "reward_head.safetensors")
+        safetensors.save_file({"weight": weight}, folder / HEAD)
         about = {"version": 1, "hidden_size": weight.shape[1], "token": "last-trained"}
         files.write_json(folder / "reward_head.json", about)

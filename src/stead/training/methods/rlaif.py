@@ -12,7 +12,7 @@ from pydantic import Field
 
 from stead.core.errors import ConfigError
 from stead.core.lazy import lazy
-from stead.training.method import Columns, Loss, Model, Tools
+from stead.training.method import Columns, Find, Loss, Model, Tools
 from stead.training.rl.advantages import leave_one_out
 from stead.training.rl.judge import Judge, JudgeSettings
 from stead.training.rl.policy import Clip, by_answer, clipped, divergence
@@ -39,6 +39,25 @@ class RLAIFConfig(RolloutConfig):
     beta: float = Field(default=0.1, gt=0, description="how strongly the starting model holds back")  # fmt: skip
     epsilon: float = Field(default=0.2, ge=0, description="how far from 1 a ratio is followed when grades are learnt from")  # fmt: skip
 
+    def require(self, find: Find) -> None:
+        """Refuse a method without a judge, half pairs, and other rewards that are not there.
+
+        Raises: ConfigError("no-judge" | "odd-pairs"), and as `rewards.require`.
+        """
+        if self.judge is None:
+            raise ConfigError(
+                "no-judge", "rlaif learns from a judge, and method.judge names none",
+                hint="stead train recipe.yaml -s method.judge.url=http://127.0.0.1:8000 -s method.judge.model=NAME",
+            )  # fmt: skip
+        if self.labels == "preference" and self.num_generations % 2:
+            raise ConfigError(
+                "odd-pairs",
+                f"pairs need an even number of answers, not num_generations={self.num_generations}",
+                hint=f"stead train recipe.yaml -s method.num_generations={self.num_generations + 1}",
+            )
+        if self.rewards:
+            super().require(find)
+
 
 class RLAIF(RolloutMethod):
     """Learn from the verdicts of a judge model."""
@@ -58,15 +77,9 @@ class RLAIF(RolloutMethod):
         return 2 if self.config.labels == "preference" else 1
 
     def open_rewards(self, tools: Tools) -> None:
-        """Make the judge. Raises: ConfigError("no-judge" | "odd-pairs")."""
+        """Make the judge. Raises: ConfigError("no-judge-key")."""
         c = self.config
-        if c.judge is None:
-            raise ConfigError("no-judge", "rlaif learns from a judge, and method.judge names none")
-        if c.labels == "preference" and c.num_generations % 2:
-            raise ConfigError(
-                "odd-pairs",
-                f"pairs need an even number of answers, not num_generations={c.num_generations}",
-            )
+        assert c.judge is not None  # noqa: S101 - `require` has seen to it
         self._judge = Judge(c.judge)
         more = Rewards.open(c.rewards, tools.reward_model).parts if c.rewards else []
         grades = [] if c.labels == "preference" else [(JudgeReward("judge", self._judge), 1.0)]

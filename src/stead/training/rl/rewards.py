@@ -17,9 +17,11 @@ from pydantic import Field, model_validator
 
 from stead.config.kinds import Section
 from stead.core.errors import ConfigError, SteadError, TrainingError
-from stead.core.lazy import named
+from stead.core.lazy import named, require_named
 from stead.messages import Message
+from stead.models.heads import reward_head
 from stead.scoring import scorer as scoring
+from stead.training.method import Find
 from stead.training.rl.judge import Judge, JudgeSettings
 
 
@@ -95,14 +97,20 @@ class Reward(ABC):
         """Return one number per answer."""
 
 
+def _scorer(name: str) -> scoring.Scorer:
+    """Make a scorer that judges answers. Raises: ConfigError, as `scoring.create`."""
+    found = scoring.create([name])[name]
+    if found.needs != "answer":
+        raise ConfigError("reward-scorer", f"{name!r} judges log-probabilities, not answers")
+    return found
+
+
 class ScorerReward(Reward):
     """A scorer of `scoring/`, with the row's last assistant turn as the reference."""
 
     def __init__(self, name: str, scorer: str) -> None:
         super().__init__(name)
-        self._scorer = scoring.create([scorer])[scorer]
-        if self._scorer.needs != "answer":
-            raise ConfigError("reward-scorer", f"{scorer!r} judges log-probabilities, not answers")
+        self._scorer = _scorer(scorer)
         self._sign = 1.0 if self._scorer.higher_is_better else -1.0
 
     def __call__(self, answers: Sequence[Answered]) -> list[float]:
@@ -210,22 +218,7 @@ class Rewards:
 
     @classmethod
     def open(cls, specs: Sequence[RewardSpec], open_model: OpenModel) -> "Rewards":
-        """Make the rewards named in a recipe.
-
-        Raises: ConfigError("no-rewards" | "same-reward"), and what finding a source raises.
-        """
-        if not specs:
-            raise ConfigError(
-                "no-rewards",
-                "the method learns from rewards, and method.rewards names none",
-                hint="stead train recipe.yaml --set 'method.rewards=[exact_match]'",
-            )
-        titles = [s.title for s in specs]
-        twice = sorted({t for t in titles if titles.count(t) > 1})
-        if twice:
-            raise ConfigError(
-                "same-reward", f"two rewards are called {twice[0]!r}; give one a name"
-            )
+        """Make the rewards named in a recipe. Raises: what finding a source raises."""
         return cls([(_make(s, open_model), s.weight) for s in specs])
 
     def score(self, answers: Sequence[Answered]) -> tuple[list[float], Scores]:
@@ -241,6 +234,31 @@ class Rewards:
             parts[reward.name] = found
             total = [t + weight * x for t, x in zip(total, found, strict=True)]
         return total, parts
+
+
+def require(specs: Sequence[RewardSpec], find: Find) -> None:
+    """Refuse rewards that cannot be made; nothing is loaded, and no function's file is run.
+
+    Raises: ConfigError("no-rewards" | "same-reward" | "unknown-scorer" | "reward-scorer" |
+    "bad-function-name" | "unknown-function"), ModelError("no-reward-head"), and what `find` raises.
+    """
+    if not specs:
+        raise ConfigError(
+            "no-rewards",
+            "the method learns from rewards, and method.rewards names none",
+            hint="stead train recipe.yaml --set 'method.rewards=[exact_match]'",
+        )
+    titles = [s.title for s in specs]
+    twice = sorted({t for t in titles if titles.count(t) > 1})
+    if twice:
+        raise ConfigError("same-reward", f"two rewards are called {twice[0]!r}; give one a name")
+    for spec in specs:
+        if spec.scorer is not None:
+            _scorer(spec.scorer)
+        if spec.function is not None:
+            require_named(spec.function)
+        if spec.model is not None:
+            reward_head(find(spec.model))
 
 
 def _make(spec: RewardSpec, open_model: OpenModel) -> Reward:

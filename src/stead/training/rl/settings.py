@@ -5,9 +5,9 @@ Knows nothing about how answers are written, rewarded or learnt from.
 
 from pydantic import Field
 
-from stead.training.method import MethodConfig
+from stead.training.method import Find, MethodConfig
 from stead.training.rl.reward_signs import WatchSettings
-from stead.training.rl.rewards import RewardSpec
+from stead.training.rl.rewards import RewardSpec, require
 from stead.training.rl.sources import SamplerSettings
 
 
@@ -29,3 +29,7 @@ class RolloutConfig(MethodConfig):
     sampler: SamplerSettings | None = Field(default=None, description="the engine that writes the answers; default: the trained weights in this process")  # fmt: skip
     eval_prompts: int = Field(default=64, gt=0, description="held-out prompts that are answered, once each, at every evaluation")  # fmt: skip
     watch: WatchSettings = Field(default=WatchSettings(), description="warn when the reward is being gamed")  # fmt: skip
+
+    def require(self, find: Find) -> None:
+        """Refuse a method without rewards, and rewards that are not there."""
+        require(self.rewards, find)

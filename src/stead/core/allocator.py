@@ -14,7 +14,7 @@ _MAPPED_FROM, _KEPT_ON_TOP = 2 << 20, 256 << 20
 def give_back() -> bool:
     """Let blocks from 2 MiB on be mapped alone and go when freed; say whether that is possible here.
 
-    Halves the memory of recomputed layers; system calls cost up to a third more processor time.
+    Halves the memory of recomputed layers; system calls cost up to half as much processor time again.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -65,7 +65,7 @@ def shape(model: ModelFacts, adapter: Any, device: str) -> Shape:  # Any: an ada
     held = (
         Kept(own, 0.0, 0.0)
         if fused
-        else kept(model, adapter, targets, whole=whole or adapter.type == "freeze")
+        else kept(model, adapter, targets, whole=whole or getattr(adapter, "trains_layers", False))
     )
     linear = sum(_size(s) for n, (_, s) in model.tensors.items() if ".layers." in n and len(s) == 2)
     ends = (E + q + 2 * k, q + E, E + 2 * F, F + E)  # inputs and outputs of a layer's four products

@@ -26,6 +26,7 @@ class FreezeConfig(AdapterConfig):
     """Which part is trained."""
 
     type: Literal["freeze"] = "freeze"
+    trains_layers: ClassVar[bool] = True  # layers' own weights are trained: their inputs are kept
     layers: int = Field(
         default=2, ge=-1000, le=1000,
         description="train so many of the last layers; negative: of the first; 0: none",

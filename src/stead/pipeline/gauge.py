@@ -7,7 +7,7 @@ its peak, and again when torch has changed.
 from pathlib import Path
 from typing import Any
 
-from stead.core import usage
+from stead.core import allocator, usage
 from stead.core.events import AnyEvent, Emit, Note, ignore
 from stead.core.paths import Home
 from stead.models import probe as probing
@@ -49,7 +49,7 @@ class Gauge:
         measured = self.loop | self._whole() | {"disk_bytes": _disk_bytes(plan, prepared)}
         home = Home.find()
         history.record(plan, measured, home)
-        if self._begun_s < _FRESH_S:
+        if self._begun_s < _FRESH_S and not allocator.is_scalable():
             values = {
                 "process_bytes": self._begun.resident_bytes,
                 "start_s": self._begun_s * self._begun.main_ran_share,

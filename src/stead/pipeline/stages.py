@@ -93,8 +93,8 @@ def train(
     out = Path(config.out)
     gauge = Gauge(emit)
     world = World() if world is None else world
-    if config.trainer.gradient_checkpointing and config.model.device == "cpu":
-        allocator.give_back()  # asked to save memory rather than time
+    if plan.forecast.allocator == "mapped":
+        allocator.give_back()
     with world.first():
         if world.leads:
             run_index.register(Home.find().ensure(), out)

@@ -13,6 +13,7 @@ from stead.planning.calibrate import Fit
 from stead.planning.facts import DataFacts, ModelFacts
 from stead.planning.machine import Machine
 from stead.planning.plan import Forecast, Interval
+from stead.planning.shape import shape
 from stead.planning.work import Work
 
 _DISK = (0.5, 1.0, 1.1)  # files are counted, but a run may stop early and rows vary in text
@@ -68,6 +69,7 @@ class Foresight:
             tokens=round(done.tokens),
             largest=done.largest,
             lanes=done.lanes,
+            allocator=memory.allocator(config, shape(model, config.adapter, config.model.device)),
             memory_parts=fits["memory"].each(counted["memory"]),
             time_parts=_times(fits, counted),
             disk_parts=disk,

@@ -8,6 +8,7 @@ from typing import Any
 
 from stead.config.kinds import registry
 from stead.config.run import RunConfig
+from stead.core import allocator as blocks
 from stead.planning.facts import DataFacts, ModelFacts
 from stead.planning.machine import Machine, table
 from stead.planning.shape import BYTES, Shape, shape
@@ -31,6 +32,21 @@ def state_bytes(config: RunConfig) -> float:
     return own + (_MASTER if config.trainer.ema is not None else 0)
 
 
+def allocator(config: RunConfig, found: Shape) -> str:
+    """Return whose memory a run takes: "" the C library's, "scalable" oneTBB's, "mapped" big blocks of their own.
+
+    The fast path frees and takes few sizes and is 5 to 10 % slower with oneTBB's. Layers outside of it, and whole
+    models that write in between, need 15 to 40 % less memory with it and no more time (docs/log.md); mapping costs up to half of the time again, so only where
+    memory is what a recipe wants to save.
+    """
+    rolls = bool(getattr(registry("method").get(config.method.type), "rollout", False))
+    if config.model.device != "cpu" or (found.fused and not (rolls and found.whole)):
+        return ""
+    if blocks.scalable():
+        return "scalable"
+    return "mapped" if config.trainer.gradient_checkpointing else ""
+
+
 def parts(
     config: RunConfig, model: ModelFacts, data: DataFacts, work: Work, machine: Machine,
     others: int = 0,
@@ -42,8 +58,9 @@ def parts(
     on_cpu = config.model.device == "cpu"
     masters = _MASTER if not found.whole or width < _MASTER else 0
     at_once = min(chunk if isinstance(chunk, int) else 256, max(1, work.labels_at_once))
+    more = table()["scalable_bytes"] if allocator(config, found) == "scalable" else 0.0
     counted = {
-        "process": machine.process_bytes if on_cpu else 0.0,
+        "process": machine.process_bytes + more if on_cpu else 0.0,
         "runtime": table()["runtime_bytes"][config.model.device],
         "kernels": kernels(config, found, work) * table()["kernel_bytes"],
         "rows": _rows(data) if on_cpu else 0.0,

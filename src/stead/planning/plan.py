@@ -65,6 +65,7 @@ class Forecast:
     tokens: int = 0
     largest: int = 0
     lanes: int = 1
+    allocator: str = ""  # whose memory the run takes; planning/memory.allocator
     memory_parts: dict[str, Interval] = field(default_factory=dict)
     time_parts: dict[str, Interval] = field(default_factory=dict)
     disk_parts: dict[str, int] = field(default_factory=dict)

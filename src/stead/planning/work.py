@@ -110,7 +110,7 @@ def work(config: RunConfig, data: DataFacts, lane_count: int) -> Work:
         positions=steps / rolled.repeat * rolled.length, squares=tokens * times * spread,
         lane_tokens=lane_tokens, lane_squares=lane_tokens * spread, parts=parts * times,
         largest=largest,
-        labels_at_once=math.ceil(largest * min(1.0, data.label_tokens / max(1, data.tokens))),
+        labels_at_once=math.ceil(largest * _labelled(data, rolled)),
         longest=max(rows.pieces, default=0),
         shapes=_seen({p.tokens for parts in dealt for p in parts}, parts * times),
         lengths=_seen({-(-n // _ROUND) * _ROUND for n in rows.pieces}, count),
@@ -141,6 +141,13 @@ def rollout(config: RunConfig) -> Rollout:
     c: Any = config.method  # Any: the method's own config class, training/rollout
     repeat = getattr(c, "num_iterations", 1) * getattr(c, "steps_per_generation", 1)
     return Rollout(c.num_generations, c.max_completion_length, repeat, c.micro_batch_tokens)
+
+
+def _labelled(data: DataFacts, rolled: Rollout) -> float:
+    """Return the share of tokens with a loss; of a prompt with answers, those of the answers."""
+    if rolled.answers:
+        return rolled.tokens / (data.tokens / max(1, data.rows) + rolled.tokens)
+    return min(1.0, data.label_tokens / max(1, data.tokens))
 
 
 def _nth(ordered: Sequence[int], draws: int) -> int:

@@ -209,3 +209,27 @@ def test_a_whole_model_is_written_whatever_was_trained_of_it(wide_model: Path) -
 
     assert memory.final_bytes(frozen, facts) == facts.parameters * 2
     assert memory.final_bytes(low, facts) < facts.parameters
+
+
+@pytest.mark.parametrize(
+    ("installed", "adapter", "trainer", "method", "said"),
+    [
+        (True, {"type": "lora"}, {}, "sft", ""),
+        (True, {"type": "lora"}, {"gradient_checkpointing": True}, "sft", ""),
+        (True, {"type": "lora"}, {}, "grpo", ""),
+        (True, {"type": "full"}, {}, "grpo", "scalable"),
+        (True, {"type": "lora", "dora": True}, {}, "sft", "scalable"),
+        (False, {"type": "lora", "dora": True}, {}, "sft", ""),
+        (False, {"type": "lora", "dora": True}, {"gradient_checkpointing": True}, "sft", "mapped"),
+    ],
+)
+def test_only_runs_that_waste_memory_ask_for_another_allocator(
+    installed: bool, adapter: Any, trainer: Any, method: str, said: str,
+    wide_model: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(memory.blocks, "scalable", lambda: (Path("lib"),) if installed else ())
+    chosen = RunConfig.model_validate(
+        config(adapter, "fp32", **trainer).model_dump() | {"method": {"type": method}}
+    )
+    found = shape(inspect(wide_model, tokenizer=False), chosen.adapter, "cpu")
+    assert memory.allocator(chosen, found) == said

@@ -130,3 +130,15 @@ def test_the_survey_gives_the_quantiles(tiny_model: Path, tmp_path: Path) -> Non
     assert found.quantiles[-1] == found.lengths["max"]
     exact = found.tokens * made.config.trainer.epochs
     assert made.forecast.tokens == pytest.approx(exact, rel=0.02)
+
+
+def test_answers_are_the_tokens_that_a_rollout_learns_from() -> None:
+    answers = {"type": "grpo", "num_generations": 4, "max_completion_length": 50,
+               "rewards": [{"scorer": "contains"}]}  # fmt: skip
+    chosen = RunConfig.model_validate(config(batch_tokens=2048).model_dump() | {"method": answers})
+    prompts = DataFacts(
+        rows=40, tokens=4000, label_tokens=0, lengths={"max": 100}, hash="d", kind="prompt",
+        quantiles=(100,) * 9,
+    )  # fmt: skip
+    found = work(chosen, prompts, 1)
+    assert found.labels_at_once == pytest.approx(found.largest * 200 / 300, abs=1)

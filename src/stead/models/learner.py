@@ -6,7 +6,6 @@ Knows nothing about methods, optimizers or steps. Legend: T tokens of a micro-ba
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -23,7 +22,7 @@ from stead.models.layers.noise import noisy
 from stead.models.loss import Head, cross_entropy_sum, token_log_probs
 from stead.models.measure import Measure
 from stead.models.scores import token_scores
-from stead.models.segments import Segments
+from stead.models.segments import Segments, Span
 from stead.values import LoadedModel
 
 IGNORED = -100
@@ -124,14 +123,16 @@ class Learner:
                 positions = torch.cat((positions, torch.arange(more, dtype=positions.dtype)))
                 segments = segments.filled(more)
             return self._forward(tokens, positions, segments)[:total]
-        if segments.branched:
-            raise ModelError("rows-apart", f"rows cannot share a prefix here: {self.rows_apart}")
-        return torch.cat(
-            [
-                self._forward(tokens[a:b], positions[a:b], Segments((0, b - a)))
-                for a, b in pairwise(segments.starts)
-            ]
-        )
+        return torch.cat([self._alone(tokens, positions, *spans) for spans in segments.spans()])
+
+    def _alone(
+        self, tokens: Tensor, positions: Tensor, begin: int, end: int, prefix: tuple[Span, ...]
+    ) -> Tensor:
+        """Compute one row by itself, behind what it continues. Shapes: [end - begin, E]."""
+        whole = [(a, b) for a, b in (*prefix, (begin, end)) if b > a]
+        own, places = (torch.cat([x[a:b] for a, b in whole]) for x in (tokens, positions))
+        length = own.shape[0]
+        return self._forward(own, places, Segments((0, length)))[length - (end - begin) :]
 
     def label_loss(self, batch: FlatBatch) -> tuple[Tensor, int]:
         """Return the summed loss over the labelled tokens, and their number. Units: nats."""

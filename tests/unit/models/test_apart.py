@@ -1,12 +1,14 @@
 """Families with an attention of their own: rows one by one, whatever the proofs say; a prefix by the cache."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.fakes import preference
 from tests.fakes.training import prepared, rows, run
 from transformers import AutoModelForCausalLM, FalconConfig, GptOssConfig, MambaConfig
 
@@ -125,3 +127,31 @@ def test_a_model_without_keys_has_no_place_for_virtual_tokens(
         adapter.wrap(loaded.model, layers, 1)
 
     assert caught.value.code == "no-virtual-tokens"
+
+
+def test_answers_to_one_prompt_are_each_computed_behind_it(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    base = folder(FALCON, tiny_model, tmp_path / "base")
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    learner = Learner(load_model(base, dtype="fp32", device="cpu"))
+    flat = batch((9, 7, 5))
+    positions = np.concatenate([np.arange(9), 9 + np.arange(7), 9 + np.arange(5)])
+    given = replace(flat, positions=positions, parents=(-1, 0, 0))
+
+    with torch.no_grad():
+        found = learner.logits(learner.hidden(given))
+        prompt, one, other = torch.split(torch.as_tensor(given.tokens), (9, 7, 5))
+        wanted = [plain(input_ids=torch.cat((prompt, own))[None]).logits[0] for own in (one, other)]
+
+    assert torch.allclose(found, torch.cat((wanted[0], wanted[1][9:])), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["dpo", "orpo", "reward"])
+def test_falcon_learns_from_preferences(method: str, tiny_model: Path, tmp_path: Path) -> None:
+    base = folder(FALCON, tiny_model, tmp_path / "base")
+    data = preference.prepared_pairs(tmp_path / "data", preference.pairs(8))
+
+    result = run(base, data, tmp_path / "run", method=method, max_steps=2, proofs=True)
+
+    assert result["steps"] == 2

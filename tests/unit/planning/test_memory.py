@@ -218,6 +218,8 @@ def test_a_whole_model_is_written_whatever_was_trained_of_it(wide_model: Path) -
         (True, {"type": "lora"}, {"gradient_checkpointing": True}, "sft", ""),
         (True, {"type": "lora"}, {}, "grpo", ""),
         (True, {"type": "full"}, {}, "grpo", "scalable"),
+        (True, {"type": "lora"}, {"label_smoothing": 0.1}, "sft", "scalable"),
+        (True, {"type": "lora"}, {}, "distillation", "scalable"),
         (True, {"type": "lora", "dora": True}, {}, "sft", "scalable"),
         (False, {"type": "lora", "dora": True}, {}, "sft", ""),
         (False, {"type": "lora", "dora": True}, {"gradient_checkpointing": True}, "sft", "mapped"),

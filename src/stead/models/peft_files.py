@@ -13,6 +13,7 @@ from stead.core import files
 from stead.core.errors import ModelError
 from stead.core.lazy import lazy
 from stead.core.suggest import nearest
+from stead.hub.linear import is_linear
 from stead.models.adapter import Origin
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def matrices(
             "all-linear": inside,
             "auto": inside and last in ATTENTION,
         }.get(names[0], any(f".{module}".endswith(f".{n}") for n in names))
-        if len(shape) == 2 and meant:
+        if meant and is_linear(tensor, shape):
             found.append((module, tuple(shape[::-1] if getattr(facts, "turned", False) else shape)))
     return found
 

@@ -36,8 +36,9 @@ def allocator(config: RunConfig, found: Shape) -> str:
     """Return whose memory a run takes: "" the C library's, "scalable" oneTBB's, "mapped" big blocks of their own.
 
     The fast path frees and takes few sizes and is 5 to 10 % slower with oneTBB's. Layers outside of it, whole
-    models that write in between and distances over the vocabulary need 15 to 40 % less memory with it and hardly more time (docs/log.md); mapping costs up to half of the time again, so only where
-    memory is what a recipe wants to save.
+    models that write in between and distances over the vocabulary need 15 to 40 % less memory with it and hardly
+    more time (docs/log.md); mapping costs up to half of the time again, so only where memory is what a recipe
+    wants to save.
     """
     rolls = bool(getattr(registry("method").get(config.method.type), "rollout", False))
     steady = found.fused and not (rolls and found.whole) and _logit_arrays(config) == 0

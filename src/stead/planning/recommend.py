@@ -12,9 +12,11 @@ from typing import Any
 from stead.config.run import RunConfig
 from stead.core.errors import ResourceError
 from stead.core.hardware import Hardware
+from stead.hub.linear import is_expert
 from stead.planning.facts import DataFacts, ModelFacts
 from stead.planning.forecast import Foresight
 from stead.planning.plan import Interval, Plan
+from stead.planning.shape import adapted
 
 _SHARE = 0.8  # of all memory; the rest is for the page cache and for being wrong
 _FEW_ROWS = 10
@@ -82,6 +84,10 @@ def notes(config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, .
     r, alpha = getattr(config.adapter, "r", None), getattr(config.adapter, "alpha", None)
     if r and alpha is not None and not 0.5 <= alpha / r <= 8:
         found.append(f"adapter.alpha/adapter.r is {alpha / r:g}; usual are 0.5 to 8")
+    if adapted(model, config.adapter) and any(map(is_expert, model.tensors)):
+        found.append(
+            "the adapter goes beside attention and shared layers; experts stay as they are"
+        )
     if config.trainer.lr == 0:
         found.append("trainer.lr is 0: the weights stay as they are, whatever the loss says")
     return tuple(found)

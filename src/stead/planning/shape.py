@@ -8,6 +8,7 @@ key-value features, V vocabulary, R rank, P padded ranks. Source of what is kept
 from dataclasses import dataclass
 from typing import Any
 
+from stead.hub.linear import is_linear
 from stead.planning.facts import ModelFacts
 from stead.planning.kept import Kept, kept, widths
 from stead.planning.machine import table
@@ -103,7 +104,7 @@ def adapted(model: ModelFacts, adapter: Any) -> list[str]:  # Any: an adapter's 
     if getattr(adapter, "r", getattr(adapter, "init_r", None)) is None:
         return []
     wanted = getattr(adapter, "target_modules", "all-linear")
-    return [n for n, (_, s) in model.tensors.items() if len(s) == 2 and _is_target(n, wanted)]
+    return [n for n, (_, s) in model.tensors.items() if is_linear(n, s) and _is_target(n, wanted)]
 
 
 def _is_target(name: str, wanted: Any) -> bool:  # Any: text or names

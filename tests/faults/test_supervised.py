@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from stead.app import plans, runs, supervise
-from stead.core import lease
+from stead.core import allocator, lease
 from stead.core.errors import Interrupted, ProcessError, TrainingError
 from stead.core.events import AnyEvent, Note, Progress, ignore
 from stead.pipeline import stages
@@ -26,7 +26,7 @@ from stead.planning.plan import Plan
 STEPS = 300  # a worker makes a hundred in the time in which its follower looks twice
 
 
-def plan_of(model: Path, folder: Path, out: Path) -> dict[str, Any]:
+def plan_of(model: Path, folder: Path, out: Path, **more: Any) -> dict[str, Any]:
     path = folder / "rows.jsonl"
     rows = [{"question": f"what is {i}?", "answer": f"two plus {i}"} for i in range(40)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -36,7 +36,7 @@ def plan_of(model: Path, folder: Path, out: Path) -> dict[str, Any]:
         "trainer.epochs": 500, "trainer.trackers": [], "adapter.dropout": 0.1, "trainer.proofs": False,
         "model.dtype": "fp32",
     }  # fmt: skip
-    return plans.make_plan(None, settings).placed(out).to_json()
+    return plans.make_plan(None, settings | more).placed(out).to_json()
 
 
 class Hurt:
@@ -57,6 +57,39 @@ def kill_worker(out: Path) -> None:
     pid = lease.holder(out / runs.ALIVE)
     if pid:
         os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not allocator.scalable(), reason="oneTBB's allocator is not installed")
+def test_another_allocator_changes_no_number_and_a_kill_loses_none(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """A worker with oneTBB's allocator, killed and started again, against this process with the C library's."""
+    torch.set_num_threads(1)
+    whole, out = tmp_path / "whole", tmp_path / "hurt"
+    dora = {"adapter.dora": True, "trainer.max_steps": 60}
+    wanted = stages.run(Plan.from_json(plan_of(tiny_model, tmp_path, whole, **dora))).meta
+    spec = {"plan": plan_of(tiny_model, tmp_path, out, **dora), "resume": True}
+    loaded: list[bool] = []
+
+    def look() -> None:
+        maps = Path(f"/proc/{lease.holder(out / runs.ALIVE)}/maps").read_text()
+        loaded.append("libtbbmalloc_proxy" in maps)
+
+    def look_and_kill() -> None:
+        look()
+        kill_worker(out)
+
+    hurts = [Hurt(3, look_and_kill), Hurt(30, look)]
+
+    def both(event: AnyEvent) -> None:
+        for hurt in hurts:
+            hurt(event)
+
+    found = supervise.train(spec, out, both)
+
+    assert loaded == [True, True]
+    assert found["weights_sha256"] == wanted["weights_sha256"]
+    assert (out / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
 @pytest.mark.spec("001-011")

@@ -91,6 +91,12 @@ def processor(proc: Path = Path("/proc")) -> str:
     return _processor(proc / "cpuinfo")[0]
 
 
+def threads_asked() -> int | None:
+    """Return the threads that OMP_NUM_THREADS asks for; None when it asks for none."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) > 0 else None
+
+
 def cores() -> int:
     """Count the physical cores this process may use; threads of one core share its multiplier."""
     allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()

@@ -6,7 +6,6 @@ one lane (one thread of the CPU with all lanes busy, or a whole card), bytes, se
 """
 
 import math
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from stead.config import load
 from stead.config.run import RunConfig
 from stead.core import files
-from stead.core.hardware import Hardware
+from stead.core.hardware import Hardware, threads_asked
 from stead.core.paths import Home
 
 _MOST_LANES = 8  # looked for; training uses two
@@ -117,11 +116,11 @@ def _shared(
 
     Measured on two cores: one lane of two threads reaches 1.9 times what each of two lanes does.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
+    asked = threads_asked()
     for said in range(_MOST_LANES, 0, -1):
         found = kept.get(entry(name, dtype, said))
         if found is not None:
-            busy = min(said, int(asked)) if asked.isdigit() and int(asked) > 0 else said
+            busy = said if asked is None else min(said, asked)
             rates = {k: float(v) * busy / lanes for k, v in found["gflops"].items()}
             return {"gflops": rates, "bytes_per_s": found["bytes_per_s"] * busy / lanes}, said
     return None, lanes

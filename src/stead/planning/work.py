@@ -5,14 +5,13 @@ deal them, on lengths instead of rows, so the counts are those of the run but fo
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from stead.config.kinds import registry
 from stead.config.run import RunConfig
-from stead.core.hardware import Hardware
+from stead.core.hardware import Hardware, threads_asked
 from stead.planning.facts import DataFacts, ModelFacts
 
 FILL = 64  # tokens of a part are filled up to this on a CPU; models/learner
@@ -74,8 +73,7 @@ def lanes(config: RunConfig, model: ModelFacts, hardware: Hardware) -> int:
     draws = any("drop" in key and isinstance(v, float) and v > 0 for key, v in facts.items())
     if config.model.device != "cpu" or draws:
         return 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(_LANES, int(asked) if asked.isdigit() and int(asked) > 0 else hardware.cores)
+    return min(_LANES, threads_asked() or hardware.cores)
 
 
 def work(config: RunConfig, data: DataFacts, lane_count: int) -> Work:

@@ -10,7 +10,7 @@ from functools import partial
 from threading import Lock, local
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from stead.core.errors import ModelError
 
@@ -36,8 +36,7 @@ def captured(decoder: Any, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]
     """
     _watch(decoder)
     for number in layers:
-        if not 1 <= number <= len(decoder.layers):
-            have = len(decoder.layers)
+        if not 1 <= number <= (have := len(blocks(decoder))):
             raise ModelError("no-layer", f"there is no layer {number}: the model has {have}")
     found: dict[int, Tensor] = {}
     _current.wanted, _current.found = frozenset(layers), found
@@ -47,12 +46,23 @@ def captured(decoder: Any, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]
         _current.wanted, _current.found = frozenset(), {}
 
 
+def blocks(decoder: Any) -> nn.ModuleList:  # Any: a transformers decoder
+    """Return a decoder's layers, whatever its family calls them. Raises: ModelError("no-layer")."""
+    count = int(decoder.config.get_text_config().num_hidden_layers)
+    lists = (m for m in decoder.children() if isinstance(m, nn.ModuleList) and len(m) == count)
+    found = next(lists, None)
+    if found is None:
+        name = type(decoder).__name__
+        raise ModelError("no-layer", f"{name} does not hold its {count} layers in one list")
+    return found
+
+
 def _watch(decoder: Any) -> None:
     """Let every layer report; once per model, since hooks must not come and go between threads."""
     with _lock:
         if decoder.__dict__.get(_MARK) is not None:
             return
-        for number, layer in enumerate(decoder.layers, 1):
+        for number, layer in enumerate(blocks(decoder), 1):
             layer.register_forward_hook(partial(_keep, number))
         decoder.__dict__[_MARK] = True
 

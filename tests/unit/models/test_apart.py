@@ -155,3 +155,12 @@ def test_falcon_learns_from_preferences(method: str, tiny_model: Path, tmp_path:
     result = run(base, data, tmp_path / "run", method=method, max_steps=2, proofs=True)
 
     assert result["steps"] == 2
+
+
+def test_falcon_learns_from_labelled_answers(tiny_model: Path, tmp_path: Path) -> None:
+    base = folder(FALCON, tiny_model, tmp_path / "base")
+    data = preference.prepared_labelled(tmp_path / "data", preference.labelled(8))
+
+    result = run(base, data, tmp_path / "run", method="kto", max_steps=2, proofs=True)
+
+    assert result["steps"] == 2

@@ -305,7 +305,7 @@ class _Running:
         except SteadError as failure:
             if (
                 failure.code in _NO_ROOM
-            ):  # the values are not to blame, and the next trial has no room either
+            ):  # no fault of the values; the next trial has no room either
                 raise
             state, error, value = "failed", failure.message, None
         seconds = round(time.monotonic() - began, 3)

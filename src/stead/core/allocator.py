@@ -24,9 +24,8 @@ def scalable() -> tuple[Path, ...]:
         return ()
     for root in (sys.prefix, site.getuserbase()):
         found = tuple(Path(root, "lib", name) for name in _NAMES)
-        if all(
-            path.is_file() and not set(" :") & set(str(path)) for path in found
-        ):  # ld.so cuts there
+        is_cut = " " in root or ":" in root  # by ld.so
+        if not is_cut and all(path.is_file() for path in found):
             return found
     return ()
 
@@ -45,7 +44,7 @@ def restart_scalable() -> None:
     libraries = scalable()
     if not libraries or is_scalable():
         return
-    named = " ".join(str(path) for path in libraries)
+    named = " ".join((*map(str, libraries), os.environ.get(_VARIABLE, ""))).strip()
     os.execve(  # noqa: S606 - this very program, no shell
         sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {_VARIABLE: named}
     )

@@ -16,5 +16,6 @@ def is_expert(name: str) -> bool:
 
 def is_linear(name: str, shape: Sequence[int]) -> bool:
     """Say whether a stored tensor becomes a linear layer's weight."""
-    module = name.removesuffix(".weight").rpartition(".")[2]
-    return len(shape) == 2 and not is_expert(name) and module not in _ROUTERS
+    *_, outer, module, kind = ("", "", *name.split("."))
+    routes = module in _ROUTERS or outer in _ROUTERS
+    return kind == "weight" and len(shape) == 2 and not is_expert(name) and not routes

@@ -1,6 +1,5 @@
 """Families with an attention of their own: rows one by one, whatever the proofs say; a prefix by the cache."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tests.fakes import preference
+from tests.fakes.families import saved
 from tests.fakes.training import prepared, rows, run
 from transformers import AutoModelForCausalLM, FalconConfig, GptOssConfig, MambaConfig
 
@@ -29,14 +29,6 @@ SINKS = GptOssConfig(
 )  # fmt: skip
 
 
-def folder(config: Any, base: Path, out: Path) -> Path:
-    weights = shutil.ignore_patterns("model*", "config.json", "manifest.json")
-    shutil.copytree(base, out, ignore=weights)
-    torch.manual_seed(3)
-    AutoModelForCausalLM.from_config(config).save_pretrained(out)
-    return out
-
-
 def batch(lengths: tuple[int, ...]) -> Batch:
     count = sum(lengths)
     tokens = np.random.default_rng(0).integers(5, 300, count)
@@ -49,7 +41,7 @@ def batch(lengths: tuple[int, ...]) -> Batch:
 def test_rows_do_not_see_each_other_before_any_proof(
     config: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
-    base = folder(config, tiny_model, tmp_path / "base")
+    base = saved(config, tiny_model, tmp_path / "base")
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     learner = Learner(load_model(base, dtype="fp32", device="cpu"))
     given = batch((9, 7, 12))
@@ -65,7 +57,7 @@ def test_rows_do_not_see_each_other_before_any_proof(
 def test_a_prefix_computes_in_training_what_it_computes_when_used(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    base = folder(FALCON, tiny_model, tmp_path / "base")
+    base = saved(FALCON, tiny_model, tmp_path / "base")
     loaded = load_model(base, dtype="fp32", device="cpu")
     adapter = PrefixTuning(PrefixConfig(tokens=4, start="random"))
     adapter.wrap(loaded.model, layers, 1)
@@ -92,7 +84,7 @@ def test_a_prefix_computes_in_training_what_it_computes_when_used(
 
 
 def test_falcon_with_a_prefix_trains(tiny_model: Path, tmp_path: Path) -> None:
-    base = folder(FALCON, tiny_model, tmp_path / "base")
+    base = saved(FALCON, tiny_model, tmp_path / "base")
     data = prepared(tmp_path / "data", rows(8))
 
     result = run(base, data, tmp_path / "run", adapter="prefix", max_steps=2, proofs=True)
@@ -101,7 +93,7 @@ def test_falcon_with_a_prefix_trains(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_a_prefix_with_recomputed_activations_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    loaded = load_model(folder(FALCON, tiny_model, tmp_path / "base"), dtype="fp32", device="cpu")
+    loaded = load_model(saved(FALCON, tiny_model, tmp_path / "base"), dtype="fp32", device="cpu")
     PrefixTuning(PrefixConfig(tokens=4)).wrap(loaded.model, layers, 1)
     learner = Learner(loaded, LearnerOptions(checkpointing=True))
     loaded.model.train()
@@ -121,7 +113,7 @@ def test_a_model_without_keys_has_no_place_for_virtual_tokens(
     adapter: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     config = MambaConfig(**SMALL, state_size=4)
-    loaded = load_model(folder(config, tiny_model, tmp_path / "base"), dtype="fp32", device="cpu")
+    loaded = load_model(saved(config, tiny_model, tmp_path / "base"), dtype="fp32", device="cpu")
 
     with pytest.raises(ModelError, match="MambaModel") as caught:
         adapter.wrap(loaded.model, layers, 1)
@@ -132,7 +124,7 @@ def test_a_model_without_keys_has_no_place_for_virtual_tokens(
 def test_answers_to_one_prompt_are_each_computed_behind_it(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    base = folder(FALCON, tiny_model, tmp_path / "base")
+    base = saved(FALCON, tiny_model, tmp_path / "base")
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     learner = Learner(load_model(base, dtype="fp32", device="cpu"))
     flat = batch((9, 7, 5))
@@ -149,7 +141,7 @@ def test_answers_to_one_prompt_are_each_computed_behind_it(
 
 @pytest.mark.parametrize("method", ["dpo", "orpo", "reward"])
 def test_falcon_learns_from_preferences(method: str, tiny_model: Path, tmp_path: Path) -> None:
-    base = folder(FALCON, tiny_model, tmp_path / "base")
+    base = saved(FALCON, tiny_model, tmp_path / "base")
     data = preference.prepared_pairs(tmp_path / "data", preference.pairs(8))
 
     result = run(base, data, tmp_path / "run", method=method, max_steps=2, proofs=True)
@@ -158,7 +150,7 @@ def test_falcon_learns_from_preferences(method: str, tiny_model: Path, tmp_path:
 
 
 def test_falcon_learns_from_labelled_answers(tiny_model: Path, tmp_path: Path) -> None:
-    base = folder(FALCON, tiny_model, tmp_path / "base")
+    base = saved(FALCON, tiny_model, tmp_path / "base")
     data = preference.prepared_labelled(tmp_path / "data", preference.labelled(8))
 
     result = run(base, data, tmp_path / "run", method="kto", max_steps=2, proofs=True)

@@ -1,12 +1,12 @@
 """What layers give out, in families that call their layers differently."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.fakes.families import saved
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from stead.core.errors import ModelError
@@ -28,10 +28,7 @@ CONFIGS = {
 def test_chosen_layers_give_what_transformers_says_they_give(
     name: str, tiny_model: Path, tmp_path: Path
 ) -> None:
-    base = tmp_path / "base"
-    shutil.copytree(tiny_model, base, ignore=shutil.ignore_patterns("model*", "config.json", "manifest.json"))  # fmt: skip
-    torch.manual_seed(3)
-    AutoModelForCausalLM.from_config(CONFIGS[name]).save_pretrained(base)
+    base = saved(CONFIGS[name], tiny_model, tmp_path / "base")
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     learner = Learner(load_model(base, dtype="fp32", device="cpu"))
     learner.model.eval()

@@ -1,14 +1,14 @@
 """GPT-2, whose files keep weights as [inputs, outputs]: adapters of every kind, PEFT's files both ways, merging, writing."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from tests.fakes import families
+from transformers import AutoModelForCausalLM, GPT2Config
 
 from stead.config.kinds import registry
 from stead.core.errors import ModelError
@@ -41,13 +41,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.fixture(scope="module")
 def gpt2(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("gpt2") / "base"
-    weights = shutil.ignore_patterns("model*", "config.json", "manifest.json")
-    shutil.copytree(tiny_model, out, ignore=weights)
     words = json.loads((tiny_model / "config.json").read_text())["vocab_size"]
-    torch.manual_seed(3)
     config = GPT2Config(vocab_size=words, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=0, eos_token_id=0)  # fmt: skip
-    GPT2LMHeadModel(config).save_pretrained(out)
-    return out
+    return families.saved(config, tiny_model, out)
 
 
 def logits(model: Any) -> torch.Tensor:

@@ -1,11 +1,11 @@
 """Low-rank adapters beside models with experts: what a plan counts is what training adapts."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoModelForCausalLM, MixtralConfig, Qwen2MoeConfig
+from tests.fakes.families import saved
+from transformers import MixtralConfig, Qwen2MoeConfig
 
 from stead.app.plans import make_plan
 from stead.hub.inspect import inspect
@@ -27,9 +27,7 @@ CONFIGS = {
 def test_experts_are_not_counted_and_the_plan_says_that_they_stay(
     name: str, tiny_model: Path, tmp_path: Path
 ) -> None:
-    base = tmp_path / "base"
-    shutil.copytree(tiny_model, base, ignore=shutil.ignore_patterns("model*", "config.json", "manifest.json"))  # fmt: skip
-    AutoModelForCausalLM.from_config(CONFIGS[name]).save_pretrained(base)
+    base = saved(CONFIGS[name], tiny_model, tmp_path / "base")
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(f'{{"question": "two plus {n}", "answer": "more"}}\n' for n in range(9)))  # fmt: skip
     config = LoraConfig(r=4)

@@ -1,11 +1,11 @@
 """What a layer is said to keep of a token, against the tensors that autograd really saves."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.families import saved
 from tests.fakes.saved import learner, saved_bytes
 
 from stead.config.kinds import registry
@@ -43,13 +43,11 @@ ADAPTERS: dict[str, dict[str, Any]] = {
 
 def make(kind: str, layers: int, base: Path, out: Path) -> Path:
     """Make a model of a family, with as many layers, over the tokenizer of another."""
-    weights = shutil.ignore_patterns("model*", "config.json", "manifest.json")
-    shutil.copytree(base, out, ignore=weights)
     sizes = FAMILIES[kind] | {"n_layer" if kind == "gpt2" else "num_hidden_layers": layers}
     words = json.loads((base / "config.json").read_text())["vocab_size"]
     special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
     config = transformers.AutoConfig.for_model(kind, vocab_size=words, **special, **sizes)
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(out)
+    saved(config, base, out)
     return out
 
 

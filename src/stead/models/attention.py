@@ -15,7 +15,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from stead.core.errors import ModelError
 from stead.models.attention_backward import attend_backward
-from stead.models.attention_parts import Group, bias, groups, seen, stacked
+from stead.models.attention_parts import Group, bias, groups, seen, stacked, unstacked
 from stead.models.segments import Segments
 
 NAME = "stead"
@@ -96,6 +96,7 @@ def _by_segment(
         else:
             rule = _rule(one[0], one[1], window)
             parts.append(sdpa(*one, dropout_p=dropout, scale=scale, enable_gqa=True, **rule)[0])
+    parts.append(q.new_zeros(q.shape[0], segments.idle, q.shape[2]))
     return torch.cat(parts, dim=1)
 
 
@@ -128,7 +129,7 @@ def attend(
     window: int | None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Attend inside each segment, no gradient kept; write into `out` if given.
+    """Attend inside each segment, no gradient kept; write into `out` if given. Idle tokens give 0.
 
     Shapes: q and out [H, T, D], k and v [K, T, D].
     """
@@ -142,6 +143,7 @@ def attend(
             one = (q[None, :, a:b], seen(k, a, b, prefix)[None], seen(v, a, b, prefix)[None])
             found = sdpa(*one, scale=scale, enable_gqa=True, **_rule(one[0], one[1], window))
             out[:, a:b] = found[0]
+    out[:, segments.end :] = 0
     return out
 
 
@@ -153,8 +155,8 @@ def _attend_group(
     keys, values = (stacked(t, group, with_prefix=True) for t in (k, v))
     rule = bias(group.length, group.seen, group.before, window, q.dtype, q.device)
     found = sdpa(queries, keys, values, scale=scale, enable_gqa=True, attn_mask=rule)
-    for (a, b, _), row in zip(group.spans, found, strict=True):
-        out[:, a:b] = row[:, : b - a]
+    for where, part in unstacked(found, group):
+        out[:, where] = part
 
 
 class SegmentAttention(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here

@@ -5,7 +5,7 @@ of the batch, L tokens of a segment (filled up), P tokens it continues, M = P + 
 size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -52,22 +52,89 @@ def groups(segments: Segments) -> tuple[Group, ...]:
     return tuple(made)
 
 
-def stacked(whole: Tensor, group: Group, *, with_prefix: bool = False) -> Tensor:
-    """Copy a group's rows, each after what it continues if wanted, with zeros behind them.
+def stacked(
+    whole: Tensor, group: Group, *, with_prefix: bool = False, zeroed: bool = False
+) -> Tensor:
+    """Copy a group's rows, each after what it continues if wanted; what fills them up is finite.
 
-    Shapes: whole [h, T, D] → [A, h, L, D], with the prefix [A, h, M, D].
+    `zeroed`: it is zero. Shapes: whole [h, T, D] → [A, h, L, D], with the prefix [A, h, M, D].
     """
-    h, _, D = whole.shape
-    first, rows = (group.before, group.seen) if with_prefix else (0, group.length)
-    out = whole.new_empty(len(group.spans), h, rows, D)
-    for row, (a, b, prefix) in zip(out, group.spans, strict=True):
-        low = 0
-        for c, d in (*prefix, (a, b)) if with_prefix else ((a, b),):
-            row[:, low : low + d - c] = whole[:, c:d]
-            low += d - c
-        if first + b - a < rows:
-            row[:, first + b - a :] = 0
+    tokens = group.seen if with_prefix else group.length
+    if len(group.spans) == 1:
+        return _laid_out(whole, group, tokens, with_prefix=with_prefix)
+    h, T, D = whole.shape
+    by_head, by_token, by_number = whole.stride()
+    if by_number != 1 or by_head % D or by_token % D:
+        whole = whole.contiguous()
+        by_head, by_token, _ = whole.stride()
+    rows = whole.as_strided((((h - 1) * by_head + (T - 1) * by_token) // D + 1, D), (D, 1))
+    places = _places(group, h, by_head // D, by_token // D, with_prefix)
+    found = rows.index_select(0, places).view(-1, h, tokens, D)
+    if zeroed and any(b - a < group.length for a, b, _ in group.spans):
+        for row, (a, b, _) in zip(found, group.spans, strict=True):
+            row[:, b - a :] = 0
+    return found
+
+
+def _laid_out(whole: Tensor, group: Group, tokens: int, *, with_prefix: bool) -> Tensor:
+    """Copy a group's only row, slice by slice: an index of a long row would be as large as the row."""
+    out = whole.new_empty(1, whole.shape[0], tokens, whole.shape[2])
+    low = 0
+    for c, d in _spans(group.spans[0], with_prefix=with_prefix):
+        out[0, :, low : low + d - c] = whole[:, c:d]
+        low += d - c
+    out[:, :, low:] = 0
     return out
+
+
+def _spans(span: tuple[int, int, tuple[Span, ...]], *, with_prefix: bool) -> tuple[Span, ...]:
+    a, b, prefix = span
+    return (*prefix, (a, b)) if with_prefix else ((a, b),)
+
+
+@lru_cache(maxsize=32)
+def _places(group: Group, h: int, by_head: int, by_token: int, with_prefix: bool) -> Tensor:
+    """Return where each number vector of `stacked` lies; beyond a row's end it is a first one."""
+    length = group.seen if with_prefix else group.length
+    tokens = torch.zeros(len(group.spans), length, dtype=torch.int32)
+    for row, span in zip(tokens, group.spans, strict=True):
+        own = torch.cat([torch.arange(c, d) for c, d in _spans(span, with_prefix=with_prefix)])
+        row[: len(own)] = own
+    heads = torch.arange(h, dtype=torch.int32)[None, :, None]
+    return (tokens[:, None] * by_token + heads * by_head).flatten()
+
+
+def unstacked(parts: Tensor, group: Group, first: int = 0) -> Iterator[tuple[slice, Tensor]]:
+    """Yield where rows' own tokens belong, and those. Shapes: parts [A, h, M, D] → [h, n, D] each.
+
+    They begin at `first` in each row of `parts`. Rows that follow one another come together.
+    """
+    A, h, M, D = parts.shape
+    if A == 1:
+        a, b, _ = group.spans[0]
+        yield slice(a, b), parts[0][:, first : first + b - a]
+        return
+    runs, places = _runs(group, h, M, first)
+    flat = parts.reshape(-1, D).index_select(0, places).view(h, -1, D)
+    low = 0
+    for a, b in runs:
+        yield slice(a, b), flat[:, low : low + b - a]
+        low += b - a
+
+
+@lru_cache(maxsize=32)
+def _runs(group: Group, h: int, M: int, first: int) -> tuple[list[Span], Tensor]:
+    """Return the runs of a group's own tokens, and where those lie in [A, h, M], by head."""
+    runs: list[Span] = []
+    own = []
+    for i, (a, b, _) in enumerate(group.spans):
+        own.append(torch.arange(b - a) + (i * h * M + first))
+        if runs and runs[-1][1] == a:
+            runs[-1] = (runs[-1][0], b)
+        else:
+            runs.append((a, b))
+    heads = torch.arange(h)[:, None] * M
+    return runs, (torch.cat(own)[None] + heads).flatten().int()
 
 
 @lru_cache(maxsize=256)

@@ -176,6 +176,7 @@ def read_config(folder: Path) -> dict[str, Any]:  # Any: JSON values
         raise ModelError(
             "adapter-type",
             f"an adapter of type {kind!r} cannot be merged: its virtual tokens are inputs, not weights",
+            hint="stead export RUN --format adapter",
         )
     if kind not in MERGEABLE:
         raise ModelError(

@@ -195,7 +195,7 @@ class Learner:
     ) -> tuple[Tensor, Tensor]:
         """Return log-probabilities of `labels` with gradient, and entropies without.
 
-        Shapes: hidden [N, E], labels [N] → [N], [N]. Units: nats.
+        Entropies are NaN where no gradient is wanted. Shapes: hidden [N, E], labels [N] → [N], [N]. Units: nats.
         """
         return token_scores(hidden, self.head, labels, self.options.chunk, temperature)
 

@@ -13,7 +13,7 @@ from stead.core import files
 from stead.core.errors import ModelError
 from stead.core.lazy import lazy
 from stead.core.suggest import nearest
-from stead.hub.linear import is_linear
+from stead.hub.linear import is_expert, is_linear
 from stead.models.adapter import Origin
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ CONFIG = "adapter_config.json"
 QUANTIZATION = "quantization.json"  # ours, beside PEFT's files: how the frozen base was rounded
 PREFIX = "base_model.model."  # PEFT wraps the model twice; its keys keep both names
 _WRAPPERS = re.compile(r"\.(base_layer|original_module|modules_to_save|default)(?=\.|$)")
+_INSIDE = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.")  # a layer's own, of the many
 # The attention's own layers under the names architectures give them; what "auto" means in a forecast.
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "c_attn", "query", "key", "value", "Wqkv")
 T = TypeVar("T")
@@ -80,23 +81,59 @@ def unknown_target(name: str, every: Sequence[str], setting: str = "") -> ModelE
     )
 
 
+Matrix = tuple[str, tuple[int, ...]]
+"""A linear layer's name and its weight's shape [outputs, inputs]."""
+
+
+def linear(facts: Any) -> list[Matrix]:  # Any: planning's ModelFacts
+    """Return a stored model's linear layers, the output layer and tables of words among them."""
+    turned = getattr(facts, "turned", False)
+    return [
+        (tensor.removesuffix(".weight"), tuple(shape[::-1] if turned else shape))
+        for tensor, (_, shape) in facts.tensors.items()
+        if is_linear(tensor, shape)
+    ]
+
+
 def matrices(
     facts: Any, wanted: str | tuple[str, ...]
-) -> list[tuple[str, tuple[int, ...]]]:  # Any: planning's ModelFacts
-    """Return the modules, with their weights' shapes [outputs, inputs], that targets mean, by names alone."""
+) -> list[Matrix]:  # Any: planning's ModelFacts
+    """Return the layers that targets mean, by names alone."""
+    every = linear(facts)
+    names = tuple(wanted.split(",")) if isinstance(wanted, str) else tuple(wanted)
+    inside = [(m, s) for m, s in every if _INSIDE.search(m)]
+    if names[:1] == ("all-linear",):
+        return inside
+    if names[:1] == ("auto",):
+        return [(m, s) for m, s in inside if m.rpartition(".")[2] in ATTENTION]
+    return [(m, s) for m, s in every if ends(m, names)]
+
+
+def ends(name: str, endings: tuple[str, ...]) -> bool:
+    """Say whether a module is meant by one of these whole or last parts of names."""
+    return any(name == e or name.endswith(f".{e}") for e in endings)
+
+
+def some_target(wanted: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """Return the targets. Raises: ValueError when none is named."""
+    if not wanted:
+        raise ValueError("should name a layer; all-linear means every linear one")
+    return wanted
+
+
+def require_targets(facts: Any, wanted: str | tuple[str, ...]) -> None:
+    """Refuse names that no stored tensor has, before anything is loaded.
+
+    A model of experts is not judged: its layers have other names in memory than in the file. `facts`:
+    Any, planning's ModelFacts. Raises: ModelError("unknown-target") naming what there is.
+    """
     names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
-    found = []
-    for tensor, (_, shape) in facts.tensors.items():
-        module = tensor.removesuffix(".weight")
-        inside = any(part in tensor for part in (".layers.", ".h.", ".blocks."))
-        last = module.rpartition(".")[2]
-        meant = {
-            "all-linear": inside,
-            "auto": inside and last in ATTENTION,
-        }.get(names[0], any(f".{module}".endswith(f".{n}") for n in names))
-        if meant and is_linear(tensor, shape):
-            found.append((module, tuple(shape[::-1] if getattr(facts, "turned", False) else shape)))
-    return found
+    if names[:1] in (["all-linear"], ["auto"]) or any(is_expert(t) for t in facts.tensors):
+        return
+    stored = [f".{tensor}." for tensor in facts.tensors]
+    for name in names:
+        if not any(f".{name}." in tensor for tensor in stored):
+            raise unknown_target(name, [module for module, _ in matrices(facts, "all-linear")])
 
 
 def number(value: float) -> float | int:

@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from stead.models.exponentials import blocks, exponentials
 from stead.models.loss import Head, filled, product
-from stead.models.scratch import scratch
-
-_CACHED_NUMBERS = 1 << 17  # float32 numbers per inner step: twice 512 KiB, stays in a core's cache
 
 
 def token_scores(
@@ -22,7 +20,8 @@ def token_scores(
 ) -> tuple[Tensor, Tensor]:
     """Return log-probabilities of the labels (with gradient) and entropies (without), float32.
 
-    The distribution is softmax(logits / temperature). Shapes: hidden [N, E], labels [N] → [N], [N].
+    The distribution is softmax(logits / temperature). Entropies are known where a gradient is wanted,
+    and may be NaN elsewhere: a reference needs none. Shapes: hidden [N, E], labels [N] → [N], [N].
     Units: nats. `chunk` tokens have logits at the same time.
     """
     if labels.shape[0] == 0:
@@ -87,26 +86,17 @@ class TokenScores(torch.autograd.Function):  # type: ignore[misc]  # torch is un
 def _score_(logits: Tensor, labels: Tensor, temperature: float, *, keep: bool) -> Tensor:
     """Return log-probabilities and entropies; with `keep` replace logits by softmax − one-hot.
 
-    Shapes: logits [n, V], labels [n] → [2, n]. Row blocks are small enough to stay in cache.
+    Without, entropies are NaN. Shapes: logits [n, V], labels [n] → [2, n].
     """
-    n, V = logits.shape
-    step = max(1, _CACHED_NUMBERS // V) if logits.device.type == "cpu" else n
-    found = torch.empty(2, n, dtype=torch.float32, device=logits.device)
-    for start in range(0, n, step):
-        rows = slice(start, start + step)
-        part = logits[rows]
-        x = scratch("scores", part.shape, torch.float32, part.device).copy_(part)
-        if temperature != 1.0:
-            x /= temperature
-        x -= x.amax(1, keepdim=True)
-        index = labels[rows, None]
-        picked = x.gather(1, index)
-        e = torch.exp(x, out=scratch("weights", part.shape, torch.float32, part.device))
-        sums = e.sum(1, keepdim=True)
-        log_sums = sums.log()
-        found[0, rows] = (picked - log_sums).squeeze(1)
-        found[1, rows] = (log_sums - x.mul_(e).sum(1, keepdim=True) / sums).squeeze(1)
+    picked = logits.gather(1, labels[:, None]).float() / temperature
+    log_sums, means = torch.empty_like(picked), torch.full_like(picked, torch.nan)
+    for rows in blocks(logits):
+        values, sums, shift, x = exponentials(logits[rows], temperature)
+        log_sums[rows] = sums.log() + shift
         if keep:
-            part.copy_(e.mul_(sums.reciprocal_()))
-            part.scatter_add_(1, index, part.new_full((1, 1), -1.0).expand(part.shape[0], 1))
-    return found
+            share = values.mul_(sums.reciprocal_())
+            means[rows] = x.mul_(share).sum(1, keepdim=True)
+            logits[rows] = share
+    if keep:
+        logits[torch.arange(len(labels), device=labels.device), labels] -= 1
+    return torch.cat((picked - log_sums, log_sums - means), 1).t()

@@ -11,10 +11,19 @@ Span = tuple[int, int]
 
 
 class Segments(NamedTuple):
-    """Row i is [starts[i], starts[i+1]); `parents[i]` is an earlier row, or -1. Empty: no parents."""
+    """Row i is [starts[i], starts[i+1]); `parents[i]` is an earlier row, or -1. Empty: no parents.
+
+    `idle` tokens behind the last row belong to none: they see nothing, and nobody looks at them.
+    """
 
     starts: tuple[int, ...]
     parents: tuple[int, ...] = ()
+    idle: int = 0
+
+    @property
+    def end(self) -> int:
+        """Where the last row ends and idle tokens begin."""
+        return self.starts[-1]
 
     @classmethod
     def of(cls, batch: Any) -> "Segments":  # Any: a FlatBatch, with or without `parents`
@@ -45,9 +54,8 @@ class Segments(NamedTuple):
         """Put a row of `first` tokens in front, which every row without a parent continues."""
         parents = self.parents if self.parents else (-1,) * (len(self.starts) - 1)
         starts = (0, *(first + s for s in self.starts))
-        return Segments(starts, (-1, *(p + 1 for p in parents)))
+        return Segments(starts, (-1, *(p + 1 for p in parents)), self.idle)
 
     def filled(self, more: int) -> "Segments":
-        """Add a row of `more` tokens that nobody looks at."""
-        parents = (*self.parents, -1) if self.parents else ()
-        return Segments((*self.starts, self.starts[-1] + more), parents)
+        """Add `more` idle tokens."""
+        return self._replace(idle=self.idle + more)

@@ -199,6 +199,62 @@ def test_other_unknown_places_are_named(settings: dict[str, Any], tiny_model: Pa
     assert caught.value.code == "unknown-target"
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("lora", {"target_modules": ("qq_proj",)}), ("adalora", {"target_modules": ("qq_proj",)}),
+        ("ia3", {"target_modules": ("qq_proj",)}), ("qlora", {"layers": (7,)}),
+        ("lora", {"rank_pattern": {"q_porj": 7}}), ("lora", {"modules_to_save": ("lm_hed",)}),
+        ("freeze", {"layers": 0, "names": ("lm_hed.*",)}),
+        ("ia3", {"feedforward_modules": ("qq_proj",)}),
+    ],
+)  # fmt: skip
+def test_a_plan_refuses_unknown_places_before_anything_is_loaded(
+    name: str, settings: dict[str, Any], tiny_model: Path
+) -> None:
+    config, facts = make(name, **settings).config, inspect(tiny_model, tokenizer=False)
+    asked = "require" if "target_modules" in settings else "trained_parameters"
+
+    with pytest.raises(ModelError, match=r"7|qq_proj|q_porj|lm_hed") as caught:
+        getattr(config, asked)(facts)
+
+    assert caught.value.code == "unknown-target"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("qat", {"group": 48}), ("pruning", {"pattern": "2:7"}), ("pruning", {"method": "wanda", "pattern": "2:7"})],
+)  # fmt: skip
+def test_a_plan_refuses_rows_that_are_no_whole_groups(
+    name: str, settings: dict[str, Any], tiny_model: Path
+) -> None:
+    with pytest.raises(ModelError, match=r"rows of \d+ weights of model\..* would do") as caught:
+        make(name, **settings).config.trained_parameters(inspect(tiny_model, tokenizer=False))
+
+    assert caught.value.code == "group-size"
+
+
+def test_a_pattern_that_is_no_expression_is_refused() -> None:
+    with pytest.raises(ValidationError, match="no regular expression"):
+        make("lora", rank_pattern={"(": 4})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"modules_to_save": ("lm_head",)}, {"modules_to_save": ("embed_tokens",), "dora": True},
+        {"layers": (1,), "rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 16}},
+        {"target_modules": ("q_proj", "mlp.up_proj")},
+    ],
+)  # fmt: skip
+def test_a_plan_counts_what_lora_trains(settings: dict[str, Any], tiny_model: Path) -> None:
+    adapter, model = make("lora", **settings), model_of(tiny_model)
+    adapter.wrap(model, layers, 1)
+
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert adapter.config.trained_parameters(inspect(tiny_model, tokenizer=False)) == trained
+
+
 @pytest.mark.parametrize("name", registry("adapter").names())
 def test_an_adapter_of_another_base_is_refused_by_name(
     name: str, tiny_model: Path, tmp_path: Path

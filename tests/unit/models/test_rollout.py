@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.fakes.families import saved
 
 from stead.config.kinds import registry
 from stead.core.errors import Interrupted, ModelError
@@ -13,7 +14,7 @@ from stead.messages import Sampling
 from stead.models.layers import layers
 from stead.models.learner import Learner
 from stead.models.load import load_model
-from stead.models.writing import decode, rollout
+from stead.models.writing import answer_cache, decode, rollout
 from stead.values import LoadedModel
 
 PROMPTS = [[1, 5, 6, 7, 8], [1, 9, 10], [1, *range(20, 60)]]
@@ -40,6 +41,13 @@ def adapted(tiny_model: Path) -> tuple[LoadedModel, Learner]:
     return loaded, Learner(loaded)
 
 
+@pytest.fixture(params=["woven", "joined"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers' keys behind their prompts', or in a tensor of their own."""
+    if request.param == "joined":
+        monkeypatch.setattr(answer_cache, "_WOVEN_TOKENS", 0)
+
+
 def write(loaded: LoadedModel, **more: Any) -> list[list[rollout.Written]]:
     sampling = Sampling(**({"max_tokens": 40} | more))
     return rollout.write(loaded, PROMPTS, SEEDS, sampling, STOPS)
@@ -48,6 +56,7 @@ def write(loaded: LoadedModel, **more: Any) -> list[list[rollout.Written]]:
 @pytest.mark.parametrize(
     "sampling", [{}, {"temperature": 0.7, "top_k": 20, "top_p": 0.9}, {"min_p": 0.3}, {"temperature": 0.0}]
 )  # fmt: skip
+@pytest.mark.usefixtures("either_way")
 def test_fused_layers_write_what_the_models_own_code_writes(
     adapted: tuple[LoadedModel, Learner], sampling: dict[str, Any]
 ) -> None:
@@ -66,6 +75,7 @@ def test_fused_layers_write_what_the_models_own_code_writes(
             assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_the_answers_have_the_log_probabilities_of_the_training_pass(
     adapted: tuple[LoadedModel, Learner],
 ) -> None:
@@ -85,6 +95,7 @@ def test_the_answers_have_the_log_probabilities_of_the_training_pass(
     torch.testing.assert_close(sampled, trained, atol=2e-5, rtol=0)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_an_answer_does_not_depend_on_the_others(adapted: tuple[LoadedModel, Learner]) -> None:
     loaded, _ = adapted
     together = write(loaded)
@@ -92,6 +103,51 @@ def test_an_answer_does_not_depend_on_the_others(adapted: tuple[LoadedModel, Lea
     alone = rollout.write(loaded, PROMPTS[2:], [SEEDS[2][1:2]], Sampling(max_tokens=40), STOPS)
 
     assert alone[0][0].ids == together[2][1].ids
+
+
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
+@pytest.mark.parametrize("answers", [1, 3])
+@pytest.mark.usefixtures("either_way")
+def test_any_number_of_heads_and_answers_writes_what_the_models_own_code_writes(
+    tiny_model: Path, tmp_path: Path, key_heads: int, answers: int
+) -> None:
+    """One answer, or one query head for each key head, needs no copy of the queries: still exact."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(tiny_model)
+    config.num_key_value_heads = key_heads
+    loaded = load_model(saved(config, tiny_model, tmp_path / "model"), dtype="fp32", device="cpu")
+    seeds = [list(range(answers)) for _ in PROMPTS]
+
+    def texts() -> list[list[tuple[int, ...]]]:
+        found = rollout.write(loaded, PROMPTS, seeds, Sampling(max_tokens=20), STOPS)
+        return [[w.ids for w in g] for g in found]
+
+    learner = Learner(loaded)
+    fast = texts()
+    learner.close()
+
+    assert fast == texts()
+
+
+@pytest.mark.usefixtures("either_way")
+def test_rows_that_leave_take_nothing_from_those_that_stay(
+    adapted: tuple[LoadedModel, Learner],
+) -> None:
+    """Prompts of which all answers have ended go, and the others' keys are moved together."""
+    loaded, _ = adapted
+    seeds = [list(range(12 * i, 12 * i + 12)) for i in range(len(PROMPTS))]
+    stops = tuple(range(2, 60))  # most end within a few tokens
+    together = rollout.write(loaded, PROMPTS, seeds, Sampling(max_tokens=40), stops)
+    lengths = [len(w.ids) for g in together for w in g]
+    assert min(lengths) < 3 < 12 < max(lengths)
+
+    for prompt, own, found in zip(PROMPTS, seeds, together, strict=True):
+        alone = [
+            rollout.write(loaded, [prompt], [[s]], Sampling(max_tokens=40), stops)[0][0].ids
+            for s in own
+        ]
+        assert [w.ids for w in found] == alone
 
 
 def test_an_answer_ends_with_its_stop_token_or_at_the_limit(

@@ -40,6 +40,21 @@ def test_values_and_gradients_are_those_of_autograd(temperature: float, trains_h
         torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shift", [-300.0, 0.0, 300.0])
+def test_logits_beyond_float32s_exponents_lose_nothing(shift: float) -> None:
+    """exp(300) is infinite and exp(-300) zero; the distribution is the same wherever logits lie."""
+    hidden, weight, labels = case()
+    hidden = torch.cat((hidden, torch.ones(37, 1)), 1)
+    weight = torch.cat((weight, torch.full((50, 1), shift)), 1)
+
+    values, entropies = token_scores(hidden.detach().requires_grad_(), Head(weight), labels, 10)
+
+    right, disorder = direct(hidden.double(), weight.double(), labels, 1.0)
+    # float32 logits near 300 are 3e-5 apart
+    torch.testing.assert_close(values.double(), right, atol=2e-4, rtol=0)
+    torch.testing.assert_close(entropies.double(), disorder.detach(), atol=2e-4, rtol=0)
+
+
 def test_finite_differences_agree() -> None:
     hidden, weight, labels = case()
     values, _ = token_scores(hidden, Head(weight), labels, 16)

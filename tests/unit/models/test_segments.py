@@ -7,6 +7,7 @@ from tests.unit.models.test_fused import FAMILIES, build, gradients, learner
 
 from stead.data.pack import Batch
 from stead.data.tree import make_trees, shared_length, tree_length
+from stead.models.attention import SegmentAttention, _by_segment
 from stead.models.segments import Segments
 
 PROMPTS = (9, 1, 9)  # two of one length: their answers are computed together
@@ -66,3 +67,30 @@ def test_spans_name_all_ancestors_root_first() -> None:
     found = list(Segments((0, 3, 5, 9), (-1, 0, 1)).spans())
 
     assert found[2] == (5, 9, ((0, 3), (3, 5)))
+
+
+@pytest.mark.parametrize("window", [None, 200])
+@pytest.mark.parametrize(
+    "segments",
+    [
+        Segments((0, 700)),  # several blocks of queries
+        Segments((0, 300, 640, 900), (-1, 0, 0), 20),  # two answers to one prompt, idle tokens
+        Segments((0, 40, 80, 120, 160), (), 7),  # rows of one shape, gathered at once
+        Segments((0, 90, 130, 170, 200, 700), (-1, 0, 0, 0, 1), 3),  # a shorter one, one of another
+    ],
+)
+def test_attention_and_its_gradient_are_those_of_autograds_own_operations(
+    segments: Segments, window: int | None
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    T = segments.end + segments.idle
+    q, k, v, grad = (torch.randn(h, T, 16, generator=draw) for h in (4, 2, 2, 4))
+    wanted = [t.requires_grad_() for t in (q, k, v)]
+
+    fast = SegmentAttention.apply(q, k, v, segments, 0.25, window)
+    slow = _by_segment(q, k, v, segments, 0.25, window, None, 0.0)
+
+    torch.testing.assert_close(fast, slow, atol=1e-5, rtol=0)
+    found, right = (torch.autograd.grad((x * grad).sum(), wanted) for x in (fast, slow))
+    for one, other in zip(found, right, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)

@@ -7,7 +7,7 @@ orthogonality eq. 4 as the authors' code averages it); file format: PEFT's.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stead.core.lazy import lazy
 from stead.models import peft_files
@@ -51,6 +51,11 @@ class AdaLoraConfig(AdapterConfig):
         default=0.5, ge=0, description="weight of the penalty that keeps P and Q orthogonal"
     )
 
+    @field_validator("target_modules")
+    @classmethod
+    def _some_target(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        return peft_files.some_target(value)
+
     @model_validator(mode="after")
     def _shrinks(self) -> "AdaLoraConfig":
         if self.target_r > self.init_r:
@@ -60,6 +65,10 @@ class AdaLoraConfig(AdapterConfig):
                 f"tinit={self.tinit} and tfinal={self.tfinal} leave no steps to cut in"
             )
         return self
+
+    def require(self, model: Any) -> None:  # Any: planning's ModelFacts
+        """Refuse names of layers that the model does not have. Raises: ModelError("unknown-target")."""
+        peft_files.require_targets(model, self.target_modules)
 
     def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
         """Return how many numbers are trained at the start."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks?|layer)\.(\d+)\.")
+_TABLES = ("embed_tokens", "wte", "embed_in", "word_embeddings")
 _FIRST = ("embed", "wte", "wpe")  # what stands before all layers
 
 
@@ -51,9 +52,7 @@ class FreezeConfig(AdapterConfig):
         for pattern in self.names:
             matched = {n for n in names if fnmatchcase(n, pattern)}
             if not matched:
-                near = nearest(pattern.rstrip(".*"), {n.rpartition(".")[0] for n in names})
-                ask = f"; did you mean {near + '.*'!r}?" if near is not None else ""
-                raise ModelError("unknown-target", f"the model has no parameter {pattern!r}{ask}")
+                raise _absent(pattern, names)
             found |= matched
         return found
 
@@ -81,6 +80,17 @@ class FreezeConfig(AdapterConfig):
             return int(model.layers)
         numbers = [int(m.group(1)) for n in names if (m := _LAYER.search(n))]
         return int(model.layers) - min(numbers, default=int(model.layers))
+
+
+def _absent(pattern: str, names: list[str]) -> ModelError:
+    """Return the error for a name that no parameter has, with the nearest; an output layer may be tied."""
+    modules = {n.rpartition(".")[0] for n in names}
+    near = nearest(pattern.rstrip(".*"), modules)
+    ask = f"; did you mean {near + '.*'!r}?" if near is not None else ""
+    table = next((m for m in sorted(modules) if m.rpartition(".")[2] in _TABLES), None)
+    if pattern.startswith("lm_head") and table is not None:
+        ask = f": its output layer is its table of words; name {table + '.*'!r}"
+    return ModelError("unknown-target", f"the model has no parameter {pattern!r}{ask}")
 
 
 class Freeze(Adapter):

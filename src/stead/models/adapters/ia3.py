@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from stead.core.errors import ModelError
+from stead.hub.linear import is_expert
 from stead.models import peft_files
 from stead.models.adapter import Adapter, AdapterConfig, Layers, Origin
 
@@ -34,16 +36,34 @@ class IA3Config(AdapterConfig):
         description="those of them whose inputs are scaled, not the outputs; none: by name",
     )
 
+    def require(self, model: Any) -> None:  # Any: planning's ModelFacts
+        """Refuse names of layers that the model does not have. Raises: ModelError("unknown-target")."""
+        peft_files.require_targets(model, self.target_modules)
+
     def kept(self, model: Any) -> float:  # Any: planning's ModelFacts
         """Return the numbers per token and layer that are kept for the vectors: what they multiply."""
         return float(self.trained_parameters(model) / max(1, model.layers))
 
     def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
         """Return how many numbers are trained: a layer's inputs or outputs each."""
-        wanted = self.target_modules if self.target_modules else _USUAL
         inner = self.feedforward_modules if self.feedforward_modules else _INNER
-        found = peft_files.matrices(model, wanted)
-        return sum(shape[1] if _ends(name, inner) else shape[0] for name, shape in found)
+        if self.target_modules:
+            found = peft_files.matrices(model, self.target_modules)
+        else:
+            found = [(n, s) for n, s in peft_files.linear(model) if peft_files.ends(n, _USUAL)]
+        if not any(map(is_expert, model.tensors)):  # whose names in memory are others
+            self.check([name for name, _ in found])
+        return sum(shape[1] if peft_files.ends(name, inner) else shape[0] for name, shape in found)
+
+    def check(self, names: list[str]) -> None:
+        """Refuse feed-forward layers that are no targets. Raises: ModelError("unknown-target")."""
+        for name in self.feedforward_modules:
+            if not any(peft_files.ends(n, (name,)) for n in names):
+                known = ", ".join(sorted({n.rpartition(".")[2] for n in names}))
+                raise ModelError(
+                    "unknown-target",
+                    f"adapter.feedforward_modules names {name!r}, which is none of the scaled layers ({known})",
+                )
 
 
 class IA3(Adapter):
@@ -64,12 +84,13 @@ class IA3(Adapter):
         wanted = given if given else self._usual(model, layers)
         names = layers.detect_targets(model, wanted)
         inner = self.config.feedforward_modules if self.config.feedforward_modules else _INNER
-        layers.add_scales(model, names, of_input=[n for n in names if _ends(n, inner)])
+        self.config.check(names)
+        layers.add_scales(model, names, of_input=[n for n in names if peft_files.ends(n, inner)])
 
     def _usual(self, model: "torch.nn.Module", layers: Layers) -> tuple[str, ...]:
         """Return the short names this model has for keys, values and the feed-forward output."""
         names = layers.detect_targets(model, "all-linear")
-        found = tuple(k for k in _USUAL if any(_ends(n, (k,)) for n in names))
+        found = tuple(k for k in _USUAL if any(peft_files.ends(n, (k,)) for n in names))
         return found if found else tuple(sorted({n.rsplit(".", 1)[-1] for n in names}))
 
     def save(self, model: "torch.nn.Module", layers: Layers, folder: Path, origin: Origin) -> None:
@@ -117,7 +138,3 @@ class IA3(Adapter):
         layers.add_scales(model, found, of_input=of_input)
         flat = {f"{n}.ia3_l": t.reshape(-1) for n, t in found.items()}
         peft_files.put(model, flat, folder)
-
-
-def _ends(name: str, endings: tuple[str, ...]) -> bool:
-    return any(name == e or name.endswith(f".{e}") for e in endings)

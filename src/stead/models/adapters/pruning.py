@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from stead.core.errors import ModelError
 from stead.core.lazy import lazy
+from stead.models import groups
 from stead.models.adapter import Adapter, AdapterConfig, Layers, Origin, Step
 from stead.models.layers import masks as choose
 from stead.models.layers import structure
@@ -66,6 +67,11 @@ class PruningConfig(AdapterConfig):
             raise ValueError(f"adapter.pattern={self.pattern!r} would keep every weight")
         return self
 
+    def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
+        """Return how many numbers are trained: all. Raises: ModelError("group-size")."""
+        group = 0 if self.pattern is None else self.kept_of[1]
+        return groups.check_model(model, group, f"adapter.pattern={self.pattern}")
+
     @property
     def kept_of(self) -> tuple[int, int]:
         """The pattern as numbers: n of m."""
@@ -115,8 +121,7 @@ class Pruning(Adapter):
         m = self.config.kept_of[1]
         for name in self._names:
             width = model.get_parameter(name).shape[1]
-            if width % m:
-                raise ModelError("group-size", f"rows of {width} weights ({name}) are no whole groups of {m}")  # fmt: skip
+            groups.check(width, m, name, f"adapter.pattern={self.config.pattern}")
 
     def after_step(self, step: Step) -> bool:
         """Choose anew when it is time; what is gone is zero after every step."""

@@ -4,11 +4,12 @@ Knows nothing about losses or the loop. What is saved lies on the grid. Source: 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from stead.core.errors import ModelError
+from stead.models import groups
 from stead.models.adapter import Adapter, AdapterConfig, Layers, Origin
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class QatConfig(AdapterConfig):
     activations: bool = Field(
         default=False, description="round the inputs of linear layers to 8 bits too, row by row"
     )
+
+    def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
+        """Return how many numbers are trained: all. Raises: ModelError("group-size")."""
+        return groups.check_model(model, self.group, f"adapter.group={self.group}")
 
 
 class Qat(Adapter):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stead.core.errors import ModelError
+from stead.models import groups
 
 _lock = Lock()  # lanes ask for the same rounded weight; not a layer's own, since layers are copied
 
@@ -35,13 +35,7 @@ def snap(weight: Tensor, bits: int, group: int) -> Tensor:
     """
     N, K = weight.shape
     width = group if group else K
-    if K % width:
-        near = max(n for n in range(1, width + 1) if K % n == 0)
-        raise ModelError(
-            "group-size",
-            f"rows of {K} weights cannot be cut into groups of {width} (adapter.group={width}); {near} would do",
-            hint=f"stead train RECIPE -s adapter.group={near}",
-        )
+    groups.check(K, width, "", f"adapter.group={width}")
     x = weight.detach().float().view(N, K // width, width)
     if bits == 8:
         scale = x.abs().amax(-1, keepdim=True) / 127

@@ -7,14 +7,16 @@ PiSSA, arXiv:2404.02948.
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stead.core.errors import ModelError
 from stead.core.lazy import lazy
+from stead.core.suggest import nearest
+from stead.hub.linear import is_expert
 from stead.models import peft_files
 from stead.models.adapter import Adapter, AdapterConfig, Layers, Origin
 
@@ -24,6 +26,7 @@ else:
     torch = lazy("torch", extra="train")
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks?|layer)\.(\d+)\.")
+_HEADS = ("lm_head", "embed_out", "output_layer")  # the output layer, by architectures' names
 _SHIFTED = ("pissa", "loftq")  # starts whose product is not zero
 # Inits of PEFT that change the base; all but pissa cannot be repeated from the files alone.
 _CHANGED_BASE = ("olora", "loftq", "corda", "lora_ga", "pissa_niter")
@@ -70,28 +73,76 @@ class LowRankConfig(AdapterConfig):
         default=(), description="modules that are trained whole and saved beside the adapter"
     )
 
+    @field_validator("target_modules")
+    @classmethod
+    def _some_target(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        return peft_files.some_target(value)
+
     @model_validator(mode="after")
     def _one_start(self) -> "LowRankConfig":
         if self.init in _SHIFTED and self.dora:
             raise ValueError(f"init={self.init!r} and dora=true do not go together; keep one")
+        for key in (*self.rank_pattern, *self.alpha_pattern):
+            try:
+                re.compile(key)
+            except re.error as error:
+                raise ValueError(
+                    f"the pattern {key!r} is no regular expression: {error}"
+                ) from error
         if any(rank < 1 for rank in self.rank_pattern.values()):
             raise ValueError(f"rank_pattern={self.rank_pattern!r} has a rank below 1")
         return self
 
+    def require(self, model: Any) -> None:  # Any: planning's ModelFacts
+        """Refuse names of layers that the model does not have. Raises: ModelError("unknown-target")."""
+        peft_files.require_targets(model, self.target_modules)
+
     def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
-        """Return how many numbers are trained: rank × (in + out) of each target, and what is whole."""
-        count = 0
-        for module, shape in peft_files.matrices(model, self.target_modules):
-            number = _LAYER.search(f".{module}.")
-            if self.layers is None or (number and int(number.group(1)) in self.layers):
-                count += self.rank(module) * sum(shape) + (shape[0] if self.dora else 0)
-        wholes = tuple(f".{w}." for w in self.modules_to_save)
-        saved = sum(
+        """Return how many numbers are trained: rank × (in + out) of each target, and what is whole.
+
+        Raises: ModelError("unknown-target") for a name or layer that the model has not.
+        """
+        shapes = dict(peft_files.matrices(model, self.target_modules))
+        strict = not any(map(is_expert, model.tensors))  # whose names in memory are others
+        count = sum(
+            self.rank(name) * sum(shapes[name]) + (shapes[name][0] if self.dora else 0)
+            for name in self.narrowed(list(shapes), strict=strict)
+        )
+        return count + sum(self._whole(model, n, strict=strict) for n in self.modules_to_save)
+
+    def _whole(self, model: Any, wanted: str, *, strict: bool) -> int:  # Any: planning's ModelFacts
+        """Return the numbers of a module that is trained whole; a tied output layer gets its own."""
+        sizes = [
             math.prod(shape)
             for name, (_, shape) in model.tensors.items()
-            if any(w in f".{name}" for w in wholes)
-        )
-        return count + int(saved)
+            if f".{wanted}." in f".{name}"
+        ]
+        if not sizes and model.tied and wanted in _HEADS:
+            return int(model.vocab_size * model.hidden_size)
+        if not sizes and strict:
+            raise absent_module(wanted, model.tensors)
+        return sum(sizes)
+
+    def narrowed(self, names: list[str], *, strict: bool = True) -> list[str]:
+        """Return the targets that lie in the chosen layers; `strict`: refuse what fits none.
+
+        Raises: ModelError("unknown-target") for a layer's number or a pattern that fits none.
+        """
+        if self.layers is not None:
+            numbers = {n: int(m.group(1)) for n in names if (m := _LAYER.search(f".{n}."))}
+            absent = set(self.layers) - set(numbers.values())
+            if absent and strict:
+                has = ", ".join(str(n) for n in sorted(set(numbers.values())))
+                raise ModelError(
+                    "unknown-target",
+                    f"the model has no layer {min(absent)} with a target module (layers with one: {has})",
+                )
+            names = [n for n in names if numbers.get(n) in self.layers]
+        for setting in ("rank_pattern", "alpha_pattern"):
+            for key in getattr(self, setting):
+                if strict and not any(peft_files.matches(key, n) for n in names):
+                    raise peft_files.unknown_target(key, names, f"adapter.{setting}")
+        return names
 
     def rank(self, name: str) -> int:
         """Return the rank of the layer `name`."""
@@ -126,29 +177,12 @@ class LowRankAdapter(Adapter):
     def wrap(self, model: "torch.nn.Module", layers: Layers, seed: int) -> None:
         """Freeze the model and put A (random) and B (zero) beside each target."""
         peft_files.freeze(model)
-        names = self._targets(model, layers)
+        names = self.config.narrowed(layers.detect_targets(model, self.config.target_modules))
         self.prepare(model, layers, names)
         self._add(model, layers, names, seed, dropout=self.config.dropout, init=self.config.init)
         self._train_biases(model, names)
         for module in _modules(model, self.config.modules_to_save):
             _own(module, train=True)
-
-    def _targets(self, model: "torch.nn.Module", layers: Layers) -> list[str]:
-        names = layers.detect_targets(model, self.config.target_modules)
-        wanted = self.config.layers
-        if wanted is not None:
-            numbers = {n: m.group(1) for n in names if (m := _LAYER.search(n))}
-            absent = set(wanted) - {int(i) for i in numbers.values()}
-            if absent:
-                raise ModelError(
-                    "unknown-target", f"the model has no layer {min(absent)} with a target module"
-                )
-            names = [n for n in names if n in numbers and int(numbers[n]) in wanted]
-        for setting in ("rank_pattern", "alpha_pattern"):
-            for key in getattr(self.config, setting):
-                if not any(peft_files.matches(key, n) for n in names):
-                    raise peft_files.unknown_target(key, names, f"adapter.{setting}")
-        return names
 
     def _add(
         self, model: "torch.nn.Module", layers: Layers, names: list[str], seed: int, *,
@@ -278,6 +312,15 @@ class LowRankAdapter(Adapter):
         }
 
 
+def absent_module(wanted: str, tensors: Iterable[str]) -> ModelError:
+    """Return the error for a module that `modules_to_save` names and the model has not, with the nearest."""
+    near = nearest(
+        wanted, {name.split(".")[-2] for name in tensors if "." in name} | set(_HEADS[:1])
+    )
+    ask = f"; did you mean {near!r}?" if near is not None else ""
+    return ModelError("unknown-target", f"the model has no module {wanted!r} to save{ask}")
+
+
 def _given(data: dict[str, Any], key: str, default: Any) -> Any:  # Any: JSON values
     value = data.get(key)
     return default if value is None else value
@@ -309,7 +352,7 @@ def _named_modules(
     ]
     for name in wanted:
         if not any(n == name or n.endswith(f".{name}") for n, _ in found):
-            raise ModelError("unknown-target", f"the model has no module {name!r} to save")
+            raise absent_module(name, [n for n, _ in model.named_parameters()])
     return found
 
 

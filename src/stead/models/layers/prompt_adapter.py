@@ -32,7 +32,7 @@ _KEYLESS = frozenset({"linear_attention", "conv", "mamba", "recurrent"})  # word
 def no_room(model: str, why: str) -> ModelError:
     """Return the refusal of a model whose layers have no place for virtual tokens."""
     message = f"the layers of {model} {why}: virtual tokens cannot stand before them"
-    return ModelError("no-virtual-tokens", message, hint="stead train recipe.yaml --adapter lora")
+    return ModelError("no-virtual-tokens", message, hint="stead train RECIPE --adapter lora")
 
 
 @dataclass(frozen=True, slots=True)

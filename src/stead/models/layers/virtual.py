@@ -198,7 +198,7 @@ def _refuse_recomputed(decoder: Any) -> None:
         raise ModelError(
             "no-virtual-tokens",
             f"{type(decoder).__name__} takes a prefix by its cache, which recomputing activations drops",
-            hint="stead train recipe.yaml -s trainer.gradient_checkpointing=false",
+            hint="stead train RECIPE -s trainer.gradient_checkpointing=false",
         )
 
 

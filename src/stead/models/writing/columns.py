@@ -7,6 +7,7 @@ turning results over, making views and fresh pages cost as much as the products.
 K' key heads, D head size, V vocabulary.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,23 +36,23 @@ class Room:
 
 
 class Norm:
-    """weight·x/rms(x), rounded once; see `fused.rms_norm`. Any: a transformers RMSNorm."""
+    """weight·x/rms(x), rounded once; see `fused.rms_norm`. Any: a transformers RMSNorm.
+
+    In few operations: for few rows each costs more than what it does. √E is in the weight, and
+    √(E·ε) is one more number of the vector whose length √(Σx² + E·ε) divides.
+    """
 
     def __init__(self, norm: Any, room: Room) -> None:
         E = norm.weight.shape[0]
-        self._weight = norm.weight.detach().float()[:, None]
-        self._epsilon, self._size = norm.variance_epsilon, E
+        self._weight = norm.weight.detach().float()[:, None] * math.sqrt(E)
+        self._least = torch.tensor([[math.sqrt(E * norm.variance_epsilon)]])
         self._wide = room.take("norm", E, torch.float32)
-        self._squares = room.take("squares", E, torch.float32)
-        self._inverse = room.take("inverse", 1, torch.float32)
 
     def __call__(self, x: "Tensor", into: "Tensor") -> None:
         """Write the result into `into`. Shapes: both [E, B]."""
         wide = self._wide.copy_(x)
-        torch.mul(wide, wide, out=self._squares)
-        inverse = torch.sum(self._squares, 0, keepdim=True, out=self._inverse)
-        wide.mul_(inverse.div_(self._size).add_(self._epsilon).rsqrt_()).mul_(self._weight)
-        into.copy_(wide)
+        length = torch.linalg.vector_norm(wide, dim=0, keepdim=True)
+        into.copy_(wide.mul_(self._weight).div_(length.hypot_(self._least)))
 
 
 class Product:

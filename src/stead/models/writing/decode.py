@@ -2,11 +2,10 @@
 
 Knows nothing about rewards or training. Computes with the packed matrices of `fused`, low-rank parts
 included, so what it draws from is what training computes, up to rounding. Legend: P prompts,
-B answers being written, G most answers of one prompt, H query heads, K key heads, R = H/K, D head size,
-L prompt tokens, S answer tokens. Keys and values of a prompt lie once in [P, K, L, D], those of each
-answer in [B, K, S, D]; attention over both is joined by its log-sums (arXiv:2405.02803 section 3).
+B answers being written, H query heads, K key heads, D head size. `answer_cache` keeps keys and values.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from stead.models.fused import FusedLayer, rms_norm, signed_sin, split_heads
 from stead.models.layers import virtual
 from stead.models.learner import head_of
 from stead.models.segments import Segments
+from stead.models.writing import answer_cache
 from stead.models.writing.columns import Columns
 from stead.models.writing.sample import draw
 from stead.models.writing.steps import FEW, finish, turned_heads
@@ -39,7 +39,6 @@ _LANE_ROWS = 32  # fewer answers than this are not worth a lane of their own
 _ROPE = ("default", "linear", "llama3", "yarn")  # turns that do not depend on the batch's length
 Halt = Callable[[], None]
 Answer = tuple[tuple[int, ...], tuple[float, ...], bool]  # ids, log-probabilities, stopped
-_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
 def fits(loaded: LoadedModel) -> bool:
@@ -147,7 +146,7 @@ class _Writer:
         self.prompts = [list(p) for p in prompts]
         self.lengths = torch.tensor([len(p) for p in prompts])
         self.turns = self._turns(decoder)
-        self.prefix = self._room(len(prompts), int(self.lengths.max()))
+        self.prefix: list[Tensor] = []
 
     def _turns(self, decoder: Any) -> tuple["Tensor", "Tensor"]:
         """Return cos and signed sin of every position that can occur. Shapes: [positions, D]."""
@@ -159,11 +158,14 @@ class _Writer:
         cos, sin = decoder.rotary_emb(like, positions)
         return cos[0], signed_sin(sin[0])
 
-    def _room(self, rows: int, tokens: int) -> list["Tensor"]:
-        """Return zeros for keys and values of every layer. Shapes: [2, rows, K, tokens, D] each."""
-        return [
-            torch.zeros(2, rows, f.key_heads, tokens, f.D, dtype=self.dtype) for _, f in self.layers
-        ]
+    def _room(self, tokens: int) -> list["Tensor"]:
+        """Return zeros for each layer's keys and values of prompts, with room for woven answers.
+
+        Shapes: [2, P, K, room, D] each.
+        """
+        P, count = len(self.prompts), Counter(row.prompt for row in self.rows)
+        room = int(self.lengths.max()) + answer_cache.room_for(max(count.values()), tokens)[0]
+        return [torch.zeros(2, P, f.key_heads, room, f.D, dtype=self.dtype) for _, f in self.layers]
 
     def answers(self) -> list[list[Answer]]:
         """Return what was written, by prompt."""
@@ -174,13 +176,13 @@ class _Writer:
 
     def write(self, limits: Sequence[int], halt: Halt) -> None:
         """Write until every answer has stopped or reached its limit (by prompt)."""
+        self.prefix = self._room(max(limits))
         hidden_PE = self._read()
         owner = [row.prompt for row in self.rows]
         live = self._choose(self.rows, self._logits(hidden_PE)[owner], limits)
-        longest = max((limits[r.prompt] for r in live), default=0)
         if not live:
             return
-        batch = _Live(self, live, longest)
+        batch = _Live(self, live, max(limits))
         while batch.rows:
             halt()
             batch.keep(self._choose(batch.rows, batch.advance(), limits))
@@ -234,7 +236,7 @@ class _Writer:
         places = [i for n in lengths for i in range(n)] + list(range(more))
         ends = torch.tensor(lengths).cumsum(0).tolist()
         segments = Segments((0, *ends))
-        segments = segments.filled(more) if more else segments
+        segments = segments.filled(more)
         cos, sin = (t[places] for t in self.turns)
         x = self.embed(torch.tensor(ids))
         for (layer, fused), kept in zip(self.layers, self.prefix, strict=True):
@@ -251,36 +253,19 @@ class _Writer:
 class _Live:
     """The answers still being written, their keys and values, and where their prompts lie."""
 
-    def __init__(self, writer: _Writer, rows: list[_Row], room: int) -> None:
-        self.writer, self.rows, self.seen = writer, rows, 0
-        self.suffix = writer._room(len(rows), -(-max(room, 1) // 32) * 32)
-        self._place()
+    def __init__(self, writer: _Writer, rows: list[_Row], tokens: int) -> None:
+        self.writer, self.rows, self.seen, self.tokens = writer, rows, 0, tokens
+        self._place([])
 
-    def _place(self) -> None:
-        """Find for each row its prompt's place and its number among the prompt's rows."""
+    def _place(self, own: "list[Tensor]") -> None:
+        """Find for each row its prompt's place; `own`: what it has written (see `answer_cache.Parts`)."""
         w = self.writer
         self.columns = Columns(w.decoder, w.head.weight, len(self.rows), w.dtype)
-        count: dict[int, int] = {}
-        slots = []
-        for row in self.rows:
-            slots.append(count.setdefault(row.prompt, 0))
-            count[row.prompt] += 1
-        self.prompts = sorted(count)
-        place = {p: i for i, p in enumerate(self.prompts)}
-        self.owner = torch.tensor([place[r.prompt] for r in self.rows], dtype=torch.long)
-        self.slot = torch.tensor(slots, dtype=torch.long)
-        self.most = max(count.values(), default=0)
-        self.is_even = all(n == self.most for n in count.values())
-        chosen = torch.tensor(self.prompts, dtype=torch.long)
-        self.lengths = w.lengths[chosen]
-        longest = int(self.lengths.max()) if self.prompts else 0
-        whole = len(self.prompts) == len(w.prompts)
-        self.prefix = [
-            t[:, :, :, :longest] if whole else t[:, chosen, :, :longest] for t in w.prefix
-        ]
-        hidden = torch.arange(longest)[None] >= self.lengths[:, None]
-        bias = torch.zeros(len(self.prompts), 1, 1, longest, dtype=w.dtype)
-        self.bias = bias.masked_fill_(hidden[:, None, None], -torch.inf) if hidden.any() else None
+        self.seats = answer_cache.Seats([row.prompt for row in self.rows], w.lengths)
+        self.begins = self.seats.lengths[self.seats.owner]
+        scales = [fused.scale for _, fused in w.layers]
+        parts = answer_cache.Parts(self.seats, self.columns.layers, scales, w.prefix, own)
+        self.cache = answer_cache.cache(parts, self.tokens)
 
     def keep(self, going: list[_Row]) -> None:
         """Let finished rows go once an eighth has; until then they are computed and forgotten."""
@@ -297,56 +282,23 @@ class _Live:
         if len(chosen) == len(self.rows):
             return
         index = torch.tensor(chosen)
-        self.suffix = [t[:, index] for t in self.suffix]
+        own = [self.cache.kept(i, index) for i in range(len(self.columns.layers))]
         self.rows = [self.rows[i] for i in chosen]
-        self._place()
+        self._place(own)
 
     def advance(self) -> "Tensor":
         """Compute every row's newest token; return its logits. Shapes: [B, V]."""
         w, step = self.writer, self.columns
         x = step.begin([r.ids[-1] for r in self.rows])
-        place = (self.lengths[self.owner] + self.seen).clamp(max=len(w.turns[0]) - 1)
+        place = (self.begins + self.seen).clamp(max=len(w.turns[0]) - 1)
         cos, sin = (t[place].t().reshape(1, 2, -1, len(self.rows)) for t in w.turns)
-        end = self.seen + 1
         for i, layer in enumerate(step.layers):
             layer.turned(x, cos, sin)
-            own = self.suffix[i]
-            own[:, :, :, self.seen] = layer.keys_values.permute(0, 3, 1, 2)
-            self._attend(layer.queries, i, own[:, :, :, :end], layer.mixed)
+            self.cache.attend(i)
             layer.finish_(x)
-        self.seen = end
+        self.cache.step()
+        self.seen += 1
         return step.logits()
-
-    def _attend(self, q_BHD: "Tensor", i: int, own: "Tensor", into_HDB: "Tensor") -> None:
-        """Join attention over the prompt, shared by its rows, and over the row's own tokens."""
-        fused: FusedLayer = self.writer.layers[i][1]
-        B, H, D = q_BHD.shape
-        K, P, G = fused.key_heads, len(self.prompts), self.most
-        R = H // K
-        q_BKRD = q_BHD.contiguous().view(B, K, R, D)
-        grouped = self._grouped(q_BKRD).transpose(1, 2).reshape(P, K, G * R, D)
-        keys, values = self.prefix[i]
-        one, one_log = _attention(grouped, keys, values, 0.0, False, attn_mask=self.bias, scale=fused.scale)  # fmt: skip
-        two, two_log = _attention(q_BKRD, own[0], own[1], 0.0, False, scale=fused.scale)
-        one = self._rows_of(one.view(P, K, G, R, D))
-        one_log = self._rows_of(one_log.view(P, K, G, R))
-        share = torch.sigmoid(one_log - two_log.view(one_log.shape))[..., None]
-        joined = torch.lerp(two.float().view(one.shape), one.float(), share)
-        into_HDB.view(K, R, D, *one.shape[:-3]).copy_(joined.movedim((-3, -2, -1), (0, 1, 2)))
-
-    def _grouped(self, rows: "Tensor") -> "Tensor":
-        """Put rows beside those of the same prompt. Shapes: [B, …] → [P, G, …]."""
-        P, G = len(self.prompts), self.most
-        if self.is_even:
-            return rows.view(P, G, *rows.shape[1:])
-        found = rows.new_zeros(P, G, *rows.shape[1:])
-        found[self.owner, self.slot] = rows
-        return found
-
-    def _rows_of(self, grouped: "Tensor") -> "Tensor":
-        """Undo `_grouped` after heads came first: [P, K, G, …] → [P, G, K, …] (a view) or [B, K, …]."""
-        found = grouped.transpose(1, 2)
-        return found if self.is_even else found[self.owner, self.slot]
 
 
 def _heads(

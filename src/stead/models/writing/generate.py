@@ -41,6 +41,10 @@ def stop_signal() -> None:
         raise Interrupted("interrupted", "the generation was stopped")
 
 
+def to_the_end() -> None:
+    """Let nothing end the writing: a `halt` for where a stop is seen later, when the state can be saved."""
+
+
 def generate(
     loaded: LoadedModel,
     prompts: Sequence[Sequence[int]],

@@ -15,7 +15,7 @@ import torch
 
 from stead.core import seeds
 from stead.messages import Sampling
-from stead.models.scratch import scratch
+from stead.models.exponentials import exponentials
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -172,34 +172,20 @@ def draw(
     ids: list[Tensor] = []
     logs: list[Tensor] = []
     for part_nV, point_n in zip(logits_BV.split(_BLOCK), point_B.split(_BLOCK), strict=True):
-        x, highest = _shifted(part_nV, temperature)
-        e = x.exp_()
+        weights, total, shift, x = exponentials(part_nV, temperature)
         if filtered:
-            chosen, total = _filtered(e, point_n, top_k, top_p, min_p), e.sum(-1)
+            chosen = _filtered(weights, point_n, top_k, top_p, min_p)
         else:
-            chosen, total = _place(e, point_n)
+            chosen = _place(weights, point_n)
         ids.append(chosen)
-        picked = (part_nV.gather(1, chosen[:, None]).float() - highest) / temperature
-        logs.append(picked.squeeze(1) - total.log())
+        logs.append((x.gather(1, chosen[:, None]) - shift - total.log()).squeeze(1))
     return Drawn(torch.cat(ids).tolist(), torch.cat(logs).tolist())
 
 
-def _shifted(logits_nV: "Tensor", temperature: float) -> tuple["Tensor", "Tensor"]:
-    """Return logits minus each row's highest, over the temperature, and the highest, in float32."""
-    x = scratch("draw", logits_nV.shape, torch.float32, logits_nV.device).copy_(logits_nV)
-    highest = x.amax(-1, keepdim=True)
-    x -= highest
-    if temperature != 1.0:
-        x /= temperature
-    return x, highest
+def _place(weights_BV: "Tensor", point_B: "Tensor") -> "Tensor":
+    """Return where each row's running sum passes its point.
 
-
-def _place(weights_BV: "Tensor", point_B: "Tensor") -> tuple["Tensor", "Tensor"]:
-    """Return where each row's running sum passes its point, and the whole sums, float32.
-
-    Sums of blocks come first, then the place inside one.
-
-    Only the block's numbers are added up one by one, in float64.
+    Sums of blocks come first, then the place inside one. Only the block's numbers are added up one by one, in float64.
     """
     B, V = weights_BV.shape
     width = min(_WIDTH, V)
@@ -210,7 +196,7 @@ def _place(weights_BV: "Tensor", point_B: "Tensor") -> tuple["Tensor", "Tensor"]
     block_B, low_B = _passing(sums_BC, point_B * sums_BC.sum(-1))
     inside_BW = blocks_BCW[torch.arange(B, device=block_B.device), block_B].double()
     found_B, _ = _passing(inside_BW, low_B)
-    return block_B * width + found_B, sums_BC.sum(-1).float()
+    return block_B * width + found_B
 
 
 def _passing(weights_BN: "Tensor", wanted_B: "Tensor") -> tuple["Tensor", "Tensor"]:

@@ -260,3 +260,5 @@ def test_a_pair_that_makes_no_sense_is_refused_with_the_adapters_reason(
 )  # fmt: skip
 def test_the_classes_say_how_fast_to_learn(method: str, adapter: str, lr: float) -> None:
     assert pairing.default_lr(method, adapter) == pytest.approx(lr)
+    assert pairing.default_lr(method, adapter, "lion") == pytest.approx(lr * 0.3)
+    assert pairing.default_lr(method, adapter, "sgd") == pytest.approx(lr * 100)

@@ -85,4 +85,4 @@ def test_a_run_under_a_jumping_clock_ends_as_one_that_nobody_touched(
     lines = [json.loads(x) for x in (out / "events.jsonl").read_text().splitlines()]
     assert [x["seq"] for x in lines] == list(range(len(lines)))
     assert any(b["time"] < a["time"] - 3000 for a, b in pairwise(lines)), "no jump was written"
-    assert run_folders.summary(out).state == "finished"
+    assert run_folders.summary(out).state == "succeeded"

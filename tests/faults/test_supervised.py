@@ -128,6 +128,7 @@ def test_a_run_that_is_hurt_in_every_way_ends_as_one_that_nobody_touched(
     found = supervise.train(spec, out)
 
     assert caught.value.exit_status == 130
+    assert caught.value.hint == f"stead runs resume {out}"
     notes = [n.code for n in hurts[0].notes]
     assert "adopted" in notes
     assert notes.count("restarted") == 1

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from stead.core.errors import NotFound, ResourceError
+from stead.core.errors import ConfigError, NotFound, ResourceError
 
 _CHUNK_BYTES = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -61,6 +61,32 @@ def trouble(path: Path, error: OSError) -> OSError | ResourceError:
             hint="sudo dmesg | tail",
         )
     return error
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a place where no folder can be made or written, before anything is spent on it.
+
+    Raises: ConfigError("not-a-folder") below or at a file; ResourceError("not-writable").
+    """
+    here = path.absolute()
+    while not here.exists() and here != here.parent:
+        here = here.parent
+    if not here.is_dir():
+        raise ConfigError(
+            "not-a-folder", f"{str(path)!r} can be no folder: {str(here)!r} is a file"
+        )
+    if not os.access(here, os.W_OK | os.X_OK):
+        raise ResourceError("not-writable", f"{str(here)!r} may not be written by this user")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises: as `check_folder`; ResourceError("no-folder")."""
+    check_folder(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the folder {str(path)!r} cannot be made ({error.strerror})"
+        raise ResourceError("no-folder", message) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 Knows nothing about what is imported. Try: `torch = lazy("torch", extra="train")`.
 """
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -89,6 +90,10 @@ def require_named(text: str) -> tuple[str, str]:
             hint=f"ls {shlex.quote(str(path.parent))}",
         )  # fmt: skip
     code = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        ast.parse(code)
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError("unknown-function", f"{place!r} cannot be imported: {error}") from error
     if not re.search(rf"\b{re.escape(attribute)}\b", code) and "import *" not in code:
         raise ConfigError(
             "unknown-function", f"{place!r} has no {attribute!r}",

@@ -71,6 +71,10 @@ class Callback:
         """Be told that the last step is done."""
         return
 
+    def leave(self, run: Run) -> None:
+        """Be told that the loop was stopped or failed before its end."""
+        return
+
     def weights(self) -> "Mapping[str, torch.Tensor] | None":
         """Return the weights that `final/` shall hold instead of the last ones, or None."""
         return None

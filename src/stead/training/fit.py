@@ -15,11 +15,12 @@ import torch
 
 from stead.config.kinds import registry
 from stead.core import files, manifest
-from stead.core.errors import ConfigError, TrainingError
+from stead.core.errors import ConfigError, Interrupted, TrainingError
 from stead.core.events import Emit, Note, Started, ignore
 from stead.core.process import stop_requested
 from stead.core.registry import Registry
 from stead.data.pack import plan_batches
+from stead.models.writing.generate import to_the_end
 from stead.training.callback import Run
 from stead.training.loop.build import BATCH_TOKENS, build, plain
 from stead.training.loop.parts import Learning, Parts, Resume, TrainerSettings
@@ -84,6 +85,8 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
             trainer, learning, prepared, loaded, run_dir, emit, dict(lineage or {}), world
         )
         parts.tools.to_gguf = to_gguf
+        if world.size > 1:  # all see a stop together, between steps
+            parts.tools.halt = to_the_end
         try:
             refuse_early(parts, resume)
             if trainer.proofs:
@@ -94,9 +97,22 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
             if measured is not None:
                 measured |= meter.read(parts, run)  # before `finish` ends the lanes
             return finish(parts, run)
+        except Interrupted as error:
+            error.hint = f"stead runs resume {shlex.quote(str(run_dir))}"
+            raise
         finally:
             parts.stepper.close()
             parts.log.close()
+
+
+def refuse_finished(run_dir: Path, resume: Resume) -> None:
+    """Refuse to begin where a run has finished. Raises: ConfigError("run-exists")."""
+    if resume is False and (run_dir / "final").exists():
+        raise ConfigError(
+            "run-exists",
+            f"{str(run_dir)!r} holds a finished run; nothing is overwritten",
+            hint="stead train RECIPE --out another-folder",
+        )
 
 
 def _finished(run_dir: Path, resume: Resume, asked: dict[str, str]) -> dict[str, Any] | None:
@@ -104,12 +120,7 @@ def _finished(run_dir: Path, resume: Resume, asked: dict[str, str]) -> dict[str,
     final, result = run_dir / "final", run_dir / "result.json"
     if not final.exists():
         return None
-    if resume is False:
-        raise ConfigError(
-            "run-exists",
-            f"{str(run_dir)!r} holds a finished run; nothing is overwritten",
-            hint="stead train --out another-folder",
-        )
+    refuse_finished(run_dir, resume)
     manifest.verify(final)
     had = files.read_json(final / "stead.json")["fingerprint"]
     other = [name for name, value in asked.items() if had[name] != value]
@@ -117,7 +128,7 @@ def _finished(run_dir: Path, resume: Resume, asked: dict[str, str]) -> dict[str,
         raise ConfigError(
             "run-exists",
             f"{str(run_dir)!r} holds a finished run of another {' and '.join(other)}; nothing is left to resume",
-            hint="stead train --out another-folder",
+            hint="stead train RECIPE --out another-folder",
         )
     if not result.is_file():  # killed between the two: the numbers are in final/stead.json
         files.write_json(result, files.read_json(final / "stead.json")["result"])
@@ -141,7 +152,7 @@ def _run(parts: Parts) -> Run:
         allow=_guard(parts).allow, rewind=lambda run: rewind(parts, run),
         left_out=parts.adjustments.is_skipped, smaller=lambda step, why: _smaller(parts, step, why),
         facts=lambda step: _split_at(parts, step), out_of_memory=oom.OutOfMemory,
-        examine=lambda: parts.method.examine(parts.tools),
+        examine=lambda: _examined(parts),
     )  # fmt: skip
     if parts.start == 0 and wants_rewind(parts):
         save(parts, Run(total=job.total, emit=job.emit, save=_nothing, evaluate=_nothing))
@@ -152,6 +163,11 @@ def _run(parts: Parts) -> Run:
             recipe = shlex.quote(str(parts.run_dir / "run.yaml"))
             error.hint = f"stead train {recipe} -s trainer.gradient_checkpointing=true --resume-level best-effort"
         raise
+
+
+def _examined(parts: Parts) -> dict[str, float]:
+    with parts.tools.whole():
+        return parts.method.examine(parts.tools)
 
 
 def _nothing() -> None:

@@ -77,7 +77,7 @@ class Model(Protocol):
     ) -> "tuple[torch.Tensor, torch.Tensor]":
         """Return log-probabilities of labels, with gradient, and entropies, without.
 
-        Shapes: hidden [N, E], labels [N] → [N], [N].
+        Entropies are NaN where no gradient is wanted. Shapes: hidden [N, E], labels [N] → [N], [N].
         """
 
     def label_loss(self, batch: FlatBatch) -> "tuple[torch.Tensor, int]":

@@ -55,8 +55,10 @@ class Optimizer(ABC):
         False  # an update of one number needs no other number: can be sharded
     )
     state_bytes: ClassVar[float]  # per trained parameter, for the plan
+    table_bytes: ClassVar[float | None] = None  # per number of a table of words, where it differs
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     momentum: ClassVar[float] = 0.9
+    lr_factor: ClassVar[float] = 1.0  # of AdamW's learning rate, when nobody gave one
 
     def __init__(
         self,
@@ -146,18 +148,31 @@ class Optimizer(ABC):
     def restore(self, weights: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> None:
         """Put back what `weights` and `state` returned.
 
-        Raises: CheckpointError("foreign-state") when the state is another rule's.
+        Raises: CheckpointError("foreign-state") when they are another rule's, or of other weights;
+        nothing is changed then.
         """
         own = self.state()
-        strangers = sorted(own.keys() ^ state.keys())
-        if strangers:
-            raise CheckpointError(
-                "foreign-state",
-                f"the saved optimizer is another one: {strangers[0]!r} has no counterpart",
-            )
+        _same_form("weight", self.masters, weights)
+        _same_form("optimizer state", own, state)
         self.put(weights)
         for key, tensor in own.items():
             tensor.copy_(state[key])
+
+
+def _same_form(what: str, own: "Mapping[str, Tensor]", saved: "Mapping[str, Tensor]") -> None:
+    strangers = sorted(own.keys() ^ saved.keys())
+    other = [n for n in own if n in saved and own[n].shape != saved[n].shape]
+    if not strangers and not other:
+        return
+    why = (
+        f"{strangers[0]!r} has no counterpart" if strangers
+        else f"{other[0]!r} is {list(saved[other[0]].shape)} there and {list(own[other[0]].shape)} here"
+    )  # fmt: skip
+    raise CheckpointError(
+        "foreign-state",
+        f"the saved {what} is another one: {why}; no --resume-level can go on from it",
+        hint="stead train RECIPE --out another-folder",
+    )
 
 
 def rate_of(rates: Rates, name: str) -> float:

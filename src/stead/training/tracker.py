@@ -49,8 +49,8 @@ class Tracker(Callback):
         return
 
     @abstractmethod
-    def close(self) -> None:
-        """Bring everything to its place; the run has ended."""
+    def close(self, *, is_whole: bool) -> None:
+        """Bring everything to its place: the run has ended, or was stopped and may go on later."""
 
     def begin(self, run: Run) -> None:
         """Open."""
@@ -75,7 +75,11 @@ class Tracker(Callback):
         """Write the last held-out loss, and close."""
         if _held_out(run):
             self._try(run, lambda: self.write(run.step, _held_out(run)))
-        self._try(run, self.close)
+        self._try(run, lambda: self.close(is_whole=True))
+
+    def leave(self, run: Run) -> None:
+        """Close, so that nothing is lost and nobody takes the run for a living one."""
+        self._try(run, lambda: self.close(is_whole=False))
 
     def _try(self, run: Run, action: Callable[[], None]) -> None:
         if self._broken:
@@ -90,6 +94,8 @@ class Tracker(Callback):
 
 
 def _held_out(run: Run) -> dict[str, float]:
-    if run.measured != run.step or run.held_out is None:
+    """Return what was measured on held-out rows after this very step: "eval/loss", "eval/reward"."""
+    if run.measured != run.step:
         return {}
-    return {"eval/loss": run.held_out}
+    found = {n.removeprefix("eval_"): v for n, v in run.values.items() if n.startswith("eval_")}
+    return {f"eval/{name}": value for name, value in found.items()}

@@ -6,8 +6,9 @@ Knows nothing about models, data or files; everything it uses is passed in. Ligh
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 from stead.core.errors import Interrupted, TrainingError
 from stead.core.events import Emit
@@ -83,16 +84,22 @@ def loop(job: Job) -> Run:
     saved first. What a callback raises ends the run; what was saved stays.
     """
     run = _open(job)
-    for callback in job.callbacks:
-        callback.begin(run)
-    while run.step < job.total and run.stop is None:
-        if job.stop_requested():
-            _interrupt(job, run)
-        outcome = _step(job, run.step)
-        _advance(job, run, outcome)
-        _tell(job, run, outcome)
-    for callback in job.callbacks:
-        callback.end(run)
+    with ExitStack() as unless_whole:
+        for callback in job.callbacks:
+            unless_whole.callback(callback.leave, run)
+            callback.begin(run)
+        while run.step < job.total and run.stop is None:
+            if job.stop_requested():
+                _interrupt(job, run)
+            try:
+                outcome = _step(job, run.step)
+            except Interrupted as error:  # while answers were written: no weight has changed
+                _interrupt(job, run, error)
+            _advance(job, run, outcome)
+            _tell(job, run, outcome)
+        for callback in job.callbacks:
+            callback.end(run)
+        unless_whole.pop_all()
     return run
 
 
@@ -145,11 +152,12 @@ def _advance(job: Job, run: Run, outcome: StepOutcome) -> None:
     job.log.append(line | outcome.values | job.facts(run.step - 1))
 
 
-def _interrupt(job: Job, run: Run) -> None:
+def _interrupt(job: Job, run: Run, cause: Interrupted | None = None) -> NoReturn:
     if run.step > job.start:
         run.save()
     raise Interrupted(
         "interrupted",
-        f"training was stopped after step {run.step} of {job.total}; the state is saved",
+        f"training was stopped after step {run.step} of {job.total}; "
+        + ("the state is saved" if run.step > 0 else "there is nothing to save yet"),
         step=run.step,
-    )
+    ) from cause

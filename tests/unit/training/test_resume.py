@@ -220,6 +220,13 @@ def test_changed_settings_are_refused_unless_the_level_is_lowered(
         assert (
             caught.value.hint == f"stead train {tmp_path / 'run.yaml'} --resume-level best-effort"
         )
+    for other in (
+        {"adapter_config": {"r": 3}},
+        {"optimizer": "lion"},
+    ):  # no level goes on with other tensors
+        with pytest.raises(CheckpointError, match="no --resume-level") as caught:
+            start(tiny_model, data, tmp_path, "lora", resume="best-effort", **other)
+        assert caught.value.code == "foreign-state"
     result = start(tiny_model, data, tmp_path, "lora", lr=1e-4, resume="best-effort")
 
     assert result["resume_level"] == "best-effort"

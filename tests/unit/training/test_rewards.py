@@ -221,3 +221,31 @@ def test_a_trained_reward_model_is_a_reward(tiny_model: Path, tmp_path: Path) ->
 
     line = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[0])
     assert line["rewards/judge_std"] > 0
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "code"),
+    [
+        ("return None", "returned None, not a list", "reward-not-numbers"),
+        ("return 1.0", r"returned 1\.0, not a list", "reward-not-numbers"),
+        ("return [None]", "returned None for row rows:1", "reward-not-numbers"),
+        ("return ['1']", "returned '1' for row rows:1", "reward-not-numbers"),
+        ("return (1 / 0 for _ in completions)", "raised ZeroDivisionError", "reward-raised"),
+        ("raise SystemExit(3)", "raised SystemExit in", "reward-raised"),
+    ],
+)
+def test_what_a_function_returned_is_said(tmp_path: Path, body: str, words: str, code: str) -> None:
+    (tmp_path / "odd.py").write_text(f"def odd(completions):\n    {body}\n")
+    rewards = Rewards.open([RewardSpec(function=f"{tmp_path}/odd.py:odd")], lambda _: None)
+
+    with pytest.raises(TrainingError, match=words) as caught:
+        rewards.score([Answered("rows:1", (), "text")])
+
+    assert caught.value.code == code
+
+
+def test_a_reward_that_is_no_function_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text("value = 3\n")
+
+    with pytest.raises(ConfigError, match="'value' is 3, no function"):
+        Rewards.open([RewardSpec(function=f"{tmp_path}/odd.py:value")], lambda _: None)

@@ -14,6 +14,7 @@ from stead.core.events import AnyEvent, Note
 from stead.core.process import stop_requested
 from stead.data.pack import TokenStore
 from stead.data.prepare import prepare
+from stead.models.writing import rollout
 from stead.training.rl.rollout_prompts import Prompts
 from stead.values import PreparedData
 
@@ -71,6 +72,54 @@ def test_stopped_after_every_step_ends_with_the_same_bytes(
     assert last["weights_sha256"] == whole["weights_sha256"]
     assert (out / "metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
     assert last["resume_level"] == "exact"
+
+
+@pytest.mark.parametrize("case", ["grpo", "dapo", "ppo-twice"])
+def test_a_stop_while_answers_are_written_saves_the_last_step(
+    case: str, tiny_model: Path, data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a run's time goes into writing: a stop in it must not cost what was learnt before."""
+    name, more = CASES[case]
+    settings = {"method_config": rl.config(**more), "max_steps": STEPS, **DROPOUT}
+    whole = rl.run(tiny_model, data, tmp_path / "whole", name, **settings)
+    out, real, steps = tmp_path / "stopped", rollout.write, []
+
+    def write(*args: Any, **named: Any) -> Any:
+        steps.append(len(log(out)) if (out / "metrics.jsonl").exists() else 0)
+        if steps[-1] >= 2:  # ends at the first token that asks
+            stop_requested.set()
+        return real(*args, **named)
+
+    monkeypatch.setattr(rollout, "write", write)
+    with pytest.raises(Interrupted) as stopped:
+        rl.run(tiny_model, data, out, name, checkpoint_every=1000, **settings)
+    monkeypatch.undo()
+    stop_requested.clear()
+
+    assert stopped.value.details["step"] == steps[-1] >= 2
+    assert [p.name for p in (out / "checkpoints").iterdir()] == [f"step-{steps[-1]:08d}"]
+    last = rl.run(tiny_model, data, out, name, resume=True, checkpoint_every=1000, **settings)
+    assert last["weights_sha256"] == whole["weights_sha256"]
+    assert (out / "metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+
+
+def test_a_stop_while_held_out_prompts_are_answered_waits_for_the_answers(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the step's measurement would be missing after it is taken up again."""
+    data, real = rl.rows(tmp_path / "rows", tiny_model, 10, 0.3), rollout.write
+
+    def write(loaded: Any, prompts: Any, each: Any, *args: Any, **named: Any) -> Any:
+        if all(len(seeds) == 1 for seeds in each):
+            stop_requested.set()
+        return real(loaded, prompts, each, *args, **named)
+
+    monkeypatch.setattr(rollout, "write", write)
+    with pytest.raises(Interrupted) as stopped:
+        rl.run(tiny_model, data, tmp_path / "run", "grpo", max_steps=STEPS, eval_every=2)
+
+    assert stopped.value.details["step"] == 2
+    assert (tmp_path / "run/checkpoints/step-00000002").is_dir()
 
 
 def test_what_is_written_depends_on_the_seed(

@@ -37,9 +37,9 @@ class Memory(Tracker):
         self._maybe("write")
         self.told.append(("write", step, dict(values)))
 
-    def close(self) -> None:
+    def close(self, *, is_whole: bool) -> None:
         self._maybe("close")
-        self.told.append(("close", 0, {}))
+        self.told.append(("close" if is_whole else "left", 0, {}))
 
     def _maybe(self, place: str) -> None:
         if self.fails_in == place:
@@ -75,6 +75,14 @@ def stop_after(step: int) -> Any:
     return watch
 
 
+def die_after(step: int) -> Any:
+    def watch(event: AnyEvent) -> None:
+        if isinstance(event, Progress) and event.done == step:
+            raise KeyboardInterrupt
+
+    return watch
+
+
 def test_a_tracker_is_told_every_step_and_every_held_out_loss(
     tiny_model: Path, data: PreparedData, tmp_path: Path, memory: type[Memory]
 ) -> None:
@@ -104,6 +112,18 @@ def test_a_failing_tracker_is_told_once_and_stops_nothing(
     assert f"no {place} today" in notes[0].message
 
 
+def test_a_held_out_reward_is_told_as_what_it_is(tmp_path: Path, memory: type[Memory]) -> None:
+    tracker = memory(Tracked("x", tmp_path))
+    run = Run(total=9, emit=lambda event: None, save=lambda: None, evaluate=lambda: None)
+    run.step = run.measured = 1
+    run.held_out, run.values = -0.25, {"eval_reward": 0.25}  # as callbacks/evaluate leaves them
+
+    tracker.after_step(run, StepOutcome(0.0, 1.0, 0.1, 1, 1.0))
+
+    told = {k: v for k, v in memory.told[0][2].items() if k.startswith("eval/")}
+    assert told == {"eval/reward": 0.25}
+
+
 def test_trackers_change_no_bit_of_the_result(
     tiny_model: Path, data: PreparedData, tmp_path: Path
 ) -> None:
@@ -120,9 +140,11 @@ def test_a_tracker_may_be_added_to_a_run_that_is_resumed(
         run(tiny_model, data, tmp_path, emit=stop_after(2))
     stop_requested.clear()
 
-    run(tiny_model, data, tmp_path, "memory", resume=True)
+    with pytest.raises(Interrupted):
+        run(tiny_model, data, tmp_path, "memory", resume=True, emit=stop_after(3))
 
-    assert memory.told[0][:2] == ("open", 2)
+    kinds = [(kind, step) for kind, step, _ in memory.told]
+    assert kinds == [("open", 2), ("write", 3), ("left", 0)]
 
 
 def points(folder: Path) -> dict[str, dict[int, float]]:
@@ -140,12 +162,8 @@ def test_tensorboard_reads_back_the_losses_also_after_a_resume(
 ) -> None:
     pytest.importorskip("tensorboard")
 
-    def die(event: AnyEvent) -> None:
-        if isinstance(event, Progress) and event.done == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(tiny_model, data, tmp_path, "tensorboard", checkpoint_every=2, emit=die)
+        run(tiny_model, data, tmp_path, "tensorboard", checkpoint_every=2, emit=die_after(3))
     run(tiny_model, data, tmp_path, "tensorboard", checkpoint_every=2, resume=True)
 
     curves = points(tmp_path / "tensorboard")
@@ -217,19 +235,22 @@ def test_mlflow_has_every_point(
     mlflow = pytest.importorskip("mlflow", exc_type=ImportError)
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
-    with pytest.raises(Interrupted):
-        run(tiny_model, data, tmp_path / "run", "mlflow", emit=stop_after(2))
-    stop_requested.clear()
-
-    run(tiny_model, data, tmp_path / "run", "mlflow", resume=True)
-
     client = mlflow.MlflowClient(store)
-    experiment = client.get_experiment_by_name("stead")
-    runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 1
-    assert runs[0].data.params["trainer.optimizer"] == "adamw"
-    steps = [m.step for m in client.get_metric_history(runs[0].info.run_id, "train/loss")]
-    assert steps == [1, 2, 3, 4]
+
+    def runs() -> Any:  # Any: mlflow's entities
+        experiment = client.get_experiment_by_name("stead")
+        return client.search_runs([experiment.experiment_id])
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_model, data, tmp_path / "run", "mlflow", checkpoint_every=2, emit=die_after(3))
+    stopped = runs()[0].info.status
+    run(tiny_model, data, tmp_path / "run", "mlflow", checkpoint_every=2, resume=True)
+
+    (found,) = runs()
+    assert (stopped, found.info.status) == ("KILLED", "FINISHED")
+    assert found.data.params["trainer.optimizer"] == "adamw"
+    steps = [m.step for m in client.get_metric_history(found.info.run_id, "train/loss")]
+    assert steps == [1, 2, 3, 4]  # step 3 was done twice
 
 
 def test_wandb_works_without_network(

@@ -73,7 +73,9 @@ def build(
     steps = Steps(planner, trainer.epochs, micro, trainer.max_steps, method.repeat)
     shares = Shares(world)
     stepper = _stepper(trainer, tools, method, shares, steps.total)
-    peak = number(trainer.lr, pairing.default_lr(learning.method, learning.adapter))
+    peak = number(
+        trainer.lr, pairing.default_lr(learning.method, learning.adapter, trainer.optimizer)
+    )
     return Parts(
         trainer, learning, prepared, loaded, run_dir, emit, lineage, method, adapter, train,
         held_out, steps, _schedule(trainer, peak, steps.total), stepper.optimizer,

@@ -21,6 +21,7 @@ from stead.models.learner import Learner
 from stead.models.load import DTYPES, Dtype, load_model
 from stead.models.reward import RewardModel
 from stead.models.writing import rollout
+from stead.models.writing.generate import Halt, stop_signal, to_the_end
 from stead.training.rl.rollout_buffer import Written
 from stead.training.rows.batches import Columns
 from stead.values import LoadedModel
@@ -45,6 +46,7 @@ class Tools:
     folder: Path
     emit: Emit
     to_gguf: ToGguf | None = None
+    halt: Halt = stop_signal  # asked after every token that is written
     _copy: Learner | None = field(default=None)
 
     def write(
@@ -52,8 +54,17 @@ class Tools:
         stop_ids: Sequence[int],
     ) -> list[list[Written]]:  # fmt: skip
         """Answer prompt i once per seed in `each[i]`, with the weights as they are."""
-        found = rollout.write(self.loaded, prompts, each, sampling, stop_ids)
+        found = rollout.write(self.loaded, prompts, each, sampling, stop_ids, halt=self.halt)
         return [[Written(w.ids, w.logprobs, w.stopped) for w in group] for group in found]
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Write to the end, whatever is asked: a stop is seen after it, when the state can be saved."""
+        former, self.halt = self.halt, to_the_end
+        try:
+            yield
+        finally:
+            self.halt = former
 
     def save(self, folder: Path) -> None:
         """Write the weights as they are: an adapter's folder, or a whole model's."""

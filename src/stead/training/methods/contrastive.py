@@ -82,7 +82,7 @@ class Contrastive(Method):
                 "no-dropout",
                 "two views of a text differ by dropout alone, and this run has none "
                 "(adapter.dropout, the model's own, trainer.neftune_alpha)",
-                hint="stead train recipe.yaml --set trainer.neftune_alpha=5",
+                hint="stead train RECIPE --set trainer.neftune_alpha=5",
             )
         self._views = {s.split: ViewsOf(s, tokenizer, self.config.max_length) for s in stores}
 

@@ -81,7 +81,7 @@ class DistillationConfig(MethodConfig):
         if self.teacher is None and self.kind != "self":
             raise ConfigError(
                 "no-teacher", f"method.kind={self.kind!r} needs a teacher, and method.teacher is not set",
-                hint="stead train recipe.yaml --set method.teacher=MODEL",
+                hint="stead train RECIPE --set method.teacher=MODEL",
             )  # fmt: skip
 
     @property

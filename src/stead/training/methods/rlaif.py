@@ -47,13 +47,13 @@ class RLAIFConfig(RolloutConfig):
         if self.judge is None:
             raise ConfigError(
                 "no-judge", "rlaif learns from a judge, and method.judge names none",
-                hint="stead train recipe.yaml -s method.judge.url=http://127.0.0.1:8000 -s method.judge.model=NAME",
+                hint="stead train RECIPE -s method.judge.url=http://127.0.0.1:8000 -s method.judge.model=NAME",
             )  # fmt: skip
         if self.labels == "preference" and self.num_generations % 2:
             raise ConfigError(
                 "odd-pairs",
                 f"pairs need an even number of answers, not num_generations={self.num_generations}",
-                hint=f"stead train recipe.yaml -s method.num_generations={self.num_generations + 1}",
+                hint=f"stead train RECIPE -s method.num_generations={self.num_generations + 1}",
             )
         if self.rewards:
             super().require(find)

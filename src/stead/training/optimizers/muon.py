@@ -31,6 +31,7 @@ class Muon(Optimizer):
     """
 
     state_bytes = 4.0
+    table_bytes = 8.0
     momentum = 0.95
 
     def fresh(self, name: str, master: "Tensor") -> "dict[str, Tensor]":

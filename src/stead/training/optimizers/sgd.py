@@ -24,6 +24,7 @@ class SGD(Optimizer):
 
     by_element = True
     state_bytes = 4.0
+    lr_factor = 100.0  # gradients of a clipped norm, not steps of size one; docs/log.md
 
     def fresh(self, name: str, master: "Tensor") -> "dict[str, Tensor]":
         """Return an empty running sum."""

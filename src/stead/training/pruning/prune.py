@@ -18,6 +18,7 @@ from stead.core.events import Emit, Finished, Progress, Started, ignore
 from stead.core.paths import Home
 from stead.data import prepare as preparing
 from stead.data.pack import TokenStore, make_batch, plan_batches
+from stead.hub.info import ModelInfo
 from stead.hub.inspect import inspect, locate
 from stead.models.adapter import Adapter, Origin, Step
 from stead.models.adapters.pruning import Pruning
@@ -28,6 +29,7 @@ from stead.training.pruning.layerwise import each_layer
 from stead.values import LoadedModel
 
 _BATCH_TOKENS = 2048
+_TYPES: tuple[Dtype, ...] = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,12 @@ def prune(
 ) -> dict[str, Any]:  # Any: JSON values
     """Write the pruned model to the folder `out`; return what went and what is left.
 
+    `dtype` auto is that of the model's files: what stays, stays to the bit.
+
     Raises: ModelError("not-prunable" | "no-structure" | "group-size"); ConfigError("no-calibration")
     when the choice looks at activations or gradients and no rows are given; CheckpointError("exists").
     """
-    folder = _folder(model)
+    found = _found(model)
     shown = None if calibration is None else Calibration(**calibration)
     config = registry("adapter").config_of("pruning")(**choice, begin=0.0, end=0.0, every=1)
     looks = config.method == "wanda" or config.importance == "first-order"
@@ -63,7 +67,9 @@ def prune(
             "no-calibration", f"method={config.method!r} with importance={config.importance!r} looks at rows, and none are given",
             hint=f"stead prune {model} --method {config.method} --data ROWS.jsonl --out pruned",
         )  # fmt: skip
-    loaded = load_model(folder, dtype=dtype, device=device)
+    if dtype == "auto":
+        dtype = next((d for d in _TYPES if d == found.dtype), dtype)
+    loaded = load_model(found.path, dtype=dtype, device=device)
     adapter = registry("adapter").create("pruning", config=config)
     adapter.wrap(loaded.model, layers, 0)
     if config.method == "wanda" and shown is not None:
@@ -92,14 +98,14 @@ def _written(
             "bytes": made.size_bytes}  # fmt: skip
 
 
-def _folder(model: str) -> Path:
+def _found(model: str) -> ModelInfo:
     found = inspect(locate(model))
     if found.kind != "model":
         raise ModelError(
             "not-prunable", f"{model!r} is of kind {found.kind!r}; a whole model is pruned",
             hint=f"stead merge {model} --out merged",
         )  # fmt: skip
-    return found.path
+    return found
 
 
 def _layer_by_layer(loaded: LoadedModel, adapter: Pruning, shown: Calibration, emit: Emit) -> None:

@@ -109,11 +109,12 @@ class Judge:
                     found[i] = match.group()
             if len(found) == len(texts):
                 return [found[i] for i in range(len(texts))]
+        named = "grade" if wanted is _NUMBER else "choice"
         shown = next(r for r in replies if wanted.search(r) is None)[:_SHOWN]
         raise TrainingError(
             "judge-unclear",
-            f"the judge {self.settings.model!r} gave no grade for {len(texts) - len(found)} of "
-            f"{len(texts)} answers; it said {shown!r}",
+            f"the judge {self.settings.model!r} gave no {named} for {len(texts) - len(found)} of "
+            f"{len(texts)} questions; it said {shown!r}",
         )
 
     async def _replies(self, texts: Sequence[str]) -> list[str]:

@@ -24,6 +24,8 @@ from stead.scoring import scorer as scoring
 from stead.training.method import Find
 from stead.training.rl.judge import Judge, JudgeSettings
 
+_SHOWN = 80  # characters of what a function returned, in an error
+
 
 class RewardSpec(Section):
     """One part of the reward: exactly one source, and its weight in the sum.
@@ -132,6 +134,8 @@ class FunctionReward(Reward):
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         super().__init__(name)
+        if not callable(function):
+            raise ConfigError("unknown-function", f"the reward {name!r} is {repr(function)[:_SHOWN]}, no function")  # fmt: skip
         self._function = function
         parameters = inspect.signature(function).parameters
         self._any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -149,11 +153,38 @@ class FunctionReward(Reward):
             )
         chosen = values if self._any else {n: values[n] for n in self._wants if n in values}
         try:
-            return [float(x) for x in self._function(**chosen)]
+            given = self._function(**chosen)
+            given = list(given) if inspect.isgenerator(given) else given
         except SteadError:
             raise
+        except SystemExit as error:
+            raise self._failed(answers, error) from error
         except Exception as error:  # house: broad-except - the user's own code may raise anything
             raise self._failed(answers, error) from error
+        return self._numbers(given, answers)
+
+    def _numbers(self, given: Any, answers: Sequence[Answered]) -> list[float]:  # Any: the user's
+        try:
+            found = None if isinstance(given, str | bytes) else list(given)
+        except TypeError:
+            found = None
+        if found is None:
+            raise self._odd(f"returned {repr(given)[:_SHOWN]}, not a list of one number per answer")
+        rows = [f" for row {one.where}" for one in answers] + [""] * len(found)
+        return [self._number(x, row) for x, row in zip(found, rows, strict=False)]
+
+    def _number(self, value: Any, row: str) -> float:  # Any: what the user returned
+        try:
+            if not isinstance(value, str | bytes):
+                return float(value)
+        except (TypeError, ValueError):
+            pass
+        raise self._odd(f"returned {repr(value)[:_SHOWN]}{row}, which is no number")
+
+    def _odd(self, what: str) -> TrainingError:
+        return TrainingError(
+            "reward-not-numbers", f"the reward {self.name!r} {what}", reward=self.name
+        )
 
     def _required(self, name: str) -> bool:
         parameter = inspect.signature(self._function).parameters[name]
@@ -170,7 +201,7 @@ class FunctionReward(Reward):
             "counts": [one.tokens for one in answers],
         }
 
-    def _failed(self, answers: Sequence[Answered], error: Exception) -> TrainingError:
+    def _failed(self, answers: Sequence[Answered], error: BaseException) -> TrainingError:
         first, last = answers[0].where, answers[-1].where
         frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
         place = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
@@ -246,7 +277,7 @@ def require(specs: Sequence[RewardSpec], find: Find) -> None:
         raise ConfigError(
             "no-rewards",
             "the method learns from rewards, and method.rewards names none",
-            hint="stead train recipe.yaml --set 'method.rewards=[exact_match]'",
+            hint="stead train RECIPE --set 'method.rewards=[exact_match]'",
         )
     titles = [s.title for s in specs]
     twice = sorted({t for t in titles if titles.count(t) > 1})

@@ -108,7 +108,7 @@ class RolloutMethod(Method):
             raise ConfigError(
                 "no-room-for-prompt",
                 f"max_completion_length={c.max_completion_length} leaves no room for a prompt in a context of {context} tokens",
-                hint=f"stead train recipe.yaml --set method.max_completion_length={max(1, context // 2)}",
+                hint=f"stead train RECIPE --set method.max_completion_length={max(1, context // 2)}",
             )
         limit = room if c.max_prompt_length is None else min(room, c.max_prompt_length)
         on_cut = CutNote(tools.emit, limit)
@@ -274,10 +274,11 @@ class RolloutMethod(Method):
         values = {
             "reward": float(rewards.mean()),
             "reward_std": float(rewards.std(ddof=1)) if len(rewards) > 1 else 0.0,
-            "flat_groups": float(is_flat(buffer.rewards, self.group).mean()),
             "completion_length": float(lengths.mean()),
             "truncated": float(1 - ended.mean()),
         }
+        if self.group > 1:  # one answer has no other to be told from
+            values["flat_groups"] = float(is_flat(buffer.rewards, self.group).mean())
         for name, part in buffer.parts.items():
             values[f"rewards/{name}"] = float(np.mean(part))
             values[f"rewards/{name}_std"] = float(np.std(part))

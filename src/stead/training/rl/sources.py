@@ -178,7 +178,7 @@ class FromVllm(Source):
             raise ConfigError(
                 "sampler-needs-adapter",
                 "vllm is given an adapter for each generation, and this run trains whole weights",
-                hint="stead train recipe.yaml --set adapter=lora",
+                hint="stead train RECIPE --set adapter=lora",
             )
         self._key = _key(settings.token_env)
         self._url = str(settings.url).rstrip("/").removesuffix("/v1")
@@ -224,7 +224,7 @@ def open_source(settings: SamplerSettings, tools: Tools, *, alone: bool) -> Sour
     if not alone:
         raise ConfigError(
             "sampler-alone", "an engine's draws differ between processes, and several train together",
-            hint="stead train recipe.yaml --set launch.type=process",
+            hint="stead train RECIPE --set launch.type=process",
         )  # fmt: skip
     return _KINDS[settings.engine](settings, tools)
 

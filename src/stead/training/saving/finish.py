@@ -36,9 +36,11 @@ def finish(parts: Parts, run: Run) -> dict[str, Any]:
         "out": str(parts.run_dir),
         "final": str(parts.run_dir / "final"),
         "kind": parts.adapter.kind,
+        "method": parts.learning.method,
         "steps": run.step,
         "tokens": run.tokens,
-        "seconds": round(run.seconds, 3),
+        "seconds": round(run.seconds, 3),  # since the start or the last resume
+        **({"resumed_after": parts.start} if parts.start else {}),
         "tokens_per_s": round((run.tokens - parts.tokens) / max(run.seconds, 1e-9), 1),
         "final_loss": losses[-1] if losses else None,
         "mean_loss": sum(losses) / len(losses) if losses else None,

@@ -40,6 +40,6 @@ class TensorBoard(Tracker):
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
-    def close(self) -> None:
+    def close(self, *, is_whole: bool) -> None:
         """Close the file."""
         self._writer.close()

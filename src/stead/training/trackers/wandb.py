@@ -44,9 +44,9 @@ class WandB(Tracker):
         """Add one point to each curve."""
         self._run.log(dict(values), step=step)
 
-    def close(self) -> None:
-        """Finish the run."""
-        self._run.finish()
+    def close(self, *, is_whole: bool) -> None:
+        """Finish the run; one that was stopped is not shown as finished."""
+        self._run.finish(exit_code=0 if is_whole else 1)
 
     def state(self) -> dict[str, Any]:  # Any: JSON values
         """Return the run's id there."""

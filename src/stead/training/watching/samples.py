@@ -12,7 +12,7 @@ from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.messages import GenerateRequest, Message, Sampling
 from stead.models.writing import rollout
-from stead.models.writing.generate import context_length
+from stead.models.writing.generate import context_length, to_the_end
 from stead.models.writing.prompting import Prompter
 from stead.training.loop.parts import Parts
 
@@ -44,7 +44,7 @@ def asker(parts: Parts) -> Callable[[int], Answers]:
     def ask(step: int) -> Answers:
         loaded.model.eval()
         written = rollout.write(
-            loaded, ids, [[0]] * len(ids), sampling, tokenizer.stop_ids, halt=_to_the_end
+            loaded, ids, [[0]] * len(ids), sampling, tokenizer.stop_ids, halt=to_the_end
         )
         return [
             {
@@ -61,7 +61,3 @@ def _request(text: str, kind: str) -> GenerateRequest:
     if kind == "text":
         return GenerateRequest(model="", prompt=text)
     return GenerateRequest(model="", messages=(Message(role="user", content=text),))
-
-
-def _to_the_end() -> None:
-    """A stop is seen after the step, when the state can be saved."""

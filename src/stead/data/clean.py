@@ -17,6 +17,7 @@ from stead.data.section import OnError
 from stead.messages import Message
 
 TEXT_LIMIT = 50_000_000  # characters of one row; more is a file by mistake, not an example
+NO_FAULT = ("duplicate", "in-eval", "bad-answer")  # dropped, but nothing is wrong with the row
 _NAMED = 20  # bad rows named in a report
 
 
@@ -54,7 +55,7 @@ class Tally:
     @property
     def invalid(self) -> int:
         """How many rows were dropped for a fault of their own."""
-        return sum(n for code, n in self.dropped.items() if code not in ("duplicate", "in-eval"))
+        return sum(n for code, n in self.dropped.items() if code not in NO_FAULT)
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts and the named rows as JSON values."""

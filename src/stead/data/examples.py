@@ -102,6 +102,11 @@ def convert_rows(rows: Sequence[Row], kind: Kind, tally: Tally) -> list[Pair]:
     """Return each row with the rows of the wanted kind it gives; what gives none is dropped."""
     pairs: list[Pair] = []
     for origin in rows:
+        if kind == "messages" and origin.label is False:
+            reason = "its label says that the answer is a bad one, and the method would learn it"
+            tally.drop(origin.where, "bad-answer", reason, invalid=False)
+            tally.kept -= 1
+            continue
         try:
             pairs += [(origin, row) for row in convert_kind(origin, kind)]
         except DataError as error:

@@ -3,6 +3,8 @@
 Knows nothing about methods: they say which kind they want.
 """
 
+import shlex
+
 from stead.core.errors import DataError
 from stead.data.examples import convert_kind
 from stead.data.row import Kind, Row
@@ -43,11 +45,12 @@ def _unfit(loaded: Loaded, kind: Kind, wanted: Kind) -> DataError:
     missing = [name for name in names if name not in loaded.columns]
     have = ", ".join(loaded.columns[:_SHOWN]) + (", …" if len(loaded.columns) > _SHOWN else "")
     lacking = f"; missing: {', '.join(missing)}" if missing else ""
-    mapping = "".join(f" --column {name}=COLUMN" for name in missing)
+    mapping = " ".join(f"-s data.columns.{name}=COLUMN" for name in missing)
+    other = f"; columns of other names: {mapping}" if missing else ""
     return DataError(
         "wrong-kind",
-        f"the method wants {wanted!r} rows, which need {needs}; the rows are {kind!r} (columns: {have}{lacking})",
-        hint=f"stead data inspect FILE{mapping}",
+        f"the method wants {wanted!r} rows, which need {needs}; the rows are {kind!r} (columns: {have}{lacking}){other}",
+        hint=None if loaded.first is None else f"stead data inspect {shlex.quote(loaded.first)}",
         columns=loaded.columns,
         missing=missing,
     )

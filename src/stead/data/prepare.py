@@ -34,7 +34,7 @@ from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
 from stead.values import PreparedData
 
-VERSION = 2  # of the layout and of everything that decides tokens; part of every hash
+VERSION = 3  # of the layout and of everything that decides tokens; part of every hash
 BLOCK = 2048  # tokens of a block of documents when no length is given
 _BATCH = 256  # rows rendered and encoded together
 _SURVEY_ROWS = 20_000  # rows encoded by a survey; beyond them counts are estimates
@@ -112,10 +112,23 @@ def survey(
                 lengths.add(example)
     if encoder is None:
         raise DataError("no-rows", "every training row is a row of the evaluation data")
+    if lengths.rows == 0:
+        raise _nothing(tally)
     return build_facts(
         scan.loaded, lengths, encoder, kind=kind, train_rows=max(0, tally.kept - scan.eval_rows),
         eval_rows=scan.eval_rows, source_hash=source_hash(section),
     )  # fmt: skip
+
+
+def _nothing(tally: Tally) -> DataError:
+    first = f"; the first: {tally.examples[0].where}: {tally.examples[0].reason}" if tally.examples else ""  # fmt: skip
+    dropped = ", ".join(f"{count} {reason}" for reason, count in tally.dropped.items())
+    return DataError(
+        "nothing-to-train",
+        f"no token would be trained: {tally.read} rows were read and dropped ({dropped}){first}",
+        hint="stead train RECIPE --max-length auto" if "no-answer-left" in tally.dropped else None,
+        **tally.to_json(),
+    )
 
 
 def prepare(
@@ -209,7 +222,7 @@ class _Work:
                 for example in self._examples(rows, other.tally):
                     outs["eval"].add(example)
         if outs["train"].labels == 0 and self.kind != "prompts":
-            raise self._nothing()
+            raise _nothing(self.loaded.tally)
         self._warn()
         found = build_facts(
             self.loaded, lengths, self.encoder, kind=self.kind, train_rows=outs["train"].examples,
@@ -237,16 +250,6 @@ class _Work:
         for batch in read:
             self.done += len(batch)
             yield batch
-
-    def _nothing(self) -> DataError:
-        tally = self.loaded.tally
-        first = f"; the first: {tally.examples[0].where}: {tally.examples[0].reason}" if tally.examples else ""  # fmt: skip
-        dropped = ", ".join(f"{count} {reason}" for reason, count in tally.dropped.items())
-        return DataError(
-            "nothing-to-train",
-            f"no token would be trained: {tally.read} rows were read and dropped ({dropped}){first}",
-            **tally.to_json(),
-        )
 
     def _warn(self) -> None:
         """Report what the user should know before a run; nothing is passed over silently."""

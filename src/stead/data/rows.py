@@ -31,6 +31,7 @@ class Loaded:
     readers: list[Detected] = field(default_factory=list)
     formats: list[Detection] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
+    first: str | None = None  # the first source, as it was named
 
     @property
     def kinds(self) -> list[Kind]:
@@ -66,6 +67,7 @@ def _nothing(section: DataSection, tally: Tally) -> DataError:
 def _convert(source: Source, loaded: Loaded) -> Iterator[Row]:
     raw, detected = read(source)
     loaded.readers.append(detected)
+    loaded.first = source.path if loaded.first is None else loaded.first
     records = _records(raw, source, loaded.tally)
     sample = list(islice(records, _SAMPLE))
     if not sample:

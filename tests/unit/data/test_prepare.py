@@ -214,9 +214,18 @@ def test_a_method_gets_the_kind_it_wants_or_a_typed_refusal(write, model, tmp_pa
     assert caught.value.code == "wrong-kind"
     assert "'chosen' and 'rejected'; the rows are 'messages'" in caught.value.message
     assert "(columns: prompt, completion; missing: chosen, rejected)" in caught.value.message
-    assert caught.value.hint == (
-        "stead data inspect FILE --column chosen=COLUMN --column rejected=COLUMN"
-    )
+    assert "-s data.columns.chosen=COLUMN -s data.columns.rejected=COLUMN" in caught.value.message
+    assert str(caught.value.hint).startswith(f"stead data inspect {tmp_path}")
+
+
+def test_answers_marked_bad_are_not_learnt_by_a_method_that_learns_answers(write, model, tmp_path):
+    rows = [{"prompt": f"q{i}", "completion": f"a{i}", "label": i != 1} for i in range(3)]
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+
+    sft = prepared(write, model, tmp_path, content, kind_wanted="messages", eval_share=0.0, on_error="refuse")  # fmt: skip
+
+    assert trained_texts(model, sft) == ["a0<|im_end|>", "a2<|im_end|>"]
+    assert sft.meta["facts"]["dropped"] == {"bad-answer": 1}
 
 
 def test_documents_are_packed_into_full_blocks_with_their_end(write, model, tmp_path):

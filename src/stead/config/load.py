@@ -7,6 +7,7 @@ YAML, by the rules of YAML 1.2 (`on` is a text, `1e-4` a number), without tags o
 import json
 import math
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from itertools import accumulate
@@ -71,6 +72,7 @@ def read(path: Path) -> Document:
         raise ConfigError(
             "unknown-suffix",
             f"{str(path)!r} ends in {suffix!r}; known endings: {', '.join(SUFFIXES)}",
+            hint=f"stead data inspect {shlex.quote(str(path))}",  # rows, given for a recipe
         )
     text = _text(path)
     if suffix == ".json":
@@ -131,14 +133,15 @@ def _document(node: yaml.Node | None, name: str) -> Document:
 class _Builder:
     """Turn YAML nodes into plain values, noting the line of every key."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, lines: bool = True) -> None:
         self.name = name
+        self.lines = lines
         self.places: dict[str, str] = {}
         self._nodes = 0
 
     def build(self, node: yaml.Node, path: tuple[str, ...]) -> Any:  # Any: a JSON value
         self._nodes += 1
-        where = f"{self.name}:{node.start_mark.line + 1}"
+        where = f"{self.name}:{node.start_mark.line + 1}" if self.lines else self.name
         if self._nodes > _MAX_NODES or len(path) > _MAX_DEPTH:
             raise ConfigError("too-large", f"{where}: too many or too deeply nested values")
         if path:
@@ -262,16 +265,16 @@ def _plain(value: Any, path: tuple[str, ...], document: Document, name: str) -> 
         raise ConfigError("bad-value", f"{where}: {value!s} is no text, number or switch")
 
 
-def value(text: str) -> Any:  # Any: a JSON value
+def value(text: str, name: str = "value") -> Any:  # Any: a JSON value
     """Read one value as YAML would: `-s trainer.lr=1e-4` is a number, `-s name=on` a text.
 
-    What is no YAML, such as `@file` or `# 1`, is a text.
+    `name` is what an error calls it. What is no YAML, such as `@file` or `# 1`, is a text.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError:
         return text
-    return text if node is None else _Builder("value").build(node, ())
+    return text if node is None else _Builder(name, lines=False).build(node, ())
 
 
 def assignment(text: str) -> tuple[str, Any]:

@@ -19,14 +19,16 @@ def refusal(method: str, adapter: str) -> str | None:
     return None
 
 
-def default_lr(method: str, adapter: str) -> float:
-    """Return the peak learning rate for a pair when nobody gave one.
+def default_lr(method: str, adapter: str, optimizer: str = "adamw") -> float:
+    """Return the peak learning rate when nobody gave one.
 
     The method's own for whole models or for small added weights, times the adapter's factor; an
-    adapter with a rate of its own has that with every method.
+    adapter with a rate of its own has that with every method. These are AdamW's; the optimizer's
+    factor makes them its own.
     """
+    factor = float(registry("optimizer").get(optimizer).lr_factor)
     added = registry("adapter").get(adapter)
     if added.default_lr is not None:
-        return float(added.default_lr)
+        return float(added.default_lr) * factor
     rates = registry("method").get(method).default_lr
-    return float(rates["full" if added.kind == "model" else "lora"] * added.lr_factor)
+    return float(rates["full" if added.kind == "model" else "lora"] * added.lr_factor * factor)

@@ -136,7 +136,7 @@ class TrainerSection(Section):
     )
     lr_floor: Share = Field(default=0.0, description="lowest learning rate, as a share of the peak")
     decay_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.2, description="share of the steps in which wsd falls"
+        default=0.2, description="share of the steps after warm-up in which wsd falls"
     )
     cycles: Positive = Field(default=1, description="periods of cosine_restarts")
     power: float = Field(default=1.0, gt=0, description="power of polynomial; 1 is linear")

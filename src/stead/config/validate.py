@@ -129,6 +129,9 @@ def _problem(
     given = first["input"]
     if code == "unknown-name":  # the registry's own words hold the suggestion already
         return Problem(code, key, document.place(f"{key}.type"), first["msg"])
+    if isinstance(given, Mapping) and first["type"] == "value_error":  # a rule over several keys
+        rule = _wanted(items)
+        return Problem(code, key, place, rule if rule.startswith(key) else f"{key}: {rule}")
     wanted = f"{key}={_shown(given)} {_wanted(items)}"
     return Problem(code, key, place, wanted, _nearest_choice(given, items))
 
@@ -213,7 +216,10 @@ def suggest_key(model: type[BaseModel], data: Any, loc: Location) -> str | None:
         return _ELSEWHERE[wrong]
     elsewhere = {key.rpartition(".")[2]: key for key in reversed(known)}
     other = wrong if wrong in elsewhere else nearest(wrong, elsewhere) if len(wrong) > 2 else None
-    return elsewhere[other] if other is not None else None
+    if other is not None:
+        return elsewhere[other]
+    theirs = nearest(wrong, _ELSEWHERE)
+    return None if theirs is None or _ELSEWHERE[theirs] not in known else _ELSEWHERE[theirs]
 
 
 def _others(model: type[BaseModel], data: Any, loc: Location) -> str:

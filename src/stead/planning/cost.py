@@ -48,6 +48,7 @@ def steps(config: RunConfig, model: ModelFacts, work: Work, machine: Machine) ->
         "products": products / rate,
         "output layer": head / rate,
         "attention": squares * _ATTENTION_FLOPS * (1 + again / 3) / machine.rate(128),
+        "scores": work.lane_squares * found.heads * found.layers * found.kept.square * _PASSES / bandwidth,
         "softmax": labels * found.vocab * 4 * _PASSES / bandwidth,
         "activations": flow / bandwidth,
         "dropout": found.dropped * found.layers * work.lane_tokens * 16 / bandwidth,
@@ -80,7 +81,7 @@ def _answers(model: ModelFacts, found: Shape, work: Work, width: float, machine:
 
 def _optimizer(config: RunConfig, found: Shape, work: Work) -> float:
     """Bytes moved to add up gradients and change weights, over all steps."""
-    state = state_bytes(config)
+    state = state_bytes(config, found.tables)
     each = 4 * _ADAM_PASSES + 2 * state
     return found.trained * (work.steps * each + work.parts * 12)
 

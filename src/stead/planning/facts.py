@@ -14,6 +14,8 @@ class ModelFacts(Protocol):
     """The part of `hub.info.ModelInfo` that planning reads."""
 
     @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
     def path(self) -> Path: ...  # noqa: D102
     @property
     def architecture(self) -> str: ...  # noqa: D102

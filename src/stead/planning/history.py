@@ -84,8 +84,7 @@ def needed(measured: Mapping[str, Any], *, on_cpu: bool) -> dict[str, float | No
     """
     share, steps = measured["ran_share"], measured["step_s"]
     inside, stage = measured["loop_s"], measured["stage_s"]
-    begun = measured["begun_s"] * measured["begun_ran_share"]
-    start = begun if measured["begun_s"] < _START_S else 0.0
+    start = _start(measured) * measured["begun_ran_share"]
     around = start + (inside - steps) * share + (stage - inside) * measured["stage_ran_share"]
     own = measured["peak_bytes"] > measured["begun_peak_bytes"]  # else an earlier peak hides ours
     peak = measured["peak_bytes"] if on_cpu else measured["device_peak_bytes"]
@@ -97,6 +96,23 @@ def needed(measured: Mapping[str, Any], *, on_cpu: bool) -> dict[str, float | No
         "disk": measured.get("disk_bytes"),
         "tokens": measured.get("tokens"),
     }
+
+
+def took(result: Mapping[str, Any]) -> float | None:
+    """Return the seconds of a whole run on its clock, from its process's start to its result.
+
+    That is what a forecast speaks of: more than the steps' own `seconds`. None when a run was resumed
+    or stopped, and so has no such time.
+    """
+    measured = result.get("measured", {})
+    if not measured.get("whole", False):
+        return None
+    return float(_start(measured) + measured["stage_s"])
+
+
+def _start(measured: Mapping[str, Any]) -> float:
+    """Return the seconds before the stage, none for a process that was not started for it."""
+    return float(measured["begun_s"]) if measured["begun_s"] < _START_S else 0.0
 
 
 def read(home: Home) -> list[Record]:

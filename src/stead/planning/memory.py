@@ -26,9 +26,15 @@ _STEP_BYTES = 600  # a step's line in the log and its event; measured
 _SCORES = 4  # scores, weights and their gradients of one block
 
 
-def state_bytes(config: RunConfig) -> float:
-    """Return the bytes per trained parameter that the optimizer, and an average of weights, keep."""
-    own = float(registry("optimizer").get(config.trainer.optimizer).state_bytes)
+def state_bytes(config: RunConfig, tables: float) -> float:
+    """Return the bytes per trained parameter that the optimizer, and an average of weights, keep.
+
+    `tables`: share of the trained weights that are tables of words, which Muon leaves to AdamW.
+    """
+    rule = registry("optimizer").get(config.trainer.optimizer)
+    own = float(rule.state_bytes)
+    if rule.table_bytes is not None:
+        own += (float(rule.table_bytes) - own) * tables
     return own + (_MASTER if config.trainer.ema is not None else 0)
 
 
@@ -56,7 +62,7 @@ def parts(
     """Return the peak's parts in bytes. `others`: parameters of the models that the method names."""
     found = shape(model, config.adapter, config.model.device)
     width, chunk = BYTES[config.model.dtype], config.trainer.logits_chunk
-    state = state_bytes(config)
+    state = state_bytes(config, found.tables)
     on_cpu = config.model.device == "cpu"
     masters = _MASTER if not found.whole or width < _MASTER else 0
     at_once = min(chunk if isinstance(chunk, int) else 256, max(1, work.labels_at_once))
@@ -210,8 +216,8 @@ def logits_chunk(model: ModelFacts, budget_bytes: int = 128 << 20) -> int:
 
 def checkpoint_bytes(config: RunConfig, model: ModelFacts) -> int:
     """Return the size of one checkpoint: fp32 weights and the optimizer's state."""
-    trained = shape(model, config.adapter, config.model.device).trained
-    return int(trained * (_MASTER + state_bytes(config)))
+    found = shape(model, config.adapter, config.model.device)
+    return int(found.trained * (_MASTER + state_bytes(config, found.tables)))
 
 
 def final_bytes(config: RunConfig, model: ModelFacts) -> int:

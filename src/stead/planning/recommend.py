@@ -17,6 +17,7 @@ from stead.planning.facts import DataFacts, ModelFacts
 from stead.planning.forecast import Foresight
 from stead.planning.plan import Interval, Plan
 from stead.planning.shape import adapted
+from stead.planning.work import work
 
 _SHARE = 0.8  # of all memory; the rest is for the page cache and for being wrong
 _FEW_ROWS = 10
@@ -90,7 +91,17 @@ def notes(config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, .
         )
     if config.trainer.lr == 0:
         found.append("trainer.lr is 0: the weights stay as they are, whatever the loss says")
+    found += _lengths(config, work(config, data, 1).steps)
     return tuple(found)
+
+
+def _lengths(config: RunConfig, steps: int) -> Iterator[str]:
+    """Yield what was asked for that a run of so many steps does not reach."""
+    trainer = config.trainer
+    if trainer.warmup >= max(2, steps):
+        yield f"trainer.warmup={trainer.warmup:g} steps, but the run has {steps}: the learning rate never reaches its peak"
+    if trainer.max_steps is not None and trainer.max_steps > steps:
+        yield f"trainer.max_steps={trainer.max_steps}, but trainer.epochs={trainer.epochs:g} end after {steps} steps"
 
 
 def verdicts(

@@ -4,6 +4,7 @@ Knows nothing about how models are inspected or rows counted: those come in as f
 loaded, trained or written.
 """
 
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from stead.config.recipe import Recipe, read_recipe
 from stead.config.run import RunConfig
 from stead.config.validate import keys, validate
 from stead.core import lazy
-from stead.core.errors import ConfigError
+from stead.core.errors import ConfigError, ModelError
 from stead.core.hardware import Hardware
 from stead.core.paths import Home
 from stead.planning import memory, recommend
@@ -76,6 +77,7 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     _require(recipe)
     _ask_method(recipe, inspect)
     model = inspect(recipe.config.model.path)
+    _refuse_finished_forms(model)
     _ask_adapter(recipe, model)
     draft = _Draft(recipe, model, Foresight(hardware, home), recipe.config)
     others, parameters = _others(draft, inspect)
@@ -112,6 +114,21 @@ def _ask_method(recipe: Recipe, inspect: Inspect) -> None:
     own = getattr(recipe.config.method, "require", None)
     if own is not None:
         own(lambda ref: inspect(ref).path)
+
+
+def _refuse_finished_forms(model: ModelFacts) -> None:
+    """Refuse what is no folder of whole weights: an adapter, a file for serving."""
+    if model.kind == "adapter":
+        merged = f"{model.path.name}-merged" if model.path.name != "final" else "merged"
+        raise ModelError(
+            "not-a-base", f"{str(model.path)!r} is an adapter; training begins with a whole model",
+            hint=f"stead merge {shlex.quote(str(model.path))} --out {merged}",
+        )  # fmt: skip
+    if model.kind != "model":
+        raise ModelError(
+            "not-a-base",
+            f"{str(model.path)!r} is a {model.kind.upper()} file; training begins with a model folder",
+        )
 
 
 def _ask_adapter(recipe: Recipe, model: ModelFacts) -> None:
@@ -218,10 +235,12 @@ def _budget(draft: _Draft, data: DataFacts) -> tuple[int, str]:
 
 
 def _rate(config: RunConfig) -> tuple[float, str]:
-    """Return the learning rate that method and adapter advise together."""
-    method, adapter = config.method.type, config.adapter.type
+    """Return the learning rate that method, adapter and optimizer advise together."""
+    method, adapter, optimizer = config.method.type, config.adapter.type, config.trainer.optimizer
+    rate = pairing.default_lr(method, adapter, optimizer)
     reason = f"default for method {method} with adapter {adapter}"
-    return pairing.default_lr(method, adapter), reason
+    same = rate == pairing.default_lr(method, adapter)
+    return rate, reason if same else f"{reason} and optimizer {optimizer}"
 
 
 def _origins(draft: _Draft) -> dict[str, str]:

@@ -46,6 +46,11 @@ class Shape:
     cached: float
     deep: int
 
+    @property
+    def tables(self) -> float:
+        """Return the share of the trained weights that embeddings and output layer are."""
+        return max(0, self.trained - self.body) / self.trained if self.whole else 0.0
+
 
 def shape(model: ModelFacts, adapter: Any, device: str) -> Shape:  # Any: an adapter's own config
     """Read the sizes off the facts."""

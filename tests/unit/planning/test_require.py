@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.models import adapter_folder
 
 from stead.app.plans import make_plan
 from stead.core.errors import ModelError, SteadError
@@ -24,6 +25,7 @@ def asked(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "".join(json.dumps(row | {"n": i}) + "\n" for i in range(8))
     )
     (tmp_path / "mine.py").write_text("raise SystemExit('run by a plan')\ndef short(completions): ...\n")  # fmt: skip
+    (tmp_path / "torn.py").write_text("def short(completions")
     return {"model": {"path": str(tiny_model)}, "data": {"path": "rows.jsonl", "dedupe": False}}
 
 
@@ -40,6 +42,7 @@ def asked(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ({"type": "distillation", "kind": "feature"}, "no-teacher"),
         ({"type": "grpo", "rewards": ["nowhere.py:short"]}, "unknown-function"),
         ({"type": "grpo", "rewards": ["mine.py:shrot"]}, "unknown-function"),
+        ({"type": "grpo", "rewards": ["torn.py:short"]}, "unknown-function"),
         ({"type": "grpo", "rewards": ["perplexity"]}, "reward-scorer"),
         ({"type": "grpo", "rewards": ["exact_macth"]}, "unknown-scorer"),
         ({"type": "grpo", "rewards": ["exact_match", "exact_match"]}, "same-reward"),
@@ -112,3 +115,56 @@ def test_a_plan_refuses_virtual_tokens_where_they_cannot_stand(
     with pytest.raises(ModelError, match="virtual tokens cannot stand") as found:
         made()
     assert found.value.code == "no-virtual-tokens"
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        ({"adapter": {"type": "lora", "target_modules": ["q_prj"]}}, "unknown-target", "did you mean 'q_proj'"),
+        ({"adapter": {"type": "adalora", "target_modules": ["nowhere"]}}, "unknown-target", "it has: "),
+        ({"adapter": {"type": "ia3", "target_modules": ["k_prj"]}}, "unknown-target", "did you mean 'k_proj'"),
+        ({"adapter": {"type": "lora", "target_modules": []}}, "bad-value", "should name a layer"),
+        ({"out": "rows.jsonl"}, "not-a-folder", "is a file"),
+        ({"out": "rows.jsonl/below/it"}, "not-a-folder", "is a file"),
+        ({"trainer": {"learning_rat": 1}}, "unknown-key", "did you mean 'trainer.lr'"),
+        ({"method": {"type": "dpo", "loss": "ipo", "label_smoothing": 0.1}}, "bad-value", "method: label_smoothing"),
+    ],
+)  # fmt: skip
+def test_a_plan_refuses_bad_settings_with_the_value(
+    more: dict[str, Any], code: str, words: str, asked: dict[str, Any]
+) -> None:
+    with pytest.raises(SteadError, match=words) as found:
+        make_plan(asked | more)
+
+    assert found.value.code == code
+
+
+def test_a_plan_refuses_rows_that_leave_nothing_to_train(
+    asked: dict[str, Any], tmp_path: Path
+) -> None:
+    long = {"question": "two plus two " * 40, "answer": "four"}
+    (tmp_path / "long.jsonl").write_text(json.dumps(long) + "\n")
+
+    with pytest.raises(SteadError, match="1 no-answer-left") as found:
+        make_plan(asked | {"data": {"path": "long.jsonl", "max_length": 16}})
+
+    assert found.value.code == "nothing-to-train"
+    assert found.value.hint == "stead train RECIPE --max-length auto"
+
+
+def test_a_plan_refuses_an_adapter_as_the_base(asked: dict[str, Any], tmp_path: Path) -> None:
+    adapter_folder(tmp_path / "mine", base=asked["model"]["path"])
+
+    with pytest.raises(ModelError, match="is an adapter") as found:
+        make_plan(asked | {"model": {"path": "mine"}})
+
+    assert found.value.code == "not-a-base"
+    assert found.value.hint == f"stead merge {tmp_path / 'mine'} --out mine-merged"
+
+
+def test_a_plan_tells_that_the_out_folder_holds_a_finished_run(
+    asked: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "done" / "final").mkdir(parents=True)
+
+    assert any("holds a finished run" in note for note in make_plan(asked | {"out": "done"}).notes)

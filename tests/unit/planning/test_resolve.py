@@ -25,6 +25,7 @@ TIGHT = int(1.2 * GIB)  # the test's model with 2,048 tokens at once needs more
 class Model:
     """Facts of a 41M Llama."""
 
+    kind: str = "model"
     path: Path = Path("models/m")
     architecture: str = "LlamaForCausalLM"
     family: str = "llama"
@@ -309,6 +310,14 @@ def test_warnings_are_notes() -> None:
         "the",
         "adapter.alpha/adapter.r",
     ]
+
+
+def test_a_plan_says_what_a_short_run_does_not_reach() -> None:
+    made = make(over={"trainer.warmup": 9000, "trainer.max_steps": 5000, "trainer.epochs": 1})
+
+    steps = made.forecast.steps
+    assert f"warmup=9000 steps, but the run has {steps}" in made.notes[0]
+    assert f"max_steps=5000, but trainer.epochs=1 end after {steps} steps" in made.notes[1]
 
 
 def test_the_forecast_has_parts_an_interval_and_a_basis() -> None:

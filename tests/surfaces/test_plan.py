@@ -11,6 +11,7 @@ import pytest
 from stead.app.plans import make_plan
 from stead.cli.plan_view import render
 from stead.config import load
+from stead.core.errors import ConfigError
 from stead.planning.plan import Plan
 
 
@@ -55,6 +56,11 @@ def test_equal_requests_plan_the_same(
     assert len(hashes) == 1
     assert plans[0].origins["trainer.lr"] == "option --lr"
     assert plans[1].origins["trainer.lr"] == f"{tmp_path / 'r.yaml'}:7"
+
+
+def test_what_a_launcher_cannot_do_is_refused_by_the_plan(asked: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"launch\.processes is 2"):
+        make_plan(asked, {"launch.processes": 2})
 
 
 def test_the_table_shows_values_origins_counts_forecast_and_hash(

@@ -73,3 +73,45 @@ def test_a_training_shows_what_a_person_watches(
     screen = capsys.readouterr().err
     for word in ("loss", "held out", "lr", "grad", "tok/s", "MiB", "left"):
         assert word in screen
+
+
+SEEN = Progress(
+    stage="train", done=3,
+    values={"loss": 6.9, "eval_loss": 6.8, "lr": 2e-4, "grad_norm": 1.4, "tokens_per_s": 3495.0,
+            "ceiling_share": 0.013, "peak_rss_mib": 623.0},
+)  # fmt: skip
+
+
+def test_a_narrow_terminal_breaks_no_measurement(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = console._Bars()
+
+    with shown.bars:
+        shown(Started(stage="train", total=9))
+        shown(SEEN)
+
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    assert "loss 6.9000  held out 6.8000  lr 2.00e-04  grad 1.4  3,495 tok/s" in lines
+    assert "1.3% of ceiling  memory 623 MiB" in lines
+
+
+def test_a_log_says_twice_a_minute_how_far_a_training_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = [0.0]
+    shown = console._Plain(clock=lambda: now[0])
+    shown(Started(stage="train", total=120))
+
+    for done in range(1, 121):  # one step a second
+        now[0] = float(done)
+        shown(Progress(stage="train", done=done, values={"loss": 1.0}))
+
+    assert capsys.readouterr().err.splitlines() == [
+        "train: started (120 steps)",
+        "train: 30/120  0:01:30 left  loss 1.0000",
+        "train: 60/120  0:01:00 left  loss 1.0000",
+        "train: 90/120  0:00:30 left  loss 1.0000",
+        "train: 120/120  0:00:00 left  loss 1.0000",
+    ]

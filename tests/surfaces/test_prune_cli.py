@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,23 @@ def test_wanda_writes_a_model_that_loads(tiny_model: Path, rows: Path, tmp_path:
     assert (status, made["sparsity"]) == (0, 0.5), error
     kept = load_file(tmp_path / "b" / "model.safetensors")[NAME].view(64, -1, 4) != 0
     assert kept.sum(-1).unique().tolist() == [2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_not_pruned_keeps_its_bits(
+    dtype: torch.dtype, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = load_model(tiny_model, dtype="fp32").model.to(dtype)
+    shutil.copytree(tiny_model, tmp_path / "base")
+    model.save_pretrained(tmp_path / "base")
+
+    prune(str(tmp_path / "base"), str(tmp_path / "a"), choice={"method": "magnitude", "sparsity": 0.3})  # fmt: skip
+
+    before, after = (load_file(tmp_path / n / "model.safetensors") for n in ("base", "a"))
+    assert after[NAME].dtype == dtype
+    assert (after[NAME] == 0).float().mean() == pytest.approx(0.3, abs=0.01)
+    for name, weight in before.items():
+        assert torch.equal(torch.where(after[name] == 0, 0, weight), after[name]), name
 
 
 def test_prune_takes_every_choice(tiny_model: Path, tmp_path: Path) -> None:

@@ -50,11 +50,14 @@ def test_a_run_is_followed_cancelled_and_resumed(
     cancelled = run_control.cancel(out, 60)
     _, error = training.communicate(timeout=60)
     listed = last(stead("runs", "list", "--json"))["runs"]
-    resumed = last(stead("runs", "resume", "sums", "--json"))
+    refused = stead("runs", "resume", "sums", "--resume-level", "roughly")
+    resumed = last(stead("runs", "resume", "sums", "--resume-level", "exact", "--json"))
     followed = stead("runs", "follow", out, "--json")
     shown = last(stead("runs", "show", "run", "--json"))
     told = stead("runs", "show", "nothing")
 
+    assert refused[0] == 2
+    assert "same-order" in refused[2]
     assert before.state == "running"
     assert before.total == 100
     assert cancelled.state == "interrupted"
@@ -72,13 +75,13 @@ def test_a_run_is_followed_cancelled_and_resumed(
         "Loss",
         "Learning rate",
         "Gradient norm",
-        "Tokens per second",
+        "Speed",
         "Forecast against actual",
     ):
         assert f"<h2>{title}</h2>" in page
     assert page.count("<polyline") == 5  # training and held-out loss share a chart
     assert "<script" not in page
-    assert last(followed)["state"] == "finished"
+    assert last(followed)["state"] == "succeeded"
     assert f"resumed after step {cancelled.step}" in followed[2]
     assert shown["result"]["final_loss"] == resumed["final_loss"]
     assert saved.startswith("step-")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _STATES = {
     "running": "running",
-    "finished": "succeeded",
+    "succeeded": "succeeded",
     "failed": "failed",
     "interrupted": "cancelled",
     "paused": "paused",

@@ -15,7 +15,7 @@ from stead.config.kinds import registry
 from stead.config.recipe import read_recipe
 from stead.config.run import RunConfig
 from stead.config.settings import read_settings
-from stead.core import hardware, lazy, usage
+from stead.core import files, hardware, lazy, usage
 from stead.core.events import Emit, ignore
 from stead.core.hardware import Hardware
 from stead.core.paths import Home
@@ -40,6 +40,8 @@ def make_plan(
     """
     home = Home.find() if home is None else home
     recipe = read_recipe(source, overrides, origin)
+    if recipe.config.out is not None:
+        files.check_folder(Path(recipe.config.out))
     machine = _machine(home.runs if recipe.config.out is None else Path(recipe.config.out))
     found = resolve.plan(
         recipe,
@@ -50,12 +52,19 @@ def make_plan(
         allow=allow,
         trackers=auto_trackers(home),
     )
+    runs.command(Path(runs.JOB), found.config.launch)  # refuses what the launcher cannot do
     for tracker in found.config.trainer.trackers:
         registry("tracker").require(tracker)
     if found.origins["trainer.trackers"] == _NOT_INSTALLED:
         found = replace(found, notes=(*found.notes, _NOT_INSTALLED))
     busy = recommend.busy(usage.load(), machine.cores)
-    return replace(found, notes=(*found.notes, *busy))
+    return replace(found, notes=(*found.notes, *_finished(recipe.config.out), *busy))
+
+
+def _finished(out: str | None) -> tuple[str, ...]:
+    if out is None or not (Path(out) / "final").exists():
+        return ()
+    return (f"{out!r} holds a finished run, which is never overwritten: give another --out",)
 
 
 def _machine(out: Path) -> Hardware:

@@ -21,6 +21,7 @@ from stead.core import lease
 from stead.core.errors import NotFound, ProcessError, UsageError
 from stead.core.events import Emit, follow, ignore
 from stead.evaluation import curves
+from stead.planning import history
 from stead.planning.plan import Plan
 
 _POLL_S = 0.2
@@ -62,7 +63,7 @@ def flat(config: Json, prefix: str = "") -> Json:
 
 def _forecast(forecast: Json, result: Json) -> Json:
     """Return [low, expected, high] and the actual figure of memory and time."""
-    actual = {"seconds": result.get("seconds")}
+    actual = {"seconds": history.took(result)}
     if "peak_rss_mib" in result:
         actual["memory_bytes"] = result["peak_rss_mib"] << 20
     return {
@@ -105,8 +106,11 @@ def follow_run(
         sleep(_POLL_S)
 
 
-def resume(folder: Path, emit: Emit = ignore) -> Json:
-    """Go on with a stopped run; return its result. Raises: UsageError("still-running"), NotFound."""
+def resume(folder: Path, emit: Emit = ignore, level: str = "exact") -> Json:
+    """Go on with a stopped run; return its result. `level`: under which changed conditions.
+
+    Raises: UsageError("still-running"), NotFound.
+    """
     if run_folders.is_running(folder):
         raise UsageError(
             "still-running",
@@ -117,7 +121,7 @@ def resume(folder: Path, emit: Emit = ignore) -> Json:
     if not plan["config"]:
         raise NotFound("no-plan", f"{str(folder)!r} holds no plan to go on with")
     placed = Plan.from_json(plan).placed(folder)
-    spec = {"plan": placed.to_json(), "resume": True}
+    spec = {"plan": placed.to_json(), "resume": level}
     return train(spec, folder, emit, placed.config.launch)
 
 
@@ -161,7 +165,9 @@ def _cannot_cancel(folder: Path) -> UsageError:
             f"the run {folder.name!r} lives inside another program (process {other}); stop it there",
         )
     state = run_folders.summary(folder).state
-    return UsageError("not-running", f"the run {folder.name!r} is {state}, not running")
+    return UsageError(
+        "not-running", f"the run {folder.name!r} is not running: its state is {state}"
+    )
 
 
 def recipe(folder: Path) -> Json:

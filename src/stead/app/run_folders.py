@@ -17,7 +17,7 @@ from stead.core.paths import Home
 from stead.core.suggest import nearest
 from stead.store import run_index
 
-State = Literal["running", "finished", "failed", "interrupted", "paused"]
+State = Literal["running", "succeeded", "failed", "interrupted", "paused"]
 _TAIL_BYTES = 1 << 16  # some hundred events; the last step and the end are among them
 Json = dict[str, Any]  # Any: JSON values
 
@@ -160,10 +160,10 @@ def _state(folder: Path, events: list[Json]) -> tuple[State, str | None]:
     ):  # nothing was said, or a resumed run was killed after it had begun
         done = (folder / "result.json").is_file() and (folder / "final").is_dir()
         if done and not (folder / EVENTS).is_file():  # trained inside a program, without events
-            return "finished", None
+            return "succeeded", None
         return "interrupted", "its process ended without a word"
     if last["event"] == "finished":
-        return "finished", last.get("result", {}).get("stopped")
+        return "succeeded", last.get("result", {}).get("stopped")
     error = last.get("error", {})
     return _ended(error), error.get("message")
 
@@ -182,8 +182,10 @@ def _started(folder: Path) -> float | None:
     first = next(_lines(_head(folder / EVENTS)), None)
     if first is not None:
         return float(first["time"])
-    plan = folder / "plan.json"
-    return plan.stat().st_mtime if plan.is_file() else None
+    for name in ("plan.json", JOB):  # a worker that has not said anything yet
+        if (folder / name).is_file():
+            return (folder / name).stat().st_mtime
+    return None
 
 
 def last_line(path: Path) -> Json:

@@ -5,12 +5,13 @@ and the server stay light and a run survives them: who comes next adopts it.
 """
 
 import os
+import shlex
 import signal
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -65,22 +66,18 @@ def launch(
     TrainingError("run-held") when somebody else follows it; Interrupted after Ctrl-C or SIGTERM, once the worker
     has saved and stopped (a second one stops it at once).
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    argv = command(folder / JOB, where)  # first: what is refused leaves no folder
+    files.make_folder(folder)
     with _following(folder), _stoppable():
         followed = _Followed(verb, folder, emit, None if where is None else where.step_timeout_s)
         child = _adopt(verb, spec, folder, emit)
         if child is None:
             files.write_json(folder / JOB, {"verb": verb, "spec": spec})
-            child = process.spawn(
-                command(folder / JOB, where),
-                name=f"worker {verb}",
-                log=folder / LOG,
-                env=environment,
-            )
+            child = process.spawn(argv, name=f"worker {verb}", log=folder / LOG, env=environment)
         try:
             return followed.until_end(child)
         except KeyboardInterrupt as error:
-            return _stop(child, followed, error)
+            return _stop(child, followed, folder, error)
         finally:
             child.stop()
 
@@ -155,18 +152,25 @@ def _adopt(
 
 
 def _stop(
-    child: "process.Child | process.Adopted", followed: "_Followed", error: BaseException
+    child: "process.Child | process.Adopted",
+    followed: "_Followed",
+    folder: Path,
+    error: BaseException,
 ) -> dict[str, Any]:
     """Let the worker save and stop; a second Ctrl-C, or the end of our patience, ends it at once."""
     followed.emit(Note(stage=followed.verb, code="stopping",
                        message="stopping after this step; once more stops at once"))  # fmt: skip
+    status: int | None = None
     child.signal(signal.SIGTERM)
-    if child.wait(_PATIENCE_S) is not None:
+    with suppress(KeyboardInterrupt):  # the second one
+        status = child.wait(_PATIENCE_S)
+    if status is not None:
         followed.read()  # raises the worker's own Interrupted, which names the step
         if followed.result is not None:
             return followed.result
+    again = f"stead runs resume {shlex.quote(str(folder))}" if followed.verb == "train" else None
     raise Interrupted(
-        "interrupted", f"the {followed.verb} was stopped; what it saved stays"
+        "interrupted", f"stead {followed.verb} was stopped; what it saved stays", hint=again
     ) from error
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 import msgspec
 
 from stead.core.errors import UsageError
-from stead.data.clean import Tally
+from stead.data.clean import NO_FAULT, Tally
 from stead.data.rows import Loaded, load
 from stead.data.section import Section
 from stead.wire.dialect import RequestRefused
 from stead.wire.openai_shape import refuse
 
 _LEAST_ROWS = 10  # of a training file, as the vendor has it
-_NO_FAULT = ("duplicate", "in-eval")  # dropped, but nothing is wrong with the row
 _KINDS = {"supervised": ("messages", "text"), "dpo": ("preference",)}
 
 
@@ -48,7 +47,7 @@ def _read(path: Path, shown: str, param: str) -> tuple[Tally, list[str]]:
     except UsageError as error:
         raise _bad(param, error.message.replace(str(path), shown)) from error
     if loaded.tally.invalid:
-        named = (one for one in loaded.tally.examples if one.code not in _NO_FAULT)
+        named = (one for one in loaded.tally.examples if one.code not in NO_FAULT)
         bad = next(named, None)
         words = f"{loaded.tally.invalid} rows cannot be used"
         raise _bad(

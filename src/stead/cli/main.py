@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 import stead.cli.commands
 from stead.cli import console
+from stead.cli.own_words import own_words
 from stead.core.errors import SteadError
 from stead.core.lazy import load as load_module
 
@@ -45,6 +46,20 @@ def load_command(name: str) -> Any:  # Any: the vendored click command of Typer
         app.command(name, help=module.command.__doc__)(module.command)
     found = typer.main.get_command(app)
     found.name = name
+    return _told(found, _first_line(_FOLDER / f"{name.replace('-', '_')}.py"))
+
+
+def _told(found: Any, line: str) -> Any:  # Any: the vendored click command of Typer
+    """Return a group that says what it is for and what each command does, in whole sentences.
+
+    Completion belongs to the program, not to each of its groups.
+    """
+    inner = getattr(found, "commands", {})
+    if inner:
+        found.help = line
+        found.params = [p for p in found.params if not str(p.name).endswith("_completion")]
+    for command in inner.values():
+        command.short_help = " ".join(command.help.split("\n\n")[0].split()).rstrip(".")
     return found
 
 
@@ -97,6 +112,7 @@ def run(arguments: list[str] | None = None) -> None:
     try:
         app(argv, standalone_mode=True)
     except SteadError as error:
+        error.hint = own_words(error.hint, argv)
         console.print_error(error, as_json="--json" in argv)
         raise SystemExit(error.exit_status) from error
     except KeyboardInterrupt as error:

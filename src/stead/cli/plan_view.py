@@ -55,9 +55,15 @@ def _counts(plan: "Plan") -> list[str]:
     return [
         f"model     {model['architecture']}, {model['parameters']:,} parameters, {model['dtype']}",
         f"data      {data['rows']:,} rows to learn from, {data['eval_rows']:,} held out",
-        f"tokens    {data['tokens']:,} per epoch, {data['label_tokens']:,} with a loss",
+        f"tokens    {data['tokens']:,} per epoch, {_trained(data['label_tokens'])}",
         f"lengths   {lengths}",
     ]
+
+
+def _trained(label_tokens: int) -> str:
+    if label_tokens:
+        return f"{label_tokens:,} with a loss"
+    return "all of prompts: the model writes the answers"
 
 
 def _forecast(plan: "Plan") -> list[str]:

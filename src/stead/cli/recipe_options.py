@@ -78,7 +78,7 @@ def request_of(given: dict[str, Any]) -> Request:  # Any: the values of the opti
     for option in OPTIONS:
         text = given[option.name]
         if text is not None:
-            value = text if option.is_text else load.value(text)
+            value = text if option.is_text else load.value(text, f"option {option.flag}")
             overrides[option.key] = Given(value, f"option {option.flag}")
     for text in given["settings"] or ():
         key, value = load.assignment(text)

@@ -5,11 +5,12 @@ chart follows its light or dark theme; every mark carries its number as a toolti
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-_WIDTH = 640
+_WIDTH = 860
+_GLYPH = 6.6  # mean width of a character, for places only
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def histogram(values: Sequence[float], *, title: str, label: str, count: int = 2
     tally = [0] * count
     for value in values:
         tally[min(count - 1, int((value - low) / step))] += 1
-    frame = _Frame(low, high, 0, max(tally), height=200)
+    frame = _Frame(low, high, 0, max(tally), height=200, top=26)
     marks = []
     for i, n in enumerate(tally):
         if n:
@@ -83,20 +84,35 @@ def lines(
     points = [p for line in series.values() for p in line if math.isfinite(p[1])]
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     low = min([0.0, *ys] if from_zero else ys)
-    frame = _Frame(min(xs), max(xs), low, max(ys), height=260)
+    named, bottom = _legend(series, 26.0 if y else 8.0) if len(series) > 1 else ([], 8.0)
+    frame = _Frame(min(xs), max(xs), low, max(ys), height=260, top=max(bottom, 26.0 if y else 14.0))
     marks = []
     for i, (name, line) in enumerate(series.items()):
         shown = [p for p in line if math.isfinite(p[1])]
         path = " ".join(f"{frame.x(a):.1f},{frame.y(b):.1f}" for a, b in shown)
+        dash = ' stroke-dasharray="6 4"' if i >= _COLORS else ""  # the colors come again
         marks.append(
-            f'<polyline class="l{i % 4}" points="{path}"><title>{escape(name)}</title></polyline>'
+            f'<polyline class="l{i % _COLORS}"{dash} points="{path}"><title>{escape(name)}</title></polyline>'
         )
         dotted = shown if len(shown) <= 40 else shown[-1:]
-        marks += [_dot(frame, a, b, name, f"c{(i + 1) % 4}") for a, b in dotted]
-        if len(series) > 1:
-            marks.append(_rect(440, 12 + i * 18, 10, 10, f"c{(i + 1) % 4}", name))
-            marks.append(_text(456, 17 + i * 18, name, "start"))
-    return _svg(frame.height, title, [*frame.axes(x, y), *marks])
+        marks += [_dot(frame, a, b, name, f"c{(i + 1) % _COLORS}") for a, b in dotted]
+    return _svg(frame.height, title, [*frame.axes(x, y), *named, *marks])
+
+
+_COLORS = 4
+
+
+def _legend(names: Iterable[str], y: float) -> tuple[list[str], float]:
+    """Name the lines in rows above the plot; return the marks, and where the plot may begin."""
+    marks, x = [], 60.0
+    for i, name in enumerate(names):
+        width = 16 + _GLYPH * len(name) + 18
+        if x > 60 and x + width > _WIDTH - 20:
+            x, y = 60.0, y + 18
+        color = f"c{(i + 1) % _COLORS}"
+        marks += [_rect(x, y - 5, 10, 10, color, name), _text(x + 16, y, name, "start")]
+        x += width
+    return marks, y + 18
 
 
 def dots(points: Sequence[tuple[float, float]], *, title: str, x: str) -> str:
@@ -122,8 +138,11 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 class _Frame:
     """A plot area with both axes; turns values into places."""
 
-    def __init__(self, x0: float, x1: float, y0: float, y1: float, height: int) -> None:
-        self.height = height
+    def __init__(
+        self, x0: float, x1: float, y0: float, y1: float, *, height: int, top: float = 14
+    ) -> None:
+        self.height = height + top - 14
+        self._top = top
         self._x0, self._x1 = (x0, x1) if x1 > x0 else (x0 - 0.5, x0 + 0.5)
         self._y0, self._y1 = (y0, y1) if y1 > y0 else (y0, y0 + 1)
 
@@ -131,7 +150,8 @@ class _Frame:
         return 60 + (value - self._x0) / (self._x1 - self._x0) * (_WIDTH - 80)
 
     def y(self, value: float) -> float:
-        return self.height - 42 - (value - self._y0) / (self._y1 - self._y0) * (self.height - 56)
+        share = (value - self._y0) / (self._y1 - self._y0)
+        return self.height - 42 - share * (self.height - 42 - self._top)
 
     def axes(self, x: str, y: str) -> list[str]:
         found = []
@@ -144,7 +164,7 @@ class _Frame:
         for v in ticks(self._x0, self._x1):
             found.append(_text(self.x(v), self.height - 26, f"{v:g}", "middle"))
         found.append(_text(_WIDTH - 20, self.height - 8, x, "end"))
-        found.append(_text(12, 8, y, "start"))
+        found.append(_text(60, 8, y, "start"))
         return found
 
 

@@ -27,7 +27,7 @@ from stead.pipeline.gauge import Gauge
 from stead.pipeline.training_page import write_page
 from stead.planning.plan import Plan
 from stead.store import run_index
-from stead.training.fit import fit
+from stead.training.fit import fit, refuse_finished
 from stead.training.loop.build import plain
 from stead.training.loop.parts import Learning, Resume
 from stead.training.proving.proofs import rehearse
@@ -91,6 +91,7 @@ def train(
     if config.out is None:
         raise ConfigError("missing-key", "out is missing; give it in the recipe or --out DIR")
     out = Path(config.out)
+    refuse_finished(out, resume)  # before rows and weights are read
     gauge = Gauge(emit)
     world = World() if world is None else world
     if plan.forecast.allocator == "mapped":

@@ -13,7 +13,13 @@ from stead.core.events import AnyEvent, EventLog, Failed, Finished, Progress, St
 from stead.core.paths import Home
 from stead.store import run_index
 
-RESULT = {"steps": 4, "final_loss": 1.5, "eval_loss": 2.0, "seconds": 3.0, "peak_rss_mib": 300}
+_MEASURED = {
+    "whole": True, "ran_share": 0.5, "stage_ran_share": 1.0, "begun_ran_share": 1.0, "begun_s": 4.0,
+    "step_s": 2.0, "loop_s": 3.0, "stage_s": 5.0, "peak_bytes": 2, "begun_peak_bytes": 1, "device_peak_bytes": None,
+}  # fmt: skip
+RESULT = {
+    "steps": 4, "final_loss": 1.5, "eval_loss": 2.0, "seconds": 3.0, "peak_rss_mib": 300, "measured": _MEASURED,
+}  # fmt: skip
 
 
 def made(
@@ -63,7 +69,7 @@ def failed(kind: str, code: str = "x") -> Failed:
 @pytest.mark.parametrize(
     ("events", "state", "reason"),
     [
-        ([STARTED, Finished(stage="train", result=RESULT)], "finished", None),
+        ([STARTED, Finished(stage="train", result=RESULT)], "succeeded", None),
         ([STARTED, failed("TrainingError")], "failed", "a TrainingError"),
         ([failed("DataError")], "failed", "a DataError"),
         ([STARTED, failed("Interrupted")], "interrupted", "a Interrupted"),
@@ -71,7 +77,7 @@ def failed(kind: str, code: str = "x") -> Failed:
         ([STARTED, failed("ResourceError", "disk-error")], "failed", "a ResourceError"),
         ([STARTED], "interrupted", "its process ended without a word"),
         ([STARTED, failed("Interrupted"), STARTED], "interrupted", "its process ended without a word"),
-        ([STARTED, Finished(stage="train", result=RESULT), Failed(stage="evaluate", error={"type": "X"})], "finished", None),
+        ([STARTED, Finished(stage="train", result=RESULT), Failed(stage="evaluate", error={"type": "X"})], "succeeded", None),
         ([], "interrupted", "its process ended without a word"),
     ],
 )  # fmt: skip
@@ -148,10 +154,23 @@ def test_details_hold_forecast_against_actual_and_files(tmp_path: Path) -> None:
 
     found = run_control.details(folder)
 
-    assert found["forecast"]["seconds"] == {"forecast": [1.0, 2.0, 3.0], "actual": 3.0}
+    assert found["forecast"]["seconds"] == {"forecast": [1.0, 2.0, 3.0], "actual": 9.0}
     assert found["forecast"]["memory_bytes"]["actual"] == 300 << 20
     assert found["checkpoints"] == {"step-00000002": 5}
     assert found["config"]["trainer.lr"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("whole", "begun_s", "took"), [(True, 5.0, 14.0), (True, 3600.0, 9.0), (False, 5.0, None)]
+)  # fmt: skip
+def test_a_forecast_of_a_run_is_compared_with_all_of_its_time(
+    whole: bool, begun_s: float, took: float | None, tmp_path: Path
+) -> None:
+    measured = {"whole": whole, "begun_s": begun_s, "stage_s": 9.0}
+    ended = Finished(stage="train", result=RESULT | {"measured": measured})
+    folder = made(tmp_path / "run", STARTED, ended)
+
+    assert run_control.details(folder)["forecast"]["seconds"]["actual"] == took
 
 
 def test_a_comparison_shows_what_differs(tmp_path: Path) -> None:
@@ -189,13 +208,13 @@ def test_following_tells_everything_and_ends_with_the_run(tmp_path: Path) -> Non
     log.close()
 
     assert [type(e).__name__ for e in told] == ["Started", *["Progress"] * 4, "Finished"]
-    assert found.state == "finished"
+    assert found.state == "succeeded"
 
 
 def test_only_a_running_worker_can_be_cancelled(tmp_path: Path) -> None:
     folder = finished(tmp_path / "run")
 
-    with pytest.raises(UsageError, match="is finished, not running"):
+    with pytest.raises(UsageError, match="not running: its state is succeeded"):
         run_control.cancel(folder, 1)
     with lease.held(folder / ".lease"), pytest.raises(UsageError, match="inside another program"):
         run_control.cancel(folder, 1)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from stead.cli import console, run_view
+from stead.cli.resume_level import Level, known
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
@@ -25,7 +26,8 @@ def _find(text: str) -> Path:
 @app.command("list")
 def list_runs(
     state: Annotated[
-        str | None, typer.Option(help="Only running, finished, failed, interrupted or paused ones.")
+        str | None,
+        typer.Option(help="Only running, succeeded, failed, interrupted or paused ones."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
     as_json: console.Json = False,
@@ -91,13 +93,19 @@ def compare(
 
 
 @app.command()
-def resume(run: Run, as_json: console.Json = False, quiet: console.Quiet = False) -> None:
+def resume(
+    run: Run,
+    resume_level: Level = None,
+    as_json: console.Json = False,
+    quiet: console.Quiet = False,
+) -> None:
     """Go on with a stopped run; it ends with the same bits as one that was never stopped."""
     from stead.app import run_control
 
+    level = "exact" if resume_level is None else known(resume_level)
     with console.progress(quiet=quiet) as emit:
         folder = _find(run)
-        result = run_control.resume(folder, emit)
+        result = run_control.resume(folder, emit, level)
     run_view.index(folder)
     if as_json:
         console.out_json(result)

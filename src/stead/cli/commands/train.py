@@ -13,18 +13,12 @@ from stead.app.plans import make_plan
 from stead.cli import console
 from stead.cli.plan_view import show_plan
 from stead.cli.recipe_options import Request, recipe_command
+from stead.cli.resume_level import Level, known
 from stead.cli.run_view import index, show_result
-from stead.core.errors import ConfigError
 from stead.core.paths import Home
 from stead.planning.plan import Plan
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")]
-Level = Annotated[
-    str | None,
-    typer.Option(
-        "--resume-level", help="Resume under changed conditions: same-order or best-effort."
-    ),
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; train nothing.")]
 
 
@@ -42,7 +36,7 @@ def _train(
     if dry_run:
         show_plan(plan, as_json=json_, quiet=quiet)
         return
-    level: bool | str = resume if resume_level is None else _known(resume_level)
+    level: bool | str = resume if resume_level is None else known(resume_level)
     if not quiet:
         for text in plan.notes:
             console.note(f"note: {text}")
@@ -56,16 +50,6 @@ def _train(
         console.out_json(result)
         return
     show_result(result)
-
-
-def _known(level: str) -> str:
-    if level not in ("exact", "same-order", "best-effort"):
-        raise ConfigError(
-            "bad-option",
-            f"--resume-level is {level!r}, not exact, same-order or best-effort",
-            hint="stead train --help",
-        )
-    return level
 
 
 def _folder(plan: Plan) -> Path:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stead.models.attention_parts import STEP, Group, bias, filled, groups, stacked, unstacked
+from stead.models.products import narrow
 from stead.models.segments import Segments, Span
 
 _BLOCK = 256  # queries per block: bounds memory to A·H·256·M numbers
@@ -47,9 +48,11 @@ def _group_backward(
 
     Filled rows change nothing: their gradient is zero, and no real query sees a later key.
     """
-    queries = stacked(q, group).mul_(scale)  # scaled once here, not in every product
-    grads = stacked(grad, group, zeroed=True)
+    queries, grads = stacked(q, group), stacked(grad, group, zeroed=True)
     keys, values = (stacked(t, group, with_prefix=True).flatten(0, 1) for t in (k, v))
+    if narrow(q):
+        queries, grads, keys, values = (t.float() for t in (queries, grads, keys, values))
+    queries.mul_(scale)  # once here, not in every product
     A, H, L, D = queries.shape
     M = group.seen
     out = queries.new_empty(0)
@@ -58,7 +61,7 @@ def _group_backward(
         # what comes before the block is seen by all of it
         hidden = low if window is not None else (group.before + block.start) // STEP * STEP
         n, first = block.stop - block.start, group.before + block.start - hidden
-        rule = bias(n, last - hidden, first, window, q.dtype, q.device)
+        rule = bias(n, last - hidden, first, window, queries.dtype, q.device)
         qb, gb = (t[:, :, block].reshape(len(keys), -1, D) for t in (queries, grads))
         dqb, *found = _block_backward(qb, gb, keys[:, low:last], values[:, low:last], rule)
         if (n, last - low) == (L, M):  # all at once: nothing to add up

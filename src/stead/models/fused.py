@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers.pytorch_utils import Conv1D
 
+from stead.models import products
 from stead.models.attention import attend
 from stead.models.attention_backward import attend_backward
 from stead.models.layers.packed import Packed, Slot, packable
@@ -37,6 +39,8 @@ def install(model: nn.Module) -> list[str]:
             done.append(name)
         elif type(module).__name__ in _NORMS and not name.endswith("layernorm") and _on_cpu(module):
             module.forward = partial(_norm_forward, module)
+        elif _is_slow(module) and not any(name.startswith(f"{layer}.") for layer in done):
+            module.forward = partial(_product_forward, module)
     return done
 
 
@@ -52,6 +56,12 @@ def remove(model: nn.Module) -> None:
 
 def _on_cpu(module: nn.Module) -> bool:
     return all(p.device.type == "cpu" for p in module.parameters())
+
+
+def _is_slow(module: nn.Module) -> bool:
+    """Say whether torch multiplies by the weight of this layer, a plain one, number by number."""
+    plain = type(module) is nn.Linear or type(module) is Conv1D
+    return plain and "forward" not in module.__dict__ and products.narrow(module.weight)
 
 
 def _fits(layer: nn.Module) -> bool:
@@ -130,6 +140,11 @@ def _fused_forward(
 def _norm_forward(module: nn.Module, hidden_states: Tensor) -> Tensor:
     normed: Tensor = Norm.apply(hidden_states, module.weight, module.variance_epsilon)
     return normed
+
+
+def _product_forward(module: nn.Module, input: Tensor) -> Tensor:
+    weight = module.weight.t() if type(module) is Conv1D else module.weight
+    return products.linear(input, weight, module.bias)
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float, out: Tensor) -> Tensor:

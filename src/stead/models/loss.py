@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stead.models import products
 from stead.models.exponentials import blocks, exponentials
 from stead.models.scratch import scratch
 
@@ -27,7 +28,7 @@ class Head:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits. Shapes: [..., E] → [..., V]."""
-        out = torch.nn.functional.linear(hidden, self.weight, self.bias)
+        out = products.linear(hidden, self.weight, self.bias)
         if self.scale != 1.0:
             out = out * self.scale
         if self.softcap is not None:
@@ -118,9 +119,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):  # type: ignore[misc]  # tor
             total += losses.double().sum().cpu()
             logits[n:] = 0
             if grad_hidden is not None:
-                grad_hidden[rows] = torch.mm(logits, weight)[:n]
+                grad_hidden[rows] = products.mm(logits, weight)[:n]
             if wants_weight:
-                grad_weight = _added(grad_weight, torch.mm(logits.t(), part))
+                grad_weight = _added(grad_weight, products.mm(logits.t(), part))
         ctx.weight_dtype = weight.dtype
         ctx.save_for_backward(grad_hidden, grad_weight)
         return total.float().to(hidden.device)
@@ -170,7 +171,7 @@ class ChunkedLogProbs(torch.autograd.Function):  # type: ignore[misc]  # torch i
             found[rows] = -_label_losses_(logits[:n], labels[rows], gradient=one_pass)
             if slope is not None:
                 logits[n:] = 0
-                slope[rows] = torch.mm(logits, weight)[:n].neg_()
+                slope[rows] = products.mm(logits, weight)[:n].neg_()
         ctx.chunk = chunk
         again = (hidden, weight, labels) if wants_weight else (None, None, None)
         ctx.save_for_backward(slope, *again)
@@ -193,8 +194,8 @@ class ChunkedLogProbs(torch.autograd.Function):  # type: ignore[misc]  # torch i
             _label_losses_(logits[:n], labels[rows], gradient=True)
             logits[:n] *= -grad[rows, None]
             logits[n:] = 0
-            d_hidden[rows] = torch.mm(logits, weight)[:n]
-            d_weight = _added(d_weight, torch.mm(logits.t(), part))
+            d_hidden[rows] = products.mm(logits, weight)[:n]
+            d_weight = _added(d_weight, products.mm(logits.t(), part))
         return d_hidden, None if d_weight is None else d_weight.to(weight.dtype), None, None
 
 
@@ -202,7 +203,7 @@ def product(rows: Tensor, weight: Tensor) -> Tensor:
     """Return rows·weightᵀ in memory that the next call of this thread overwrites. Shapes: [n, V]."""
     shape = (rows.shape[0], weight.shape[0])
     out = scratch("logits", shape, rows.dtype, rows.device)
-    return torch.mm(rows, weight.t(), out=out)
+    return products.mm(rows, weight.t(), out)
 
 
 def filled(rows: Tensor) -> Tensor:

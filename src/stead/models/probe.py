@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from stead.models import products
 from stead.models.load import DTYPES
 
 _ROWS = 512  # tokens of a part, as in training
@@ -53,7 +54,7 @@ def _products(width: int, dtype: torch.dtype, device: str) -> float:
     """Return FLOP/s of [rows, width] · [width, 2·width]."""
     left = torch.ones(_ROWS, width, dtype=dtype, device=device)
     right = torch.ones(2 * width, width, dtype=dtype, device=device)
-    return _rate(lambda: torch.mm(left, right.t()), 2.0 * _ROWS * width * 2 * width, device)
+    return _rate(lambda: products.mm(left, right.t()), 2.0 * _ROWS * width * 2 * width, device)
 
 
 def _copies(device: str) -> float:

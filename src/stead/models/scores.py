@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from stead.models import products
 from stead.models.exponentials import blocks, exponentials
 from stead.models.loss import Head, filled, product
 
@@ -66,7 +67,7 @@ class TokenScores(torch.autograd.Function):  # type: ignore[misc]  # torch is un
             scores[:, rows] = _score_(logits[:n], labels[rows], temperature, keep=wants)
             if direction is not None:
                 logits[n:] = 0
-                direction[rows] = torch.mm(logits, weight)[:n]
+                direction[rows] = products.mm(logits, weight)[:n]
         ctx.save_for_backward(direction)
         ctx.temperature = temperature
         values, entropies = scores[0].clone(), scores[1].clone()

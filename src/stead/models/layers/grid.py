@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stead.models import groups
+from stead.models import groups, products
 
 _lock = Lock()  # lanes ask for the same rounded weight; not a layer's own, since layers are copied
 
@@ -90,7 +90,7 @@ class GridLinear(nn.Linear):  # type: ignore[misc]  # torch is untyped here
     def forward(self, input: Tensor) -> Tensor:
         """Apply the layer. Shapes: [..., K] → [..., N]."""
         x = _Through.apply(input, snap_rows(input.detach())) if self.grid.activations else input
-        return nn.functional.linear(x, _Through.apply(self.weight, self.rounded()), self.bias)
+        return products.linear(x, _Through.apply(self.weight, self.rounded()), self.bias)
 
 
 def add_grid(

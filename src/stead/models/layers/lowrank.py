@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from stead.core import seeds
 from stead.core.errors import ModelError
 from stead.models import folder as model_folder
+from stead.models import products
 from stead.models.targets import targets
 
 
@@ -105,12 +106,12 @@ class LowRankLinear(nn.Linear):  # type: ignore[misc]  # torch is untyped here
 
     def base(self, x: Tensor) -> Tensor:
         """Apply the frozen layer. Shapes: [..., K] → [..., N]."""
-        return nn.functional.linear(x, self.weight, self.bias)
+        return products.linear(x, self.weight, self.bias)
 
     def added(self, x: Tensor) -> Tensor:
         """Return the scaled product of inputs after dropout. Shapes: [..., K] → [..., N]."""
-        low = nn.functional.linear(x, self.lora_A.to(x.dtype))
-        return nn.functional.linear(low, self.lora_B.to(x.dtype) * self.lora.scaling)
+        low = products.linear(x, self.lora_A.to(x.dtype))
+        return products.linear(low, self.lora_B.to(x.dtype) * self.lora.scaling)
 
     def dropped(self, x: Tensor) -> Tensor:
         """Return the inputs after this step's dropout; the same tensor when there is none."""

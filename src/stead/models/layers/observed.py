@@ -7,6 +7,7 @@ and they are added in that order: the result does not depend on which lane was f
 import torch
 from torch import Tensor, nn
 
+from stead.models import products
 from stead.models.layers.lowrank import current_draw
 
 
@@ -22,7 +23,7 @@ class ObservedLinear(nn.Linear):  # type: ignore[misc]  # torch is untyped here
             squares = input.detach().reshape(-1, input.shape[-1]).double().square().sum(0)
             former = self.seen.get(draw.step)
             self.seen[draw.step] = squares if former is None else former + squares
-        return nn.functional.linear(input, self.weight, self.bias)
+        return products.linear(input, self.weight, self.bias)
 
 
 def observe(model: nn.Module, names: list[str]) -> None:

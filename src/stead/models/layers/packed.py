@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from stead.models import products
 from stead.models.layers.lowrank import LowRankLinear, current_draw, keep_mask
 
 _ALIGN = 32  # columns: keeps rows of W' on cache lines in bf16
@@ -111,11 +112,11 @@ class Packed:
                 wide[:, self.K :] = 0
             else:
                 mask = self.mask(x)
-                torch.mm(x if mask is None else x * mask, self.low.t(), out=wide[:, self.K :])
+                products.mm(x if mask is None else x * mask, self.low.t(), wide[:, self.K :])
         if residual is None:
-            out = torch.mm(wide, self.matrix.t())
+            out = products.mm(wide, self.matrix.t())
         else:
-            out = torch.addmm(residual, wide, self.matrix.t())
+            out = products.addmm(residual, wide, self.matrix.t())
         if self.is_biased:
             self.add_bias(out)
         return out, mask
@@ -145,16 +146,16 @@ class Packed:
         found: list[Slot] = [None] * len(needs)
         dx = None
         if into_x or self.P:
-            whole = torch.mm(grad, self.matrix)
+            whole = products.mm(grad, self.matrix)
             dx = whole[:, : self.K]
             if self.P:
                 d_low = whole[:, self.K :]
                 dropped = x if mask is None else x * mask
                 self._low_gradients(grad, wide[:, self.K :], d_low, dropped, needs, found)
                 if into_x and mask is None:
-                    dx.addmm_(d_low, self.low)
+                    products.addmm_(dx, d_low, self.low)
                 elif into_x:
-                    dx.addcmul_(torch.mm(d_low, self.low), mask)
+                    dx.addcmul_(products.mm(d_low, self.low), mask)
         self._dense_gradients(grad, x, needs, found)
         return dx, found
 
@@ -162,8 +163,8 @@ class Packed:
         self, grad: Tensor, low: Tensor, d_low: Tensor, x: Tensor, needs: Sequence[bool],
         found: list[Slot],
     ) -> None:  # fmt: skip
-        d_up = torch.mm(low.t(), grad)  # [P, N]; only its diagonal blocks are used
-        d_down = torch.mm(d_low.t(), x)  # [P, K]
+        d_up = products.mm(low.t(), grad)  # [P, N]; only its diagonal blocks are used
+        d_down = products.mm(d_low.t(), x)  # [P, K]
         row = column = 0
         for i, (m, r) in enumerate(zip(self.linears, self._ranks, strict=True)):
             if r and isinstance(m, LowRankLinear):
@@ -184,7 +185,7 @@ class Packed:
         for i, m in enumerate(self.linears):
             rows = slice(row, row + m.out_features)
             if needs[i * SLOTS]:
-                whole = torch.mm(grad.t(), x) if whole is None else whole
+                whole = products.mm(grad.t(), x) if whole is None else whole
                 found[i * SLOTS] = whole[rows]
             if needs[i * SLOTS + 1]:
                 found[i * SLOTS + 1] = grad[:, rows].sum(0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stead.core.errors import ModelError
+from stead.models import products
 from stead.models.layers import quantize as rounding
 from stead.models.layers.dora import DoraLinear
 from stead.models.layers.lowrank import LowRankLinear, largest_directions
@@ -23,12 +24,15 @@ class Product(torch.autograd.Function):  # type: ignore[misc]  # torch is untype
     def forward(ctx: Any, x: Tensor, layer: "QuantizedWeight") -> Tensor:
         """Shapes: [..., K] → [..., N]."""
         ctx.layer = layer
-        return nn.functional.linear(x, layer.dense(x.dtype))
+        return products.linear(x, layer.dense(x.dtype))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
         """Return the gradient of x."""
-        return grad @ ctx.layer.dense(grad.dtype), None
+        weight = ctx.layer.dense(grad.dtype)
+        return products.mm(grad.reshape(-1, grad.shape[-1]), weight).view(
+            *grad.shape[:-1], -1
+        ), None
 
 
 class QuantizedWeight(nn.Module):  # type: ignore[misc]  # torch is untyped here

@@ -7,6 +7,7 @@ inputs, N outputs, R rank; PEFT's names are used: A is Q [R, K], E is Λ [R, 1],
 import torch
 from torch import Tensor, nn
 
+from stead.models import products
 from stead.models.layers.lowrank import LowRankLinear
 
 _DEVIATION = 0.02  # of A and B at the start: the authors' code and PEFT
@@ -27,5 +28,5 @@ class RankedLinear(LowRankLinear):
 
     def added(self, x: Tensor) -> Tensor:
         """Return the scaled product of inputs after dropout. Shapes: [..., K] → [..., N]."""
-        low = nn.functional.linear(x, (self.lora_A * self.lora_E).to(x.dtype))
-        return nn.functional.linear(low, self.lora_B.to(x.dtype) * self.lora.scaling)
+        low = products.linear(x, (self.lora_A * self.lora_E).to(x.dtype))
+        return products.linear(low, self.lora_B.to(x.dtype) * self.lora.scaling)

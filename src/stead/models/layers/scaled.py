@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stead.core.errors import ModelError
+from stead.models import products
 from stead.models.layers.lowrank import LowRankLinear, current_draw
 
 
@@ -22,11 +23,11 @@ class ScaledLinear(nn.Linear):  # type: ignore[misc]  # torch is untyped here
     def forward(self, input: Tensor) -> Tensor:
         """Apply the layer. Shapes: [..., K] → [..., N]."""
         if current_draw().plain:
-            return nn.functional.linear(input, self.weight, self.bias)
+            return products.linear(input, self.weight, self.bias)
         scale = self.ia3_l.to(input.dtype)
         if self.of_input:
-            return nn.functional.linear(input * scale, self.weight, self.bias)
-        return nn.functional.linear(input, self.weight, self.bias) * scale
+            return products.linear(input * scale, self.weight, self.bias)
+        return products.linear(input, self.weight, self.bias) * scale
 
 
 def add_scales(model: nn.Module, names: Collection[str], *, of_input: Collection[str]) -> None:

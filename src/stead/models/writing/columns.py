@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from stead.models import products
 from stead.models.fused import FusedLayer
 from stead.models.layers.lowrank import current_draw
 from stead.models.layers.packed import Packed
@@ -74,13 +75,13 @@ class Product:
     def into(self, out: "Tensor") -> "Tensor":
         """Write the product into `out`. Shapes: [N, B]."""
         self._fill()
-        torch.mm(self._matrix, self._wide, out=out)
+        products.mm(self._matrix, self._wide, out)
         return self._biased(out)
 
     def add_to(self, x: "Tensor") -> None:
         """Add the product to x, rounded once. Shapes: [N, B]."""
         self._fill()
-        self._biased(x.addmm_(self._matrix, self._wide))
+        self._biased(products.addmm_(x, self._matrix, self._wide))
 
     def _fill(self) -> None:
         if self._low is not None:
@@ -150,4 +151,4 @@ class Columns:
     def logits(self) -> "Tensor":
         """Return the logits of `x`, overwritten at the next token. Shapes: [B, V], a view."""
         self._last(self.x, self._normed)
-        return torch.mm(self._head, self._normed, out=self._logits).t()
+        return products.mm(self._head, self._normed, self._logits).t()

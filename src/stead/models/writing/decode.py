@@ -17,6 +17,7 @@ import torch
 from stead.core import seeds
 from stead.core.errors import ModelError
 from stead.messages import Sampling
+from stead.models import products
 from stead.models.attention import attend
 from stead.models.fused import FusedLayer, rms_norm, signed_sin, split_heads
 from stead.models.layers import virtual
@@ -214,7 +215,7 @@ class _Writer:
         rms_norm(hidden, self.norm.weight, self.norm.variance_epsilon, normed)
         if normed.shape[0] > FEW:
             return self.head.logits(normed)
-        return torch.mm(self.head.weight, normed.t()).t().contiguous()
+        return products.mm(self.head.weight, normed.t()).t().contiguous()
 
     def _read(self) -> "Tensor":
         """Compute all prompts; return the last hidden state of each. Shapes: [P, E]."""

@@ -20,7 +20,7 @@ from stead.config.kinds import registry
 from stead.core import files
 from stead.core.errors import ModelError, NotFound
 from stead.hub.adapter_folders import adapter_folders
-from stead.models import lineage, peft_files
+from stead.models import lineage, peft_files, products
 from stead.models.layers.lowrank import read_tensors
 from stead.models.layers.packed import Packed
 from stead.values import LoadedModel
@@ -212,7 +212,7 @@ class _Added:
             if pair is None:
                 continue
             x = inputs[0] if rows is None else inputs[0][rows.to(output.device)]
-            added = nn.functional.linear(nn.functional.linear(x, pair[0]), pair[1])
+            added = products.linear(products.linear(x, pair[0]), pair[1])
             if rows is None:
                 output = output + added
             else:

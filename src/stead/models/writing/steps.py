@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from stead.models import products
 from stead.models.fused import FusedLayer, rms_norm, rotate_
 from stead.models.layers.lowrank import current_draw
 from stead.models.layers.packed import Packed
@@ -30,7 +31,7 @@ def rows_by_matrix(x: "Tensor", matrix_NK: "Tensor") -> "Tensor":
     """
     if len(x) == 1:
         return torch.mv(matrix_NK, x[0])[None]
-    return torch.mm(matrix_NK, x.t()).t().contiguous()
+    return products.mm(matrix_NK, x.t()).t().contiguous()
 
 
 def product(
@@ -44,12 +45,12 @@ def product(
         return packed.forward(wide)[0]
     if packed.P:
         packed.refresh()
-        low_PT = torch.mm(packed.low, wide[:, : packed.K].t())
+        low_PT = products.mm(packed.low, wide[:, : packed.K].t())
         wide[:, packed.K :] = 0 if current_draw().plain else low_PT.t()
     out = times(wide, packed.matrix)
     for rows, low_RK, up_NR in extra:
         part_KT = wide[rows, : packed.K].t()
-        out[rows] += torch.mm(up_NR, torch.mm(low_RK, part_KT)).t()
+        out[rows] += products.mm(up_NR, products.mm(low_RK, part_KT)).t()
     if packed.is_biased:
         packed.add_bias(out)
     return out

@@ -1,11 +1,26 @@
 """Products of 16-bit numbers on processors that cannot multiply them: float32's, rounded once."""
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from tests.fakes import families
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import GPT2Config, PhiConfig
 
+from stead.config.kinds import registry
+from stead.data.pack import Batch
+from stead.messages import Sampling
 from stead.models import attention_backward, products
+from stead.models.layers import layers
+from stead.models.learner import Learner
+from stead.models.load import load_model
 from stead.models.segments import Segments
+from stead.models.writing import rollout
+from stead.values import LoadedModel
 
 
 @pytest.fixture
@@ -100,3 +115,56 @@ def test_a_processor_with_16_bit_arithmetic_uses_it(monkeypatch: pytest.MonkeyPa
 
     assert torch.equal(products.mm(a, b), torch.mm(a, b))
     assert not products.narrow(a)
+
+
+class Slow(TorchDispatchMode):
+    """Notes the products of 16-bit matrices that are left to torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in {"mm", "addmm", "bmm", "baddbmm", "addmm_", "linear"}:
+            own = [a for a in args if isinstance(a, torch.Tensor)]
+            if any(a.dtype == torch.bfloat16 for a in own):
+                self.seen.append(f"{name} {[list(a.shape) for a in own]}")
+        return func(*args, **(kwargs or {}))
+
+
+def answers(loaded: LoadedModel) -> None:
+    rollout.write(loaded, [[1, 5, 6, 7], [1, 9]], [[1, 2], [3]], Sampling(max_tokens=3), [])
+
+
+FAMILIES = {
+    "llama": None,
+    "gpt2": GPT2Config(vocab_size=320, n_embd=32, n_layer=2, n_head=4, n_positions=128),
+    "phi": PhiConfig(vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("adapter", ["full", "lora", "qlora", "ia3"])
+def test_no_product_of_16_bit_numbers_is_left_to_torch(
+    slow: None, family: str, adapter: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = FAMILIES[family]
+    base = tiny_model if config is None else families.saved(config, tiny_model, tmp_path / "base")
+    loaded = load_model(base, dtype="bf16", device="cpu")
+    known = registry("adapter")
+    if adapter != "full":
+        known.create(adapter, config=known.config_of(adapter)()).wrap(loaded.model, layers, 3)
+    learner = Learner(loaded)
+    tokens = torch.arange(5, 45).numpy()
+    batch = Batch(tokens, tokens, np.r_[0:30, 0:10], np.array([0, 30, 40]), np.arange(2))
+
+    with Slow() as torchs:
+        loss, _ = learner.label_loss(batch)
+        loss.backward()
+    assert torchs.seen == []
+    assert loss.item() / 40 == pytest.approx(np.log(320), abs=0.5)  # a fresh model knows nothing
+    if family == "llama":
+        with Slow() as torchs:
+            answers(loaded)
+        assert torchs.seen == []

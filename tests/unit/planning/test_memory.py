@@ -207,7 +207,7 @@ def test_a_whole_model_is_written_whatever_was_trained_of_it(wide_model: Path) -
     facts = inspect(wide_model, tokenizer=False)
     frozen, low = (config(a, "bf16") for a in ({"type": "freeze", "layers": 1}, "lora"))
 
-    assert disk.final_bytes(frozen, facts) == facts.parameters * 2
+    assert 0 <= disk.final_bytes(frozen, facts) - facts.parameters * 2 < 30_000  # and its texts
     assert disk.final_bytes(low, facts) < facts.parameters
 
 

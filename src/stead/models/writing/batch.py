@@ -39,7 +39,9 @@ def inference(loaded: LoadedModel) -> Iterator[None]:
     if was_training:  # walking over all modules at every token costs more than the question
         model.eval()
     if packed:
-        model.set_attn_implementation("sdpa")
+        model.set_attn_implementation(
+            "sdpa" if model._supports_sdpa else "eager"
+        )  # Gemma 2 has none
     try:
         with torch.inference_mode():
             yield

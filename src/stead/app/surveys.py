@@ -19,6 +19,8 @@ from stead.data.row import Kind
 from stead.data.rows import has_content
 from stead.planning.facts import DataFacts, ModelFacts
 
+_VERSION = 2  # of what is counted
+
 
 def survey_rows(
     config: RunConfig, model: ModelFacts, longest: int, home: Home | None = None
@@ -35,7 +37,7 @@ def survey_rows(
     key = inputs_hash(
         config.data, model.path, kind_wanted=wanted, max_length=longest, seed=config.data.seed
     )
-    kept = home.cache / "system" / "surveys" / f"{key}.json"
+    kept = home.cache / "system" / "surveys" / f"{key}-{_VERSION}.json"
     with suppress(NotFound, ValueError, msgspec.ValidationError):  # a damaged note is no note
         return msgspec.convert(files.read_json(kept), DataFacts)
     found = _counted(config, model, longest, wanted, home.scans)
@@ -49,12 +51,12 @@ def _counted(
     config: RunConfig, model: ModelFacts, longest: int, wanted: Kind | None, notes: Path | None
 ) -> DataFacts:
     found = survey(config.data, model.path, longest, kind_wanted=wanted, notes=notes)
-    share = found.train_rows / max(1, found.rows)
+    learnt = found.learnt
     return DataFacts(
-        rows=found.train_rows,
+        rows=found.train_rows if learnt is None else len(learnt.sizes),
         eval_rows=found.eval_rows,
         tokens=found.train_tokens,
-        label_tokens=round(found.label_tokens * share),
+        label_tokens=found.train_labels,
         lengths={name: round(value) for name, value in found.lengths.items()},
         hash=found.hash,
         kind=found.kind,
@@ -64,4 +66,7 @@ def _counted(
         formats=tuple(found.formats),
         explanation="; ".join(found.why),
         quantiles=tuple(found.quantiles),
+        sizes=() if learnt is None else tuple(learnt.sizes),
+        text_bytes=round(found.text_bytes * found.train_rows / max(1, found.rows)),
+        trees=() if learnt is None else tuple(learnt.trees),
     )

@@ -50,3 +50,8 @@ def permute(seed: int, epoch: int, i: int, n: int) -> int:
 def permutation(seed: int, epoch: int, n: int) -> list[int]:
     """Return all of `permute` for 0..n-1 at once, for small n."""
     return [permute(seed, epoch, i, n) for i in range(n)]
+
+
+def mixed(key: int, n: int) -> list[int]:
+    """Return the numbers below `n` in an order that `key` decides."""
+    return sorted(range(n), key=lambda i: _mix(i ^ key))

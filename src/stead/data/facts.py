@@ -12,6 +12,7 @@ from typing import Any
 from stead.data.examples import Encoder, Example
 from stead.data.row import Kind, Row
 from stead.data.rows import Loaded
+from stead.data.tree import tree_length
 
 _PERCENTILES = (50, 90, 95, 99)
 
@@ -58,19 +59,44 @@ class Shape:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """The training rows one by one, in the order of the file. Units: tokens.
+
+    `sizes`: of the longer column; `trees`: of all columns, their shared beginning once; `stored`: of all columns.
+    """
+
+    sizes: list[int]
+    trees: list[int]
+    stored: list[int]
+    labels: int
+
+
 class Lengths:
-    """Token counts of examples. Memory: 8 bytes per row."""
+    """Token counts of examples. Memory: 16 bytes per row."""
 
     def __init__(self) -> None:
         self._lengths, self._labels = array("i"), array("i")
-        self.tokens = 0
+        self._stored, self._trees = array("i"), array("i")
+        self.tokens = self.text_bytes = 0
 
     def add(self, example: Example) -> None:
         """Take note of one example; a pair is as long as its longer column."""
         columns = example.columns.values()
         self._lengths.append(max(len(one.ids) for one in columns))
         self._labels.append(sum(one.mask.count(1, 1) for one in columns))
-        self.tokens += sum(len(one.ids) for one in columns)
+        self._stored.append(sum(len(one.ids) for one in columns))
+        pairs = [(one.ids, list(one.mask)) for one in columns] if len(columns) > 1 else []
+        self._trees.append(tree_length(pairs) if pairs else self._stored[-1])
+        self.tokens += self._stored[-1]
+
+    def learnt(self, held_out: Sequence[bool]) -> Learnt:
+        """Return the rows that are not held out; one flag per example."""
+        kept = [i for i, held in enumerate(held_out) if not held]
+        sizes, trees, stored, labels = (
+            [of[i] for i in kept] for of in (self._lengths, self._trees, self._stored, self._labels)
+        )
+        return Learnt(sizes, trees, stored, sum(labels))
 
     @property
     def rows(self) -> int:
@@ -120,15 +146,28 @@ class DataFacts:
     counts: dict[str, int] = field(default_factory=dict)
     default_template: bool = False
     quantiles: list[int] = field(default_factory=list)
+    text_bytes: int = 0  # of all rows as prepared data keep them beside their tokens
+    learnt: Learnt | None = None  # where every row was encoded
 
     @property
     def train_tokens(self) -> int:
-        """Tokens of the training rows, as their share of all rows."""
+        """Tokens of the training rows: counted, or their share of all rows."""
+        if self.learnt is not None:
+            return sum(self.learnt.stored)
         return round(self.tokens * self.train_rows / max(1, self.rows))
 
+    @property
+    def train_labels(self) -> int:
+        """Trained tokens of the training rows: counted, or their share of all rows."""
+        if self.learnt is not None:
+            return self.learnt.labels
+        return round(self.label_tokens * self.train_rows / max(1, self.rows))
+
     def to_json(self) -> dict[str, Any]:
-        """Return the facts as JSON values."""
-        return asdict(self) | {"train_tokens": self.train_tokens}
+        """Return the facts as JSON values, without single rows."""
+        found = asdict(self) | {"train_tokens": self.train_tokens}
+        del found["learnt"]
+        return found
 
 
 def build_facts(
@@ -140,8 +179,9 @@ def build_facts(
     train_rows: int,
     eval_rows: int,
     source_hash: str,
+    held_out: Sequence[bool] | None = None,
 ) -> DataFacts:
-    """Gather what the passes over the data found."""
+    """Gather what the passes over the data found. `held_out`: one flag per example, where all were."""
     rows = train_rows + eval_rows
     scale = max(1.0, rows / max(1, lengths.rows))
     report = loaded.tally.to_json()
@@ -166,4 +206,6 @@ def build_facts(
         counts=encoder.counts.to_json(),
         default_template=encoder.template.is_default,
         quantiles=lengths.quantiles(),
+        text_bytes=round(lengths.text_bytes * scale),
+        learnt=None if held_out is None else lengths.learnt(held_out),
     )

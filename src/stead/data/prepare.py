@@ -29,6 +29,7 @@ from stead.data.row import Kind, Row
 from stead.data.rows import Loaded, load, source_hash
 from stead.data.scan import Scan, train_rows
 from stead.data.section import DataSection, sources
+from stead.data.split import Chooser
 from stead.data.store import ColumnWriter, ScalarWriter
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
@@ -102,7 +103,7 @@ def survey(
     scan = Scan(section, section.seed, notes)
     tally = scan.loaded.tally
     encoder: Encoder | None = None
-    lengths = Lengths()
+    lengths, places = Lengths(), Chooser(section.seed)
     for batch in batches(scan.run(), _BATCH):
         kind = final_kind(scan.loaded, kind_wanted)
         if encoder is None:
@@ -110,13 +111,18 @@ def survey(
         if lengths.rows < _SURVEY_ROWS:
             for example in encoder.encode(batch, kind, tally):
                 lengths.add(example)
+                lengths.text_bytes += len(_row_bytes(example.row))
+                places.see(example.origin)
     if encoder is None:
         raise DataError("no-rows", "every training row is a row of the evaluation data")
     if lengths.rows == 0:
         raise _nothing(tally)
+    inside = scan.eval_rows if section.eval_path is None else 0
+    whole = lengths.rows >= tally.kept
     return build_facts(
-        scan.loaded, lengths, encoder, kind=kind, train_rows=max(0, tally.kept - scan.eval_rows),
+        scan.loaded, lengths, encoder, kind=kind, train_rows=max(0, tally.kept - inside),
         eval_rows=scan.eval_rows, source_hash=source_hash(section),
+        held_out=places.held_out(scan.split) if whole else None,
     )  # fmt: skip
 
 
@@ -291,7 +297,7 @@ class _SplitWriter:
             writer.add(example.columns[name])
         for name, scalar in self._scalars.items():
             scalar.add(example.scalars.get(name, 0.0))
-        self._rows.write(msgspec.json.encode(_kept(example.row)) + b"\n")
+        self._rows.write(_row_bytes(example.row))
         self.examples += 1
 
     @property
@@ -318,6 +324,11 @@ class _SplitWriter:
         for scalar in self._scalars.values():
             scalar.close()
         self._rows.close()
+
+
+def _row_bytes(row: Row) -> bytes:
+    """Return a row's line of `rows.jsonl`."""
+    return msgspec.json.encode(_kept(row)) + b"\n"
 
 
 def _kept(row: Row) -> Row:

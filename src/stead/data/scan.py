@@ -35,7 +35,10 @@ class Note:
 
 
 class Scan:
-    """Run it once, or let a note say what it would find; then its fields are known."""
+    """Run it once, or let a note say what it would find; then its fields are known.
+
+    `rows` are those of the training source; `eval_rows` are among them, or those of `eval_path`.
+    """
 
     def __init__(self, section: DataSection, seed: int, notes: Path | None = None) -> None:
         self.section, self._seed = section, seed
@@ -60,7 +63,8 @@ class Scan:
         section = self.section
         if section.eval_path is not None:
             rows = load(section, Loaded(Tally("skip")), evaluation=True)
-            self.held_out = frozenset(content_key(row) for row in rows)
+            keys = [content_key(row) for row in rows]
+            self.held_out, self.eval_rows = frozenset(keys), len(keys)
         chooser = Chooser(self._seed)
         for row in train_rows(section, self.loaded, self.held_out):
             self.rows += 1

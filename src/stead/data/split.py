@@ -51,10 +51,14 @@ class Chooser:
         self._by_prompt.append(_position(self._seed, prompt_key(row)))
         self._by_content.append(_position(self._seed, content_key(row)))
 
+    def held_out(self, split: Split) -> list[bool]:
+        """Say of each row seen, in order, whether a split holds it out."""
+        seen = self._by_prompt if split.by_prompt else self._by_content
+        return [position < split.limit for position in seen]
+
     def count(self, split: Split) -> int:
         """Return how many of the rows seen a split holds out."""
-        seen = self._by_prompt if split.by_prompt else self._by_content
-        return sum(position < split.limit for position in seen)
+        return sum(self.held_out(split))
 
     def split(self, share: float) -> Split:
         """Return the split. At least one row is held out of two or more when `share` is above 0.

@@ -124,13 +124,15 @@ def some_target(wanted: str | tuple[str, ...]) -> str | tuple[str, ...]:
 def require_targets(facts: Any, wanted: str | tuple[str, ...]) -> None:
     """Refuse names that no stored tensor has, before anything is loaded.
 
-    A model of experts is not judged: its layers have other names in memory than in the file. `facts`:
-    Any, planning's ModelFacts. Raises: ModelError("unknown-target") naming what there is.
+    Of a model of experts only layers outside of them can be meant: in memory a layer's experts are one tensor.
+    `facts`: Any, planning's ModelFacts. Raises: ModelError("unknown-target") naming what there is.
     """
     names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
-    if names[:1] in (["all-linear"], ["auto"]) or any(is_expert(t) for t in facts.tensors):
+    if names[:1] in (["all-linear"], ["auto"]):
         return
     stored = [f".{tensor}." for tensor in facts.tensors]
+    if any(is_expert(tensor) for tensor in facts.tensors):
+        stored = [f".{module}." for module, _ in matrices(facts, "all-linear")]
     for name in names:
         if not any(f".{name}." in tensor for tensor in stored):
             raise unknown_target(name, [module for module, _ in matrices(facts, "all-linear")])

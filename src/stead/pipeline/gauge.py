@@ -13,7 +13,7 @@ from stead.core.paths import Home
 from stead.models import probe as probing
 from stead.models.checkpoint import PREFIX
 from stead.planning import history, machine
-from stead.planning.memory import saves
+from stead.planning.disk import saves
 from stead.planning.plan import Plan
 
 _FRESH_S = 60.0  # an older process was not started for this run

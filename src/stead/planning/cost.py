@@ -6,9 +6,10 @@ an otherwise idle machine. What lanes do side by side is counted for the busiest
 
 from stead.config.kinds import registry
 from stead.config.run import RunConfig
+from stead.planning.disk import checkpoint_bytes, final_bytes, saves
 from stead.planning.facts import DataFacts, ModelFacts
 from stead.planning.machine import Machine, table
-from stead.planning.memory import checkpoint_bytes, final_bytes, kernels, saves, state_bytes
+from stead.planning.memory import kernels, state_bytes
 from stead.planning.shape import BYTES, Shape, shape
 from stead.planning.work import Work
 

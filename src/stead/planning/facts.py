@@ -51,7 +51,9 @@ class DataFacts:
 
     `lengths` holds percentiles of a row's tokens: p50, p90, p99, max. `rows` and `tokens` are those
     of the training split; `label_tokens` are the ones with a loss. `quantiles` are lengths at evenly
-    spaced ranks, the shortest and the longest included.
+    spaced ranks, the shortest and the longest included. `sizes`: each training row's tokens, in the order
+    of the file; `trees`: likewise, of all columns, what they share once. Both are empty where only the first
+    rows were read. `text_bytes`: of the training rows as prepared data keep them beside their tokens; 0: not counted.
     """
 
     rows: int
@@ -67,6 +69,9 @@ class DataFacts:
     formats: tuple[str, ...] = ()
     explanation: str = ""
     quantiles: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
+    trees: tuple[int, ...] = ()
+    text_bytes: int = 0
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """Return plain JSON values."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from stead.config.run import RunConfig
 from stead.core.hardware import Hardware
 from stead.core.paths import Home
-from stead.planning import cost, history, lessons, machine, memory, work
+from stead.planning import cost, disk, history, lessons, machine, memory, work
 from stead.planning.calibrate import Fit
 from stead.planning.facts import DataFacts, ModelFacts
 from stead.planning.machine import Machine
@@ -58,12 +58,12 @@ class Foresight:
         peak = self._peak(config, found, counted["memory"], counted["load"]["peak"])
         loop = fits["steps"].predict(counted["steps"], word)
         total = _sum(loop, fits["around"].predict(counted["around"], word))
-        disk = memory.disk(config, model, data, done.steps)
+        written = disk.disk(config, model, data, done.steps)
         here = [r for r in self._records if r["kind"]["name"] == name]
         return Forecast(
             memory_bytes=peak,
             seconds=total,
-            disk_bytes=Interval(0, memory.total(disk), 0).scaled(*_DISK),
+            disk_bytes=Interval(0, memory.total(written), 0).scaled(*_DISK),
             step_seconds=Interval(*(v / max(1, done.steps) for v in loop.to_list())),
             steps=done.steps,
             tokens=round(done.tokens),
@@ -72,7 +72,7 @@ class Foresight:
             allocator=memory.allocator(config, shape(model, config.adapter, config.model.device)),
             memory_parts=fits["memory"].each(counted["memory"]),
             time_parts=_times(fits, counted),
-            disk_parts=disk,
+            disk_parts=written,
             basis=_basis(fits, found, done, config.model.device),
             past=history.past_error(here),
             verified=bool(here) or config.model.device == "cpu",
@@ -83,7 +83,7 @@ class Foresight:
                 "memory": peak.expected,
                 "steps": loop.expected,
                 "seconds": total.expected,
-                "disk": memory.total(disk) * _DISK[1],
+                "disk": memory.total(written) * _DISK[1],
                 "tokens": done.tokens,
             },
         )

@@ -20,14 +20,11 @@ _BLOCK = 512  # queries per block of the attention's backward pass; models/atten
 _ROWS = 256  # encoded together; data/prepare
 _TOKEN_BYTES = 320  # measured: its number, its place in the text and what the encoder keeps
 _SMOOTHED = 3.0  # float32 arrays of a chunk's logits; models/loss
-_PREPARED_BYTES = 10.0
-_LOG_BYTES = 150_000  # the plan, the page with its curves, the result; measured
-_STEP_BYTES = 600  # a step's line in the log and its event; measured
 _SCORES = 4  # scores, weights and their gradients of one block
 
 
 def state_bytes(config: RunConfig, tables: float) -> float:
-    """Return the bytes per trained parameter that the optimizer, and an average of weights, keep.
+    """Return the bytes per trained parameter that the optimizer, the adapter and an average of weights keep.
 
     `tables`: share of the trained weights that are tables of words, which Muon leaves to AdamW.
     """
@@ -35,6 +32,7 @@ def state_bytes(config: RunConfig, tables: float) -> float:
     own = float(rule.state_bytes)
     if rule.table_bytes is not None:
         own += (float(rule.table_bytes) - own) * tables
+    own += float(getattr(config.adapter, "state_bytes", 0.0))
     return own + (_MASTER if config.trainer.ema is not None else 0)
 
 
@@ -65,7 +63,9 @@ def parts(
     state = state_bytes(config, found.tables)
     on_cpu = config.model.device == "cpu"
     masters = _MASTER if not found.whole or width < _MASTER else 0
-    at_once = min(chunk if isinstance(chunk, int) else 256, max(1, work.labels_at_once))
+    most = chunk if isinstance(chunk, int) else 256
+    at_once = min(most, max(1, work.labels_at_once))
+    shown = max(at_once, min(most, work.asked_labels))
     more = table()["scalable_bytes"] if allocator(config, found) == "scalable" else 0.0
     counted = {
         "process": machine.process_bytes + more if on_cpu else 0.0,
@@ -81,7 +81,7 @@ def parts(
         "working": _working(found, work, width),
         "held": _held(config, found, work, width),
         "attention": _attention(found, work, width),
-        "logits": at_once * work.busy * found.vocab * width * _has_logits(config),
+        "logits": shown * work.busy * found.vocab * width * _has_logits(config),
         "loss": at_once * work.busy * found.vocab * 4 * _logit_arrays(config),
         "answers": work.together * found.cached * width,
         "other models": (others + _copied(config, model, found)) * width,
@@ -170,9 +170,9 @@ def _held(config: RunConfig, found: Shape, work: Work, width: float) -> float:
 
 def _working(found: Shape, work: Work, width: float) -> float:
     """What one layer needs while it is computed: its gradients, fp32 copies, bytes of dropout."""
-    return work.largest * (
-        (found.hidden * 4 + found.inner * 5) * width + found.hidden * 16 + found.dropped
-    )
+    learnt = (found.hidden * 4 + found.inner * 5) * width + found.hidden * 16 + found.dropped
+    asked = (found.hidden * 4 + found.inner * 3) * width  # without a gradient
+    return max(work.largest * learnt, work.asked * asked)
 
 
 def _attention(found: Shape, work: Work, width: float) -> float:
@@ -212,41 +212,6 @@ def logits_chunk(model: ModelFacts, budget_bytes: int = 128 << 20) -> int:
     """Return how many tokens' logits fit `budget_bytes`: a power of two from 64 to 4096."""
     fits = budget_bytes // max(1, model.vocab_size * _LOGIT_COPIES * _MASTER)
     return 1 << min(12, max(6, int(fits).bit_length() - 1))
-
-
-def checkpoint_bytes(config: RunConfig, model: ModelFacts) -> int:
-    """Return the size of one checkpoint: fp32 weights and the optimizer's state."""
-    found = shape(model, config.adapter, config.model.device)
-    return int(found.trained * (_MASTER + state_bytes(config, found.tables)))
-
-
-def final_bytes(config: RunConfig, model: ModelFacts) -> int:
-    """Return the size of the result: the whole model, whatever was trained of it, or the adapter in fp32."""
-    if registry("adapter").get(config.adapter.type).kind == "model":
-        return int(model.parameters * BYTES[config.model.dtype])
-    return int(shape(model, config.adapter, config.model.device).trained * _MASTER)
-
-
-def saves(config: RunConfig, steps: int) -> int:
-    """Return how many checkpoints a run of so many steps makes; none after the last."""
-    every = config.trainer.checkpoint_every
-    return (steps - 1) // every if isinstance(every, int) else config.trainer.keep
-
-
-def disk(config: RunConfig, model: ModelFacts, data: DataFacts, steps: int) -> dict[str, int]:
-    """Return the bytes a run leaves or needs at once, by part: prepared rows, checkpoints, result.
-
-    A prepared token takes 4 bytes for its number, 1 for its mask and about 5 for its row's text.
-    """
-    made, keep = saves(config, steps), config.trainer.keep
-    held = min(keep, made) + (made > keep)  # one is being written before the oldest goes
-    rows = 1 + data.eval_rows / max(1, data.rows)
-    return {
-        "checkpoints": checkpoint_bytes(config, model) * held,
-        "result": final_bytes(config, model),
-        "prepared data": int(data.tokens * rows * _PREPARED_BYTES),
-        "logs": _LOG_BYTES + steps * _STEP_BYTES,
-    }
 
 
 def total(parts: dict[str, Any]) -> float:  # Any: int or float

@@ -228,6 +228,7 @@ class Method(ABC):
 
     config: MethodConfig
     has_logits: ClassVar[bool] = True  # whether words are predicted at all; forecasts ask
+    freezes_words: ClassVar[bool] = False  # whether an output layer of its own stays as it is
     kinds: ClassVar[tuple[str, ...]]
     columns: ClassVar[tuple[str, ...]]
     unit: ClassVar[str] = "label tokens"  # what `weight` counts
@@ -239,6 +240,8 @@ class Method(ABC):
     backward_passes: ClassVar[float] = 1.0
     reference: ClassVar[Literal["none", "table", "live"]] = "none"
     rollout: ClassVar[bool] = False
+    # How a row's columns are laid out: after one another, what they share once, or as texts to compare.
+    layout: ClassVar[Literal["rows", "trees", "views"]] = "rows"
     # A row's loss does not depend on the others of its micro-batch.
     separable: ClassVar[bool] = True
     # Words that an adapter's `cannot` may refuse, with its reason: see config/pairing.

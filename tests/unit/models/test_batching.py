@@ -2,13 +2,18 @@
 
 import asyncio
 import time
+from contextlib import closing
 
 import pytest
 import torch
+from tests.fakes.families import saved
+from transformers import Gemma2Config, MixtralConfig
 
 from stead.core.errors import BackendTimeout, ResourceError, UsageError
 from stead.messages import GenerateRequest, Message, Sampling
+from stead.models.learner import Learner
 from stead.models.load import load_model
+from stead.models.writing.batch import cache_bytes_per_token, inference
 from stead.models.writing.generate import generate
 from stead.models.writing.local import LocalBackend
 from stead.models.writing.prefix import PIECE
@@ -260,3 +265,28 @@ def test_counting_is_what_the_prompt_takes(tiny_model):
     assert (
         asyncio.run(backend.count(chat)) == asyncio.run(backend.generate(chat)).usage.prompt_tokens
     )
+
+
+def test_a_cache_is_counted_where_a_family_says_no_size_of_heads(tiny_model, tmp_path):
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2}
+    routed = MixtralConfig(vocab_size=4096, hidden_size=32, intermediate_size=48, num_local_experts=3, **heads)  # fmt: skip
+    found = load_model(saved(routed, tiny_model, tmp_path / "base"), dtype="fp32", device="cpu")
+
+    assert found.model.config.head_dim is None
+    assert cache_bytes_per_token(found) == 2 * 2 * 2 * 8 * 4
+
+
+def test_a_family_without_fused_attention_writes_while_it_is_trained(tiny_model, tmp_path):
+    heads = {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_hidden_layers": 2,
+        "head_dim": 8,
+    }
+    soft = Gemma2Config(vocab_size=4096, hidden_size=32, intermediate_size=48, **heads)
+    found = load_model(saved(soft, tiny_model, tmp_path / "base"), dtype="fp32", device="cpu")
+
+    with closing(Learner(found)), inference(found):
+        assert found.model.config._attn_implementation == "eager"
+
+    assert not found.model._supports_sdpa

@@ -66,7 +66,7 @@ def test_a_setting_changes_its_part_by_its_factor(
 def test_two_lanes_take_half_as_long(tiny_model: Path) -> None:
     one, two = (steps(tiny_model, config(), lanes=n)["products"] for n in (1, 2))
 
-    assert two == pytest.approx(one / 2)
+    assert two == pytest.approx(one / 2, rel=0.01)  # the last micro-batch has an odd number of rows
 
 
 def test_a_reference_table_is_made_once_and_not_in_every_step(tiny_model: Path) -> None:

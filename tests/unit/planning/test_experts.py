@@ -1,5 +1,6 @@
 """Low-rank adapters beside models with experts: what a plan counts is what training adapts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from tests.fakes.families import saved
 from transformers import MixtralConfig, Qwen2MoeConfig
 
 from stead.app.plans import make_plan
+from stead.core.errors import ModelError
 from stead.hub.inspect import inspect
 from stead.models.adapters.lora import Lora, LoraConfig
 from stead.models.layers import layers
@@ -41,3 +43,28 @@ def test_experts_are_not_counted_and_the_plan_says_that_they_stay(
 
     assert trainable(inspect(base, tokenizer=False), config) == real
     assert any("experts stay as they are" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "target",
+    ["q_proj", "self_attn.v_proj", "w1", "gate", "gate_proj", "experts", "lm_head", "qproj"],
+)
+def test_names_of_layers_are_judged_as_training_judges_them(
+    name: str, target: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    base = saved(CONFIGS[name], tiny_model, tmp_path / "base")
+    config = LoraConfig(r=4, target_modules=(target,))
+    facts = inspect(base, tokenizer=False)
+
+    real = _refused(lambda: Lora(config).wrap(load_model(base, dtype="fp32", device="cpu").model, layers, 1))  # fmt: skip
+
+    assert _refused(lambda: config.require(facts)) == real
+
+
+def _refused(act: Callable[[], None]) -> str:
+    try:
+        act()
+    except ModelError as error:
+        return error.code
+    return ""

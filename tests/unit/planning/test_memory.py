@@ -11,7 +11,7 @@ from tests.fakes.saved import held, learner
 from stead.config.kinds import registry
 from stead.config.run import RunConfig
 from stead.hub.inspect import inspect
-from stead.planning import memory
+from stead.planning import disk, memory
 from stead.planning.facts import DataFacts
 from stead.planning.machine import Machine, table
 from stead.planning.shape import shape, trainable
@@ -207,8 +207,8 @@ def test_a_whole_model_is_written_whatever_was_trained_of_it(wide_model: Path) -
     facts = inspect(wide_model, tokenizer=False)
     frozen, low = (config(a, "bf16") for a in ({"type": "freeze", "layers": 1}, "lora"))
 
-    assert memory.final_bytes(frozen, facts) == facts.parameters * 2
-    assert memory.final_bytes(low, facts) < facts.parameters
+    assert 0 <= disk.final_bytes(frozen, facts) - facts.parameters * 2 < 30_000  # and its texts
+    assert disk.final_bytes(low, facts) < facts.parameters
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a run will process, against the batches that `data/pack` and `training/batches` really make."""
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +78,21 @@ def test_one_row_in_a_micro_batch_keeps_one_lane_busy() -> None:
     assert alone.lane_tokens == 2 * beside.lane_tokens
 
 
+def _cut_at_hundreds(begin: int, end: int) -> list[int]:
+    edges = [begin, *[n for n in range(begin + 1, end) if n % 100 == 0], end]
+    return [b - a for a, b in pairwise(edges)]
+
+
 def test_documents_are_packed_into_blocks_and_attend_to_themselves() -> None:
     sizes = [100] * 64
 
     found = work(config(length=256, batch_tokens=512), facts(sizes, "text"), 2)
 
     assert found.steps == -(-6400 // 512)
-    assert found.squares == pytest.approx(64 * 100 * 100, rel=0.01)
+    pieces = [
+        n for start in range(0, 6400, 256) for n in _cut_at_hundreds(start, min(6400, start + 256))
+    ]
+    assert found.squares == pytest.approx(sum(n * n for n in pieces))
 
 
 def test_more_steps_than_an_epoch_and_fewer() -> None:
@@ -93,9 +102,10 @@ def test_more_steps_than_an_epoch_and_fewer() -> None:
     twice = work(config(batch_tokens=1024, epochs=2.0), facts(sizes), 2)
     short = work(config(batch_tokens=1024, max_steps=10), facts(sizes), 2)
 
-    assert (twice.steps, twice.tokens) == (2 * whole.steps, 2 * whole.tokens)
+    assert twice.tokens == 2 * whole.tokens
+    assert twice.steps == pytest.approx(2 * whole.steps, abs=2)  # another order, other batches
     assert short.steps == 10
-    assert short.tokens == pytest.approx(whole.tokens * 10 / whole.steps)
+    assert short.tokens == pytest.approx(whole.tokens * 10 / whole.steps, rel=0.1)
     assert len(short.shapes) <= len(whole.shapes)
 
 

@@ -28,9 +28,18 @@ class PTuningConfig(VirtualConfig):
     layers: int = Field(default=2, ge=1, le=8, description="layers of the LSTM")
 
     def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
-        """Return about how many numbers are trained: the vectors and three layers of the network."""
-        hidden = model.hidden_size if self.hidden is None else self.hidden
-        return int(self.tokens * model.hidden_size + hidden * (2 * model.hidden_size + hidden))
+        """Return how many numbers are trained: the vectors, and the network with its biases."""
+        E = int(model.hidden_size)
+        H = E if self.hidden is None else self.hidden
+        if self.encoder == "mlp":
+            return self.tokens * E + E * H + H * H + H * E + 2 * H + E
+        inputs = (E, *(2 * H,) * (self.layers - 1))  # of each layer of the LSTM, in both directions
+        lstm = sum(8 * H * (into + H + 2) for into in inputs)
+        return self.tokens * E + lstm + 2 * H * (2 * H + 1) + E * (2 * H + 1)
+
+    def saved_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
+        """Return how many numbers the result holds: the words, without the network that made them."""
+        return int(self.tokens * model.hidden_size)
 
 
 class PTuning(VirtualAdapter):

@@ -43,12 +43,21 @@ class PrefixConfig(WordsConfig):
             raise no_room(model.architecture, TWO_SHAPES.format(2))
 
     def trained_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
-        """Return about how many numbers are trained: at most this, with fewer key heads less."""
-        width = 2 * int(model.layers * model.hidden_size)
+        """Return how many numbers are trained: keys and values, or vectors and the network that makes them."""
         if not self.projection:
-            return self.tokens * width
-        hidden = model.hidden_size if self.hidden is None else self.hidden
-        return int(self.tokens * model.hidden_size + hidden * (model.hidden_size + width))
+            return self.saved_parameters(model)
+        keys = self._keys(model)
+        width = 2 * int(model.layers) * keys
+        hidden = keys if self.hidden is None else self.hidden
+        return int(self.tokens * keys + hidden * (keys + 1) + width * (hidden + 1))
+
+    def saved_parameters(self, model: Any) -> int:  # Any: planning's ModelFacts
+        """Return how many numbers the result holds: keys and values of every layer."""
+        return int(self.tokens * 2 * model.layers * self._keys(model))
+
+    def _keys(self, model: Any) -> int:  # Any: planning's ModelFacts
+        size = getattr(model, "head_dim", 0) * getattr(model, "kv_heads", 0)
+        return int(size if size else model.hidden_size)
 
 
 class PrefixTuning(VirtualAdapter):

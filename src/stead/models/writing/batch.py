@@ -39,7 +39,9 @@ def inference(loaded: LoadedModel) -> Iterator[None]:
     if was_training:  # walking over all modules at every token costs more than the question
         model.eval()
     if packed:
-        model.set_attn_implementation("sdpa")
+        model.set_attn_implementation(
+            "sdpa" if model._supports_sdpa else "eager"
+        )  # Gemma 2 has none
     try:
         with torch.inference_mode():
             yield
@@ -227,6 +229,9 @@ def _unlike(group: Sequence[Row]) -> tuple[list[int], list[list[int]], list[Any]
 def cache_bytes_per_token(loaded: LoadedModel) -> int:
     """Return what one token's keys and values take in all layers."""
     config = loaded.model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", config.num_attention_heads)
-    dim = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
+    heads, dim = (getattr(config, name, None) for name in ("num_key_value_heads", "head_dim"))
+    heads = config.num_attention_heads if heads is None else heads
+    dim = (
+        config.hidden_size // config.num_attention_heads if dim is None else dim
+    )  # Mixtral's is None
     return int(2 * config.num_hidden_layers * heads * dim * loaded.dtype.itemsize)

@@ -62,6 +62,7 @@ class Contrastive(Method):
     kinds = ("messages", "preference", "text")
     has_logits = False
     columns = ("tokens",)
+    layout: ClassVar[Literal["rows", "trees", "views"]] = "views"
     takes_as_is: ClassVar[bool] = True
     separable: ClassVar[bool] = False  # the rows of a micro-batch are one another's negatives
     default_lr: ClassVar[dict[str, float]] = {"lora": 1e-4, "full": 3e-5}  # SimCSE, appendix A

@@ -90,6 +90,7 @@ class DPO(Method):
     config: DPOConfig
     kinds = ("preference",)
     columns = COLUMNS
+    layout: ClassVar[Literal["rows", "trees", "views"]] = "trees"
     default_lr: ClassVar[dict[str, float]] = {"lora": 5e-6, "full": 5e-7}  # arXiv:2310.16944 §4.2
     unit = "pairs"
     forward_passes = 2.0

@@ -44,6 +44,7 @@ class ORPO(Method):
     config: ORPOConfig
     kinds = ("preference",)
     columns = COLUMNS
+    layout: ClassVar[Literal["rows", "trees", "views"]] = "trees"
     unit = "pairs"
     default_lr: ClassVar[dict[str, float]] = {"lora": 8e-6, "full": 8e-6}  # the paper, appendix C
 

@@ -57,7 +57,9 @@ class Reward(Method):
     kinds = ("preference",)
     has_logits = False
     columns = COLUMNS
+    layout: ClassVar[Literal["rows", "trees", "views"]] = "trees"
     unit = "pairs"
+    freezes_words: ClassVar[bool] = True
     default_lr: ClassVar[dict[str, float]] = {"lora": 1e-4, "full": 1e-5}
     head: "torch.nn.Parameter"
 

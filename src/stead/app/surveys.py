@@ -37,7 +37,9 @@ def survey_rows(
     )
     kept = home.cache / "system" / "surveys" / f"{key}.json"
     with suppress(NotFound, ValueError, msgspec.ValidationError):  # a damaged note is no note
-        return msgspec.convert(files.read_json(kept), DataFacts)
+        known = msgspec.convert(files.read_json(kept), DataFacts)
+        if known.extras is not None:  # else counted before rewards were asked for columns
+            return known
     found = _counted(config, model, longest, wanted, home.scans)
     with suppress(OSError, ResourceError):  # a read-only data directory only costs the memory
         home.ensure()
@@ -64,4 +66,7 @@ def _counted(
         formats=tuple(found.formats),
         explanation="; ".join(found.why),
         quantiles=tuple(found.quantiles),
+        columns=tuple(found.columns),
+        extras=tuple(found.extras),
+        answered=found.answered,
     )

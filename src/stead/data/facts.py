@@ -97,7 +97,8 @@ class DataFacts:
     """A data set in numbers. `tokens` and `label_tokens` count training and evaluation rows.
 
     `estimated`: only the first rows were encoded, and the token counts are scaled to all.
-    `hash` is the SHA-256 of the sources' content.
+    `hash` is the SHA-256 of the sources' content. `extras`: columns that rewards may ask for;
+    `answered`: rows with an answer of their own.
     """
 
     kind: Kind
@@ -120,6 +121,8 @@ class DataFacts:
     counts: dict[str, int] = field(default_factory=dict)
     default_template: bool = False
     quantiles: list[int] = field(default_factory=list)
+    extras: list[str] = field(default_factory=list)
+    answered: int = 0
 
     @property
     def train_tokens(self) -> int:
@@ -166,4 +169,6 @@ def build_facts(
         counts=encoder.counts.to_json(),
         default_template=encoder.template.is_default,
         quantiles=lengths.quantiles(),
+        extras=sorted(loaded.extras),
+        answered=loaded.answered,
     )

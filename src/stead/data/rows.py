@@ -32,11 +32,18 @@ class Loaded:
     formats: list[Detection] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
     first: str | None = None  # the first source, as it was named
+    extras: set[str] = field(default_factory=set)  # columns with a plain cell in a usable row
+    answered: int = 0  # usable rows whose last turn is an answer
 
     @property
     def kinds(self) -> list[Kind]:
         """The kinds of rows the formats give, in order of the sources."""
         return list(dict.fromkeys(open_format(one.name).kind for one in self.formats))
+
+    def see(self, row: Row) -> None:
+        """Take note of what rewards and scorers may ask a usable row for."""
+        self.extras.update(row.meta)
+        self.answered += bool(row.messages) and row.messages[-1].role == "assistant"
 
 
 def load(section: DataSection, loaded: Loaded, *, evaluation: bool = False) -> Iterator[Row]:
@@ -50,6 +57,7 @@ def load(section: DataSection, loaded: Loaded, *, evaluation: bool = False) -> I
     found = False
     for row in rows if section.limit is None else islice(rows, section.limit):
         found = True
+        loaded.see(row)
         yield row
     if not found:
         raise _nothing(section, loaded.tally)

@@ -51,7 +51,9 @@ class DataFacts:
 
     `lengths` holds percentiles of a row's tokens: p50, p90, p99, max. `rows` and `tokens` are those
     of the training split; `label_tokens` are the ones with a loss. `quantiles` are lengths at evenly
-    spaced ranks, the shortest and the longest included.
+    spaced ranks, the shortest and the longest included. `columns` are those of the first rows, `extras`
+    those with plain cells, which rewards may ask for; `answered` rows have an answer of their own.
+    None: nobody has looked.
     """
 
     rows: int
@@ -67,6 +69,9 @@ class DataFacts:
     formats: tuple[str, ...] = ()
     explanation: str = ""
     quantiles: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
+    extras: tuple[str, ...] | None = None
+    answered: int | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """Return plain JSON values."""

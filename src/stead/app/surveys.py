@@ -69,4 +69,5 @@ def _counted(
         columns=tuple(found.columns),
         extras=tuple(found.extras),
         answered=found.answered,
+        folders=tuple(found.folders),
     )

@@ -123,6 +123,7 @@ class DataFacts:
     quantiles: list[int] = field(default_factory=list)
     extras: list[str] = field(default_factory=list)
     answered: int = 0
+    folders: list[str] = field(default_factory=list)
 
     @property
     def train_tokens(self) -> int:
@@ -171,4 +172,5 @@ def build_facts(
         quantiles=lengths.quantiles(),
         extras=sorted(loaded.extras),
         answered=loaded.answered,
+        folders=loaded.folders,
     )

@@ -53,7 +53,7 @@ class DataFacts:
     of the training split; `label_tokens` are the ones with a loss. `quantiles` are lengths at evenly
     spaced ranks, the shortest and the longest included. `columns` are those of the first rows, `extras`
     those with plain cells, which rewards may ask for; `answered` rows have an answer of their own.
-    None: nobody has looked.
+    None: nobody has looked. `folders`: what is read of each folder, in words.
     """
 
     rows: int
@@ -72,6 +72,7 @@ class DataFacts:
     columns: tuple[str, ...] = ()
     extras: tuple[str, ...] | None = None
     answered: int | None = None
+    folders: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """Return plain JSON values."""

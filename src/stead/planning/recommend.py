@@ -77,6 +77,7 @@ def notes(config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, .
     if dropped:
         why = ", ".join(f"{n} {reason}" for reason, n in data.dropped.items())
         found.append(f"{dropped} rows are left out: {why}")
+    found += data.folders
     if data.truncated:
         limit = config.data.max_length
         found.append(f"{data.truncated} rows are cut at data.max_length={limit} tokens")

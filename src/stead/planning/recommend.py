@@ -93,7 +93,7 @@ def notes(config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, .
     if config.trainer.lr == 0:
         found.append("trainer.lr is 0: the weights stay as they are, whatever the loss says")
     remarks = getattr(config.method, "remarks", None)
-    found += () if remarks is None else remarks(config.adapter.type, model)
+    found += () if remarks is None else remarks(config, model, data)
     found += _lengths(config, work(config, data, 1).steps)
     return tuple(found)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from stead.config.run import RunConfig
 from stead.core.events import Emit
 from stead.messages import Message
 from stead.models.flat import FlatBatch
@@ -42,7 +43,7 @@ class MethodConfig(BaseModel):
         Raises: ConfigError.
         """
 
-    def remarks(self, adapter: str, model: ModelFacts) -> tuple[str, ...]:
+    def remarks(self, config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, ...]:
         """Return what a person should know of these settings before a run, for the plan's notes."""
         return ()
 

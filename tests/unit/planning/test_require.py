@@ -242,3 +242,24 @@ def test_a_plan_tells_that_the_out_folder_holds_a_finished_run(
     (tmp_path / "done" / "final").mkdir(parents=True)
 
     assert any("holds a finished run" in note for note in make_plan(asked | {"out": "done"}).notes)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, True),
+        ({"adapter": {"type": "lora", "init": "pissa"}}, False),
+        ({"trainer": {"neftune_alpha": 5.0}}, False),
+        ({"adapter": "full"}, False),
+        ({"data": {"path": "rows.jsonl"}}, False),
+    ],
+)
+def test_a_plan_tells_that_views_begin_equal(
+    more: dict[str, Any], told: bool, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "texts.txt").write_text("".join(f"a text {i}\n" for i in range(12)))
+    wanted = asked | {"data": {"path": "texts.txt"}, "method": "contrastive", "adapter": "lora"}
+
+    made = make_plan(wanted | more)
+
+    assert any("begin equal" in note for note in made.notes) is told

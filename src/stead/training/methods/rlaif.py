@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from stead.config.run import RunConfig
 from stead.core.errors import ConfigError
 from stead.core.lazy import lazy
-from stead.planning.facts import ModelFacts
+from stead.planning.facts import DataFacts, ModelFacts
 from stead.training.method import Columns, Find, Loss, Model, Tools
 from stead.training.rl.advantages import leave_one_out
 from stead.training.rl.judge import Judge, JudgeSettings
@@ -60,10 +61,10 @@ class RLAIFConfig(RolloutConfig):
         if self.rewards:
             super().require(find)
 
-    def remarks(self, adapter: str, model: ModelFacts) -> tuple[str, ...]:
+    def remarks(self, config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, ...]:
         """Name the judge, too."""
         own = () if self.judge is None else (self.judge.remark,)
-        return own + super().remarks(adapter, model)
+        return own + super().remarks(config, model, data)
 
     def try_out(self, columns: Collection[str] | None) -> None:
         """Ask the judge, too."""

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from pydantic import Field
 
+from stead.config.run import RunConfig
 from stead.planning.facts import DataFacts, ModelFacts
 from stead.training.method import Find, MethodConfig
 from stead.training.rl.reward_signs import WatchSettings
@@ -41,7 +42,7 @@ class RolloutConfig(MethodConfig):
         """Refuse rewards that ask for what the rows do not have."""
         require_rows(self.rewards, rows, source)
 
-    def remarks(self, adapter: str, model: ModelFacts) -> tuple[str, ...]:
+    def remarks(self, config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, ...]:
         """Say that judges are asked by the run only."""
         judges = [r.judge for r in self.rewards if r.judge is not None]
         return tuple(judge.remark for judge in judges)

@@ -32,6 +32,12 @@ class PreparedData:
         meta = found.meta
         return cls(path, found.hash, str(meta["kind"]), dict(meta["splits"]), meta)
 
+    @property
+    def columns(self) -> list[str] | None:
+        """Return the columns that rewards may ask for; None: prepared before they were noted."""
+        found: list[str] | None = self.meta.get("facts", {}).get("extras")
+        return found
+
 
 @dataclass(slots=True)
 class LoadedModel:

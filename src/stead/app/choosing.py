@@ -14,6 +14,7 @@ from stead.core.paths import Home
 from stead.engines.engine import ENGINES, Order
 from stead.hub.adapter_folders import adapter_name, is_switchable
 from stead.hub.inspect import ModelInfo, inspect, locate
+from stead.models.heads import refuse_scores
 
 _PROCESS_PART = 0.1  # working memory of an engine beside the weights, as a share of them
 _CACHE_BYTES = 2  # of a number in the key-value cache: fp16
@@ -74,6 +75,8 @@ def plan(wanted: Wanted, home: Home) -> Choice:
         return own
     info = inspect(locate(wanted.model, home=home), home=home)
     adapter = None if wanted.adapter is None else locate(wanted.adapter, home=home)
+    for folder in (info.path, *([] if adapter is None else [adapter])):
+        refuse_scores(folder)
     if info.kind == "adapter":
         if adapter is not None:
             raise ConfigError(

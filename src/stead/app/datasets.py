@@ -57,6 +57,7 @@ def inspect(section: DataSection, *, rows: int = 3) -> dict[str, Any]:  # Any: J
         "path": section.path,
         "readers": [asdict(one) for one in loaded.readers],
         "formats": [asdict(one) for one in loaded.formats],
+        "folders": loaded.folders,
         "kinds": loaded.kinds,
         "columns": loaded.columns,
         "first_rows": [msgspec.to_builtins(row) for row in first],

@@ -39,7 +39,9 @@ def survey_rows(
     )
     kept = home.cache / "system" / "surveys" / f"{key}-{_VERSION}.json"
     with suppress(NotFound, ValueError, msgspec.ValidationError):  # a damaged note is no note
-        return msgspec.convert(files.read_json(kept), DataFacts)
+        known = msgspec.convert(files.read_json(kept), DataFacts)
+        if known.extras is not None:  # else counted before rewards were asked for columns
+            return known
     found = _counted(config, model, longest, wanted, home.scans)
     with suppress(OSError, ResourceError):  # a read-only data directory only costs the memory
         home.ensure()
@@ -69,4 +71,8 @@ def _counted(
         sizes=() if learnt is None else tuple(learnt.sizes),
         text_bytes=round(found.text_bytes * found.train_rows / max(1, found.rows)),
         trees=() if learnt is None else tuple(learnt.trees),
+        columns=tuple(found.columns),
+        extras=tuple(found.extras),
+        answered=found.answered,
+        folders=tuple(found.folders),
     )

@@ -7,7 +7,7 @@ first line is the help, and it holds either a function `command` or a Typer grou
 import ast
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 import stead.cli.commands
 from stead.cli import console
 from stead.cli.own_words import own_words
-from stead.core.errors import SteadError
+from stead.core.errors import SteadError, not_allowed
 from stead.core.lazy import load as load_module
 
 _FOLDER = Path(stead.cli.commands.__file__).parent
@@ -106,15 +106,21 @@ def root(
     """Acquire, fine-tune, evaluate, convert and serve language models."""
 
 
+def _refuse(error: SteadError, argv: list[str]) -> NoReturn:
+    error.hint = own_words(error.hint, argv)
+    console.print_error(error, as_json="--json" in argv)
+    raise SystemExit(error.exit_status) from error
+
+
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 refused input, 130 interrupted."""
     argv = sys.argv[1:] if arguments is None else arguments
     try:
         app(argv, standalone_mode=True)
     except SteadError as error:
-        error.hint = own_words(error.hint, argv)
-        console.print_error(error, as_json="--json" in argv)
-        raise SystemExit(error.exit_status) from error
+        _refuse(error, argv)
+    except PermissionError as error:
+        _refuse(not_allowed(error), argv)
     except KeyboardInterrupt as error:
         console.note("interrupted")
         raise SystemExit(130) from error

@@ -4,6 +4,8 @@ Knows nothing about single methods or adapters: the classes declare what they ne
 (`training/method.Method`, `models/adapter.Adapter`), and this joins the two sides.
 """
 
+from collections.abc import Sequence
+
 from stead.config.kinds import registry
 
 
@@ -32,3 +34,10 @@ def default_lr(method: str, adapter: str, optimizer: str = "adamw") -> float:
         return float(added.default_lr) * factor
     rates = registry("method").get(method).default_lr
     return float(rates["full" if added.kind == "model" else "lora"] * added.lr_factor * factor)
+
+
+def wordless(method: str, asked: Sequence[str]) -> str | None:
+    """Say why settings that ask for answers do not go with a method that trains none; None if they do."""
+    if not asked or getattr(registry("method").get(method), "has_logits", True):
+        return None
+    return f"{asked[0]} asks for answers, and method={method!r} trains a model that writes none"

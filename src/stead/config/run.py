@@ -384,6 +384,8 @@ def _losses_to_judge_by(config: RunConfig) -> None:
 
 def _pair_that_goes(config: RunConfig) -> None:
     refused = pairing.refusal(config.method.type, config.adapter.type)
+    words = {"evaluation.metrics": config.evaluation.metrics, "trainer.samples.prompts": config.trainer.samples.prompts}  # fmt: skip
+    refused = refused or pairing.wordless(config.method.type, [k for k, v in words.items() if v])
     if refused is not None:
         raise ValueError(refused)
 

@@ -23,6 +23,7 @@ Knows nothing about language models or surfaces; a surface maps `http_status` an
     └── Interrupted             SIGINT or SIGTERM; what was done is saved       exit 130
 """
 
+import shlex
 from typing import Any, ClassVar
 
 
@@ -159,6 +160,17 @@ class Interrupted(SteadError):  # noqa: N818 - a state, not a fault
     """SIGINT or SIGTERM arrived; what was done is saved."""
 
     exit_status = 130
+
+
+def not_allowed(error: PermissionError) -> ResourceError:
+    """Return what a refusal of the system means: the place, and the command that shows who may use it."""
+    if error.filename is None:  # no file: a process, a port
+        return ResourceError("not-allowed", f"this user may not do that: {error.strerror}")
+    place = str(error.filename)
+    return ResourceError(
+        "not-allowed", f"{place!r} may not be used by this user: {error.strerror}",
+        hint=f"ls -ld {shlex.quote(place)}", path=place,
+    )  # fmt: skip
 
 
 def error_types() -> dict[str, type[SteadError]]:

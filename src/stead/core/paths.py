@@ -9,7 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from stead.core.errors import UnsafeError
+from stead.core.errors import ResourceError, UnsafeError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10)}
@@ -65,8 +65,20 @@ class Home:
         return cls(Path(given).expanduser() if given else Path.home() / ".stead")
 
     def ensure(self) -> "Home":
-        """Create the root, readable by its owner only, and return self."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Create the root, readable by its owner only, and return self.
+
+        Raises: ResourceError("not-writable") when this user may not write there.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            writable = os.access(self.root, os.W_OK | os.X_OK)
+        except PermissionError:
+            writable = False
+        if not writable:
+            raise ResourceError(
+                "not-writable", f"the data directory {str(self.root)!r} may not be written by this user",
+                hint="export STEAD_HOME=~/stead-data",
+            )  # fmt: skip
         return self
 
     def hide(self, text: str) -> str:

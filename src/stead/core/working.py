@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from stead.core import files, lease
-from stead.core.errors import Interrupted, SteadError
+from stead.core.errors import Interrupted, ResourceError, SteadError, not_allowed
 from stead.core.events import AnyEvent, Emit, EventLog, Failed, Finished, Progress, Started, ignore
 from stead.core.process import stop_requested
 
@@ -89,6 +89,9 @@ def _run(job_path: Path, verbs: Verbs, halting: Collection[str], *, leads: bool)
     except SteadError as error:
         log(Failed(stage=verb, error=error.to_dict()))
         return error.exit_status
+    except PermissionError as error:
+        log(Failed(stage=verb, error=not_allowed(error).to_dict()))
+        return ResourceError.exit_status
     except Exception as error:  # house: broad-except - a process's entry: the parent is told
         traceback.print_exc()
         fault = SteadError("internal", f"{type(error).__name__}: {error}")

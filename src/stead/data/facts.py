@@ -123,7 +123,8 @@ class DataFacts:
     """A data set in numbers. `tokens` and `label_tokens` count training and evaluation rows.
 
     `estimated`: only the first rows were encoded, and the token counts are scaled to all.
-    `hash` is the SHA-256 of the sources' content.
+    `hash` is the SHA-256 of the sources' content. `extras`: columns that rewards may ask for;
+    `answered`: rows with an answer of their own.
     """
 
     kind: Kind
@@ -148,6 +149,9 @@ class DataFacts:
     quantiles: list[int] = field(default_factory=list)
     text_bytes: int = 0  # of all rows as prepared data keep them beside their tokens
     learnt: Learnt | None = None  # where every row was encoded
+    extras: list[str] = field(default_factory=list)
+    answered: int = 0
+    folders: list[str] = field(default_factory=list)
 
     @property
     def train_tokens(self) -> int:
@@ -208,4 +212,7 @@ def build_facts(
         quantiles=lengths.quantiles(),
         text_bytes=round(lengths.text_bytes * scale),
         learnt=None if held_out is None else lengths.learnt(held_out),
+        extras=sorted(loaded.extras),
+        answered=loaded.answered,
+        folders=loaded.folders,
     )

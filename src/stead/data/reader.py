@@ -7,13 +7,15 @@ is wrong where; it streams, so memory does not grow with rows.
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
 from stead.core.errors import ConfigError, DataError, NotFound
 from stead.core.registry import Registry
+from stead.data.folder import Listing, listing
 from stead.data.section import Source
 
 HEAD_BYTES = 1 << 16  # looked at to tell a file's kind
@@ -161,20 +163,22 @@ def decode_text(data: bytes, where: str) -> str | BadRow:
         return BadRow(where, "wrong-encoding", reason)
 
 
-def folder_files(folder: str) -> list[str]:
-    """Return the data files of a folder, sorted; the kinds are those readers name by suffix."""
-    suffixes = {s for name in readers.names() for s in readers.get(name).suffixes}
-    found = sorted(str(p) for p in Path(folder).iterdir() if p.suffix.lower() in suffixes)
-    if not found:
-        raise DataError("empty-folder", f"the folder {folder!r} holds no data file")
-    return found
+def folder_of(source: Source) -> Listing | None:
+    """Return the files of a source that is a folder of them; None for every other one.
+
+    Their kinds are those that readers name by suffix. Raises: DataError("empty-folder").
+    """
+    is_folder = not source.path.startswith("hf:") and Path(source.path).is_dir()
+    if not is_folder or is_saved_dataset(Path(source.path)) or source.reader == "huggingface":
+        return None
+    return listing(source.path, {s for n in readers.names() for s in readers.get(n).suffixes})
 
 
 def read(source: Source) -> tuple[Iterator[Record | BadRow], Detected]:
     """Return the rows of a source and how it was recognized. A folder of files is read in order."""
-    is_folder = not source.path.startswith("hf:") and Path(source.path).is_dir()
-    if is_folder and not is_saved_dataset(Path(source.path)) and source.reader != "huggingface":
-        return _read_folder(source)
+    found = folder_of(source)
+    if found is not None:
+        return _read_folder(source, found)
     try:
         reader, detected = open_reader(source)
     except ConfigError as error:
@@ -187,18 +191,9 @@ def is_saved_dataset(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
 
 
-def _read_folder(source: Source) -> tuple[Iterator[Record | BadRow], Detected]:
-    paths = folder_files(source.path)
-    parts = [_one(source, path) for path in paths]
+def _read_folder(source: Source, found: Listing) -> tuple[Iterator[Record | BadRow], Detected]:
+    parts = [read(replace(source, path=path)) for path in found.files]
     first = parts[0][1]
-
-    def rows() -> Iterator[Record | BadRow]:
-        for part, _ in parts:
-            yield from part
-
-    return rows(), Detected(first.name, f"a folder of {len(paths)} files; {first.why}")
-
-
-def _one(source: Source, path: str) -> tuple[Iterator[Record | BadRow], Detected]:
-    reader, detected = open_reader(Source(path, source.reader))
-    return reader.read(Source(path, source.reader, split=source.split)), detected
+    return chain.from_iterable(rows for rows, _ in parts), Detected(
+        first.name, f"{found.told()}; {first.why}"
+    )

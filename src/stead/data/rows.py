@@ -3,6 +3,7 @@
 Knows nothing about templates or tokens. Streams: a detection sample is all that is held.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -13,11 +14,13 @@ from typing import Any
 from stead.core import files
 from stead.core.errors import DataError
 from stead.data.clean import Tally, clean
+from stead.data.folder import Listing
 from stead.data.format import Detection, Format, detect, map_columns, open_format
-from stead.data.reader import BadRow, Detected, Record, read
+from stead.data.reader import BadRow, Detected, Record, folder_of, read
 from stead.data.row import Kind, Row
 from stead.data.section import DataSection, Source, sources
 
+_NAMED = 3  # files named in an error
 _SAMPLE = 200  # records looked at to tell the format
 _LONG_CELL = 4096  # characters; longer cells are documents, and stay in the source
 _LONG_LIST = 64  # entries
@@ -32,11 +35,19 @@ class Loaded:
     formats: list[Detection] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
     first: str | None = None  # the first source, as it was named
+    extras: set[str] = field(default_factory=set)  # columns with a plain cell in a usable row
+    folders: list[str] = field(default_factory=list)  # what is read of each folder, in words
+    answered: int = 0  # usable rows whose last turn is an answer
 
     @property
     def kinds(self) -> list[Kind]:
         """The kinds of rows the formats give, in order of the sources."""
         return list(dict.fromkeys(open_format(one.name).kind for one in self.formats))
+
+    def see(self, row: Row) -> None:
+        """Take note of what rewards and scorers may ask a usable row for."""
+        self.extras.update(row.meta)
+        self.answered += bool(row.messages) and row.messages[-1].role == "assistant"
 
 
 def load(section: DataSection, loaded: Loaded, *, evaluation: bool = False) -> Iterator[Row]:
@@ -50,6 +61,7 @@ def load(section: DataSection, loaded: Loaded, *, evaluation: bool = False) -> I
     found = False
     for row in rows if section.limit is None else islice(rows, section.limit):
         found = True
+        loaded.see(row)
         yield row
     if not found:
         raise _nothing(section, loaded.tally)
@@ -65,6 +77,55 @@ def _nothing(section: DataSection, tally: Tally) -> DataError:
 
 
 def _convert(source: Source, loaded: Loaded) -> Iterator[Row]:
+    found = folder_of(source)
+    if found is None:
+        return _convert_one(source, loaded)
+    loaded.folders.append(found.told())
+    return _convert_folder(source, found, loaded)
+
+
+def _convert_folder(source: Source, found: Listing, loaded: Loaded) -> Iterator[Row]:
+    """Yield the rows of a folder's files, each read as it is.
+
+    Raises: DataError("mixed-folder") when they are of several kinds, before the first row.
+    """
+    parts: dict[str, list[str]] = {}
+    each = [replace(source, path=path) for path in found.files]
+    for file in each:  # looked at and closed: there may be more files than can be open at once
+        one = Loaded(Tally("skip"))
+        _convert_one(file, one)
+        for kind in one.kinds:
+            parts.setdefault(kind, []).append(file.path)
+        _join(loaded, one)
+    if len(parts) > 1:
+        raise _mixed(source.path, parts)
+    rows = (_convert_one(file, Loaded(loaded.tally)) for file in each)
+    return islice(chain.from_iterable(rows), source.limit)
+
+
+def _join(loaded: Loaded, one: Loaded) -> None:
+    """Add what a file of a folder is, once for all files that are read alike."""
+    known = set(zip((r.name for r in loaded.readers), (f.name for f in loaded.formats), strict=False))  # fmt: skip
+    loaded.first = one.first if loaded.first is None else loaded.first
+    loaded.columns += [c for c in one.columns if c not in loaded.columns]
+    if one.formats and (one.readers[0].name, one.formats[0].name) not in known:
+        loaded.readers += one.readers
+        loaded.formats += one.formats
+
+
+def _mixed(folder: str, parts: Mapping[str, list[str]]) -> DataError:
+    named = "; ".join(
+        f"{kind} in {', '.join(Path(p).name for p in paths[:_NAMED])}{' …' * (len(paths) > _NAMED)}"
+        for kind, paths in parts.items()
+    )
+    most = max(parts.values(), key=len)
+    return DataError(
+        "mixed-folder", f"the folder {folder!r} holds rows of several kinds: {named}",
+        hint=f"stead data inspect {shlex.quote(most[0])}",
+    )  # fmt: skip
+
+
+def _convert_one(source: Source, loaded: Loaded) -> Iterator[Row]:
     raw, detected = read(source)
     loaded.readers.append(detected)
     loaded.first = source.path if loaded.first is None else loaded.first

@@ -19,6 +19,8 @@ class Exporter(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     quants: ClassVar[tuple[str, ...]] = ()
     """The types it can store weights in; the first is the default. () when there is no choice."""
+    keeps_scores: ClassVar[bool] = False
+    """Whether a reward model stays one: its head is taken along."""
 
     @abstractmethod
     def estimate(self, source: Source, quant: str | None) -> int:

@@ -11,6 +11,7 @@ from stead.core.errors import ConfigError
 from stead.core.events import Emit, Note, ignore
 from stead.exporting.exporter import registry
 from stead.exporting.source import Source
+from stead.models.heads import refuse_scores
 
 
 def run_export(
@@ -34,6 +35,8 @@ def run_export(
         raise ConfigError("no-out", "the place to write to is empty")
     exporter = registry().create(format)
     source = Source.open(model, base=base)
+    if not exporter.keeps_scores:
+        refuse_scores(source.folder)
     estimated = exporter.estimate(source, quant)
     text = f"{format} of {source.name!r}: {estimated / 1e6:,.1f} MB to write"
     emit(Note(stage="export", message=text, code="estimate"))

@@ -15,7 +15,7 @@ from stead.core import files, manifest
 from stead.core.errors import ModelError
 from stead.core.events import Emit, Finished, Note, Progress, Started, ignore
 from stead.core.lazy import lazy
-from stead.models import deltas, lineage, peft_files, weights
+from stead.models import deltas, heads, lineage, peft_files, weights
 from stead.models.deltas import Adapter
 from stead.models.weights import Weights
 
@@ -185,12 +185,15 @@ def write_model(
 
 
 def _companions(base: Path, adapter: Path | None, folder: Path) -> None:
-    """Copy config and tokenizer; the adapter's own tokenizer and template win: it was trained so."""
+    """Copy config, tokenizer and reward head; the adapter's own tokenizer and template win: it was trained so."""
     for source in (base, adapter):
         for name in COMPANIONS if source is not None else ():
             path = source / name if source is not None else Path()
             if path.is_file() and not (source == adapter and name == "config.json"):
                 shutil.copyfile(path, folder / name)
+    own = base if adapter is None else adapter  # the head of a base is not that of its adapter
+    for name in (n for n in heads.FILES if (own / n).is_file()):
+        shutil.copyfile(own / name, folder / name)
 
 
 def _config(folder: Path, tensors: "weights.Tensors", kinds: set[str]) -> None:

@@ -20,6 +20,7 @@ from stead.evaluation.curves import losses
 from stead.evaluation.evaluate import Asking, Outcome, check
 from stead.evaluation.evaluate import evaluate as ask_all
 from stead.hub.inspect import inspect, locate
+from stead.models.heads import refuse_scores
 from stead.models.load import Device, Dtype, load_model
 from stead.models.writing.local import LocalBackend
 from stead.scoring import scorer
@@ -139,7 +140,7 @@ def _run_folder(who: Subject) -> Path:
 def subject(model: str, adapter: str | None) -> Subject:
     """Find a model; an adapter given as the model brings its base.
 
-    Raises: NotFound, ModelError("not-loadable" | "no-base").
+    Raises: NotFound, ModelError("not-loadable" | "no-base" | "reward-model").
     """
     info = inspect(locate(model))
     if info.kind == "gguf":
@@ -148,11 +149,14 @@ def subject(model: str, adapter: str | None) -> Subject:
             f"{model!r} is a GGUF file; evaluate the folder it was made from, or compare them",
             hint=f"stead parity DIR {model}",
         )
+    beside = None if adapter is None else locate(adapter)
+    for folder in (info.path, *([] if beside is None else [beside])):
+        refuse_scores(folder)
     if info.kind == "adapter":
         if info.base is None:
             raise ModelError("no-base", f"the base of the adapter {model!r} is not on this machine")
         return Subject(locate(info.base), info.path)
-    return Subject(info.path, None if adapter is None else locate(adapter))
+    return Subject(info.path, beside)
 
 
 def _opponent(against: str, tuned: Subject) -> Subject:

@@ -101,6 +101,8 @@ def train(
             run_index.register(Home.find().ensure(), out)
             _write_request(plan, out)
         prepared = prepare(plan, emit=gauge.hear)
+        if world.leads and not (out / "final").exists():
+            _try_out(config.method, prepared)
     with lease.hold(Path(plan.model["path"]), "train"):  # `stead model remove` waits for us
         result = fit(
             trainer=config.trainer,
@@ -122,6 +124,13 @@ def train(
     return Checkpoint(
         Path(result["final"]), int(result["steps"]), str(result["weights_sha256"]), result
     )
+
+
+def _try_out(method: Any, prepared: PreparedData) -> None:  # Any: the method's own config
+    """Let the method's config meet the user's code and endpoints (`MethodConfig.try_out`)."""
+    own = getattr(method, "try_out", None)
+    if own is not None:
+        own(prepared.columns)
 
 
 def _to_gguf(weights: Path, out: Path, quant: str) -> None:

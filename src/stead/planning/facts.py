@@ -54,6 +54,9 @@ class DataFacts:
     spaced ranks, the shortest and the longest included. `sizes`: each training row's tokens, in the order
     of the file; `trees`: likewise, of all columns, what they share once. Both are empty where only the first
     rows were read. `text_bytes`: of the training rows as prepared data keep them beside their tokens; 0: not counted.
+    spaced ranks, the shortest and the longest included. `columns` are those of the first rows, `extras`
+    those with plain cells, which rewards may ask for; `answered` rows have an answer of their own.
+    None: nobody has looked. `folders`: what is read of each folder, in words.
     """
 
     rows: int
@@ -72,6 +75,10 @@ class DataFacts:
     sizes: tuple[int, ...] = ()
     trees: tuple[int, ...] = ()
     text_bytes: int = 0
+    columns: tuple[str, ...] = ()
+    extras: tuple[str, ...] | None = None
+    answered: int | None = None
+    folders: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """Return plain JSON values."""

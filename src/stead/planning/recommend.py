@@ -77,6 +77,7 @@ def notes(config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, .
     if dropped:
         why = ", ".join(f"{n} {reason}" for reason, n in data.dropped.items())
         found.append(f"{dropped} rows are left out: {why}")
+    found += data.folders
     if data.truncated:
         limit = config.data.max_length
         found.append(f"{data.truncated} rows are cut at data.max_length={limit} tokens")
@@ -91,6 +92,8 @@ def notes(config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, .
         )
     if config.trainer.lr == 0:
         found.append("trainer.lr is 0: the weights stay as they are, whatever the loss says")
+    remarks = getattr(config.method, "remarks", None)
+    found += () if remarks is None else remarks(config, model, data)
     found += _lengths(config, work(config, data, 1).steps)
     return tuple(found)
 

@@ -85,6 +85,7 @@ def plan(  # noqa: PLR0913 - all that a plan depends on, by name
     _place(draft)
     longest = _longest(draft, allow)
     data = survey(draft.config, model, longest)
+    _ask_rows(draft.config, data)
     _fit_data(draft, data, longest)
     draft.settle("trainer.trackers", *trackers)
     config = validate(RunConfig, Document(draft.config.model_dump(mode="json")))
@@ -114,6 +115,15 @@ def _ask_method(recipe: Recipe, inspect: Inspect) -> None:
     own = getattr(recipe.config.method, "require", None)
     if own is not None:
         own(lambda ref: inspect(ref).path)
+
+
+def _ask_rows(config: RunConfig, data: DataFacts) -> None:
+    """Let the method's config refuse rows it cannot be used with (`MethodConfig.require_rows`)."""
+    own = getattr(config.method, "require_rows", None)
+    if own is not None and data.extras is not None:
+        path = config.data.path
+        first = path if isinstance(path, str) else path[0]
+        own(data, first if isinstance(first, str) else first.path)
 
 
 def _refuse_finished_forms(model: ModelFacts) -> None:

@@ -68,6 +68,11 @@ class Scorer(ABC):
             raise EvaluationError("metric-failed", "there is no score to aggregate")
         return self.combine([sum(column) for column in zip(*(s.sums for s in scores), strict=True)])
 
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the row's own answer takes part in the judgement."""
+        return True
+
     @classmethod
     def with_option(cls, option: str) -> "Scorer":
         """Make the variant written `name:option`. Raises: ConfigError unless overridden."""

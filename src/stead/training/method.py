@@ -4,7 +4,7 @@ Knows nothing about adapters, optimizers or steps.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from stead.config.run import RunConfig
 from stead.core.events import Emit
 from stead.messages import Message
 from stead.models.flat import FlatBatch
 from stead.models.measure import Measure
+from stead.planning.facts import DataFacts, ModelFacts
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +35,23 @@ class MethodConfig(BaseModel):
         """Refuse settings that no run could begin with: asked by the plan, and before training.
 
         Cheap: nothing is loaded or run. Raises: ConfigError, and what `find` raises.
+        """
+
+    def require_rows(self, rows: DataFacts, source: str) -> None:
+        """Refuse rows, those of `source`, that the settings cannot be used with: asked by the plan.
+
+        Raises: ConfigError.
+        """
+
+    def remarks(self, config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, ...]:
+        """Return what a person should know of these settings before a run, for the plan's notes."""
+        return ()
+
+    def try_out(self, columns: Collection[str] | None) -> None:
+        """Try what may be away or broken, once, when the rows are ready and no model is loaded yet.
+
+        May run the user's code and ask an endpoint. `columns` are those of the rows; None: unknown.
+        Raises: ConfigError, BackendError, TrainingError.
         """
 
 

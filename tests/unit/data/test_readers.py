@@ -9,10 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stead.config.run import DataSection
 from stead.core.errors import DataError, NotFound, SteadError
+from stead.data.clean import Tally
 from stead.data.reader import BadRow, Record, read, readers
 from stead.data.readers import parquet
-from stead.data.section import Source
+from stead.data.rows import Loaded, load
+from stead.data.section import Section, Source
 
 ROWS = [{"prompt": "a\nb", "completion": "é"}, {"prompt": "c", "completion": 'd, "e"'}]
 
@@ -176,6 +179,64 @@ def test_a_folder_of_files_is_read_in_order(tmp_path, write):
         (tmp_path / "set" / name).write_text(json.dumps({"text": name}))
 
     assert fields_of(str(tmp_path / "set")) == [{"text": "1.jsonl"}, {"text": "2.jsonl"}]
+
+
+def test_files_of_a_folder_are_read_each_as_it_is_and_told(tmp_path):
+    """A README beside the rows must not make text of them."""
+    (tmp_path / "README.md").write_text("about")
+    (tmp_path / "dataset_info.json").write_text("{}")
+    (tmp_path / "a.json").write_text('[{"instruction": "add", "input": "", "output": "4"}]')
+    (tmp_path / "b.jsonl").write_text('{"question": "two?", "answer": "2"}\n')
+    (tmp_path / "c.csv").write_text("")
+    (tmp_path / "weights.bin").write_text("x")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "d.jsonl").write_text('{"question": "no?", "answer": "0"}\n')
+    loaded = Loaded(Tally("refuse"))
+
+    found = [row.messages[-1].text for row in load(Section(path=str(tmp_path)), loaded)]
+
+    assert found == ["4", "2"]
+    assert [one.name for one in loaded.readers] == ["json", "jsonl"]
+    assert loaded.folders == [
+        f"the folder {str(tmp_path)!r}: 2 files read (a.json, b.jsonl), 5 left out: README.md (describes the data), "
+        "c.csv (empty), dataset_info.json (describes the data), more (a folder), weights.bin (no rows by its name)"
+    ]
+
+
+def test_a_folder_limit_counts_rows_of_all_its_files(tmp_path):
+    for name in "ab":
+        rows = [json.dumps({"text": f"{name}{i}"}) for i in range(3)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+    source = {"path": str(tmp_path), "limit": 4}
+
+    rows = load(DataSection.model_validate({"path": [source]}), Loaded(Tally("refuse")))
+
+    assert [row.text for row in rows] == ["a0", "a1", "a2", "b0"]
+
+
+def test_a_folder_of_several_kinds_of_rows_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"question": "two?", "answer": "2"}\n')
+    (tmp_path / "notes.txt").write_text("a text")
+
+    with pytest.raises(DataError, match=r"messages in a\.jsonl; text in notes\.txt") as caught:
+        list(load(Section(path=str(tmp_path)), Loaded(Tally("skip"))))
+
+    assert caught.value.code == "mixed-folder"
+    assert caught.value.hint == f"stead data inspect {tmp_path / 'a.jsonl'}"
+
+
+def test_a_folder_without_rows_says_what_it_holds(tmp_path):
+    with pytest.raises(DataError, match="holds no file with rows") as empty:
+        rows_of(str(tmp_path))
+    (tmp_path / "README.md").write_text("about")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.jsonl").write_text("{}")
+
+    with pytest.raises(DataError, match=r"README\.md \(describes the data\), data \(a folder\)") as found:  # fmt: skip
+        rows_of(str(tmp_path))
+
+    assert empty.value.hint == f"ls -la {tmp_path}"
+    assert (found.value.code, found.value.hint) == ("empty-folder", f"stead data inspect {tmp_path / 'data'}")  # fmt: skip
 
 
 @pytest.mark.parametrize(

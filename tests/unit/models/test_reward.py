@@ -1,19 +1,25 @@
 """A reward model is read back from its folder and says what training computed."""
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 from tests.fakes import preference, training
 
+from stead.app.choosing import Wanted, choose
 from stead.core.errors import DataError, ModelError
+from stead.core.paths import Home
 from stead.data.examples import Encoder
 from stead.data.row import Row
 from stead.data.template import ChatTemplate
 from stead.data.tokenizer import TextTokenizer
+from stead.exporting.run import run_export
 from stead.messages import Message
 from stead.models.reward import RewardModel
+from stead.pipeline.evaluate import subject
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +77,32 @@ def test_a_model_without_a_head_is_no_reward_model(tiny_model: Path) -> None:
         RewardModel.open(tiny_model)
 
     assert caught.value.code == "no-reward-head"
+
+
+def test_a_reward_model_is_not_asked_for_words(run: Path, tmp_path: Path) -> None:
+    """Its words are those of a model that was trained to score: every door refuses, and says how to score."""
+    for ask in (
+        lambda: choose(Wanted(str(run)), Home(tmp_path)),
+        lambda: choose(Wanted(str(run / "final")), Home(tmp_path)),
+        lambda: subject(str(run), None),
+        lambda: run_export(str(run), str(tmp_path / "x.gguf"), format="gguf"),
+    ):
+        with pytest.raises(ModelError, match="is a reward model") as found:
+            ask()
+
+        assert found.value.code == "reward-model"
+        assert not (tmp_path / "x.gguf").exists()
+    done = subprocess.run(shlex.split(str(found.value.hint)), check=True, capture_output=True, text=True)  # fmt: skip
+    assert isinstance(json.loads(done.stdout)[0], float)
+
+
+def test_a_merged_reward_model_scores_as_before(run: Path, tmp_path: Path) -> None:
+    chat = [Message("user", "two plus two"), Message("assistant", "four")]
+    run_export(str(run), str(tmp_path / "merged"), format="merged")
+
+    before, after = (RewardModel.open(f, dtype="fp32", device="cpu") for f in (run, tmp_path / "merged"))  # fmt: skip
+
+    assert after.score([chat]) == pytest.approx(before.score([chat]), abs=1e-5)  # summed otherwise
 
 
 def test_a_head_of_another_size_is_refused(run: Path, tmp_path: Path) -> None:

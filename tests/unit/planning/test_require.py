@@ -87,6 +87,78 @@ def test_a_plan_runs_no_code_of_a_reward(method: dict[str, Any], asked: dict[str
     assert "mine" not in sys.modules
 
 
+BY_COLUMNS = """
+import math
+from math import floor as imported
+def here(completions, n, question, *args, references=None): ...
+async def waits(completions, lvl): ...
+def nested(completions, tests): ...
+def default(completions, nowhere=3): ...
+def everything(**columns): ...
+@math.floor
+def decorated(nowhere): ...
+if math:
+    def twice(nowhere): ...
+def twice(nowhere): ...
+def both(completion, nowhere): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("waits", r"asks for 'lvl'.*columns: answer, level, n, question; .*did you mean 'level'"),
+        ("nested", "'tests' is there, but holds no plain text"),
+        ("both", "asks for 'completion' and 'nowhere'.*did you mean 'completions'"),
+        *((name, "") for name in ("here", "default", "everything", "decorated", "twice", "imported")),
+    ],
+)  # fmt: skip
+def test_a_plan_refuses_rewards_that_ask_for_columns_no_row_has(
+    name: str, words: str, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    row = {"question": "two plus two", "answer": "four", "tests": [{"in": 1}]}
+    more = ({"n": i, "level": i} if i else {"n": i} for i in range(4))  # not in the first row
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row | m) + "\n" for m in more))
+    (tmp_path / "columns.py").write_text(BY_COLUMNS)
+    wanted = asked | {"method": {"type": "grpo", "rewards": [f"columns.py:{name}"]}}
+
+    if not words:
+        assert make_plan(wanted).config.method.type == "grpo"
+        return
+    with pytest.raises(SteadError, match=words) as found:
+        make_plan(wanted)
+
+    assert found.value.code == "reward-column"
+    assert found.value.hint == "stead data inspect rows.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("reward", "refused"),
+    [("exact_match", True), ("brevity", True), ("brevity:4-8", False), ("pattern:four", False)],
+)
+def test_a_plan_refuses_scorers_that_compare_where_no_row_has_an_answer(
+    reward: str, refused: bool, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "two plus two"}\n{"prompt": "a dog"}\n')
+    wanted = asked | {"method": {"type": "grpo", "rewards": [{"scorer": reward}]}}
+
+    if not refused:
+        assert make_plan(wanted).config.method.type == "grpo"
+        return
+    with pytest.raises(
+        SteadError, match=f"'{reward}' compares .* no row of 'rows.jsonl' has one"
+    ) as found:
+        make_plan(wanted)
+
+    assert found.value.code == "reward-reference"
+
+
+def test_a_plan_asks_no_judge_and_says_so(asked: dict[str, Any]) -> None:
+    made = make_plan(asked | {"method": {"type": "rlaif", "judge": JUDGE}})
+
+    assert any("'j' at http://127.0.0.1:1 was not asked" in note for note in made.notes)
+
+
 @pytest.mark.parametrize(
     ("changed", "adapter", "refused"),
     [
@@ -127,6 +199,8 @@ def test_a_plan_refuses_virtual_tokens_where_they_cannot_stand(
         ({"out": "rows.jsonl"}, "not-a-folder", "is a file"),
         ({"out": "rows.jsonl/below/it"}, "not-a-folder", "is a file"),
         ({"trainer": {"learning_rat": 1}}, "unknown-key", "did you mean 'trainer.lr'"),
+        ({"method": "reward", "evaluation": {"metrics": ["exact_match"]}}, "conflict", "evaluation.metrics asks for answers"),
+        ({"method": "contrastive", "trainer": {"samples": {"prompts": ["x"]}}}, "conflict", "trainer.samples.prompts asks"),
         ({"method": {"type": "dpo", "loss": "ipo", "label_smoothing": 0.1}}, "bad-value", "method: label_smoothing"),
     ],
 )  # fmt: skip
@@ -168,3 +242,24 @@ def test_a_plan_tells_that_the_out_folder_holds_a_finished_run(
     (tmp_path / "done" / "final").mkdir(parents=True)
 
     assert any("holds a finished run" in note for note in make_plan(asked | {"out": "done"}).notes)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, True),
+        ({"adapter": {"type": "lora", "init": "pissa"}}, False),
+        ({"trainer": {"neftune_alpha": 5.0}}, False),
+        ({"adapter": "full"}, False),
+        ({"data": {"path": "rows.jsonl"}}, False),
+    ],
+)
+def test_a_plan_tells_that_views_begin_equal(
+    more: dict[str, Any], told: bool, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "texts.txt").write_text("".join(f"a text {i}\n" for i in range(12)))
+    wanted = asked | {"data": {"path": "texts.txt"}, "method": "contrastive", "adapter": "lora"}
+
+    made = make_plan(wanted | more)
+
+    assert any("begin equal" in note for note in made.notes) is told

@@ -19,6 +19,7 @@ from stead.core.errors import (
 )  # fmt: skip
 from stead.core.events import AnyEvent, Note, Saved
 from stead.core.process import stop_requested
+from stead.training.saving import fingerprint
 from stead.values import PreparedData
 
 STEPS = 12
@@ -206,6 +207,25 @@ def test_a_finished_run_is_not_trained_again(
         start(tiny_model, data, tmp_path, "lora")
 
 
+@pytest.mark.parametrize(
+    ("changed", "hint"),
+    [
+        ({"config": "b"}, "stead runs resume RUN"),
+        ({"config": "b", "threads": 4}, "stead runs resume RUN --resume-level same-order"),
+        ({"data": "b", "config": "b"}, "stead runs resume RUN --resume-level best-effort"),
+    ],
+)
+def test_the_hint_of_a_refused_resume_goes_on_under_the_runs_own_settings(
+    changed: dict[str, Any], hint: str
+) -> None:
+    saved = {"config": "a", "data": "a", "threads": 2}
+
+    with pytest.raises(CheckpointError) as caught:
+        fingerprint.check(saved, saved | changed, "exact")
+
+    assert caught.value.hint == hint
+
+
 def test_changed_settings_are_refused_unless_the_level_is_lowered(
     tiny_model: Path, data: dict[str, PreparedData], tmp_path: Path
 ) -> None:
@@ -217,9 +237,7 @@ def test_changed_settings_are_refused_unless_the_level_is_lowered(
         with pytest.raises(CheckpointError, match=r"trainer\.lr") as caught:
             start(tiny_model, data, tmp_path, "lora", lr=1e-4, resume=allowed)
         assert caught.value.code == "fingerprint-changed"
-        assert (
-            caught.value.hint == f"stead train {tmp_path / 'run.yaml'} --resume-level best-effort"
-        )
+        assert caught.value.hint == f"stead runs resume {tmp_path}"
     for other in (
         {"adapter_config": {"r": 3}},
         {"optimizer": "lion"},

@@ -15,7 +15,7 @@ from stead.messages import Message
 from stead.training.callback import Run, StepOutcome
 from stead.training.callbacks.reward_hacking import WatchReward
 from stead.training.rl.reward_signs import WatchSettings, signs
-from stead.training.rl.rewards import Answered
+from stead.training.rl.reward_source import Answered
 
 SLOW = pytest.mark.slow
 

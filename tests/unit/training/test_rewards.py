@@ -14,12 +14,15 @@ import torch
 from pydantic import ValidationError
 from tests.fakes import rl
 
-from stead.core.errors import ConfigError, TrainingError
+from stead.core.errors import BackendError, ConfigError, TrainingError
 from stead.messages import Message
 from stead.models.heads import HEAD
 from stead.models.layers import lowrank
+from stead.training.methods.grpo import GRPOConfig
+from stead.training.methods.rlaif import RLAIFConfig
 from stead.training.rl.judge import Judge, JudgeSettings
-from stead.training.rl.rewards import Answered, Rewards, RewardSpec
+from stead.training.rl.reward_source import Answered
+from stead.training.rl.rewards import Rewards, RewardSpec
 from stead.values import PreparedData
 
 
@@ -33,7 +36,7 @@ def opened(*specs: Any) -> Rewards:
 
 @contextmanager
 def endpoint(reply: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Answer chat requests on loopback with `reply(text of the question)`; remember the requests."""
+    """Answer chat requests on loopback with `reply(text of the question)`, a number is a status; remember the requests."""
     seen: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -41,12 +44,21 @@ def endpoint(reply: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             seen.append(asked)
             text = reply(asked["messages"][-1]["content"])
+            if isinstance(text, int):
+                return self.say(text, {"error": {"message": "no"}})
             message = {"role": "assistant", "content": text}
-            body = json.dumps({
+            return self.say(200, {
                 "id": "1", "object": "chat.completion", "created": 1, "model": asked["model"],
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            }).encode()  # fmt: skip
-            self.send_response(200)
+            })  # fmt: skip
+
+        def do_GET(self) -> None:
+            cards = [{"id": "judge-7b", "object": "model", "created": 1, "owned_by": "us"}]
+            self.say(200, {"object": "list", "data": cards})
+
+        def say(self, status: int, value: dict[str, Any]) -> None:
+            body = json.dumps(value).encode()
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -160,6 +172,40 @@ def test_a_judge_without_a_grade_is_asked_again_and_then_stops_the_run() -> None
     assert len(seen) == 2
 
 
+@pytest.mark.parametrize(
+    ("status", "more", "code", "hint"),
+    [
+        (404, {}, "model-not-found", "stead train RECIPE -s method.judge.model=judge-7b"),
+        (401, {}, "upstream-auth", "stead train RECIPE -s method.judge.token_env=NAME_OF_A_VARIABLE"),
+        (403, {"token_env": "HOME"}, "upstream-auth", "export HOME=KEY"),
+        (500, {}, "upstream-failed", "curl -sS {url}/v1/models"),
+    ],
+)  # fmt: skip
+def test_a_judge_that_does_not_answer_is_told_before_the_model_is_loaded(
+    status: int, more: dict[str, Any], code: str, hint: str
+) -> None:
+    with endpoint(lambda _: status) as (url, seen):
+        config = RLAIFConfig(judge=JudgeSettings(url=url, model="jugde-7b", **more))
+
+        with pytest.raises(BackendError, match=f"'jugde-7b' at {url} does not answer") as found:
+            config.try_out(None)
+
+    assert (found.value.code, found.value.hint) == (code, hint.format(url=url))
+    assert len(seen) == 1
+
+
+def test_a_judge_that_is_away_is_told_and_one_that_is_there_is_asked_once() -> None:
+    away = GRPOConfig(rewards=({"judge": {"url": "http://127.0.0.1:1/v1", "model": "j"}},))
+    with pytest.raises(BackendError) as found:
+        away.try_out(None)
+    with endpoint(lambda _: "hm") as (url, seen):
+        GRPOConfig(rewards=({"judge": {"url": url, "model": "j"}},)).try_out(None)
+
+    assert found.value.code == "connection-refused"
+    assert found.value.hint == "curl -sS http://127.0.0.1:1/v1/models"
+    assert len(seen) == 1
+
+
 def test_a_key_that_is_not_there_is_told() -> None:
     with pytest.raises(ConfigError, match="NO_SUCH_KEY"):
         Judge(JudgeSettings(url="http://127.0.0.1:1", model="j", token_env="NO_SUCH_KEY"))
@@ -232,6 +278,15 @@ def test_a_trained_reward_model_is_a_reward(tiny_model: Path, tmp_path: Path) ->
         ("return ['1']", "returned '1' for row rows:1", "reward-not-numbers"),
         ("return (1 / 0 for _ in completions)", "raised ZeroDivisionError", "reward-raised"),
         ("raise SystemExit(3)", "raised SystemExit in", "reward-raised"),
+        ("return {'a': 1}", "returned {'a': 1}, not a list", "reward-not-numbers"),
+        ("return [[1, 2]]", r"returned \[1, 2\] for row rows:1", "reward-not-numbers"),
+        (
+            "import torch\n    return torch.zeros(1, 2)",
+            r"returned tensor\(.*row rows:1",
+            "reward-not-numbers",
+        ),
+        ("import torch\n    return torch.tensor(1.0)", r"returned tensor\(1", "reward-not-numbers"),
+        ("return [10 ** 400]", "returned 10000.*row rows:1", "reward-not-numbers"),
     ],
 )
 def test_what_a_function_returned_is_said(tmp_path: Path, body: str, words: str, code: str) -> None:
@@ -249,3 +304,60 @@ def test_a_reward_that_is_no_function_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="'value' is 3, no function"):
         Rewards.open([RewardSpec(function=f"{tmp_path}/odd.py:value")], lambda _: None)
+
+
+def test_an_async_function_is_waited_for(tmp_path: Path) -> None:
+    code = (
+        "import asyncio\nasync def f(completions):\n    await asyncio.sleep(0)\n    return [2.0]\n"
+    )
+    (tmp_path / "later.py").write_text(code + "async def boom(completions):\n    return [1 / 0]\n")
+
+    total, _ = opened(f"{tmp_path}/later.py:f").score([answered("x")])
+    with pytest.raises(TrainingError, match=r"ZeroDivisionError in .*later\.py:6"):
+        opened(f"{tmp_path}/later.py:boom").score([answered("x")])
+
+    assert total == [2.0]
+
+
+def test_what_a_function_changes_is_its_own(tmp_path: Path) -> None:
+    """Two answers to one prompt share its cells, and so do two rewards."""
+    code = "def f(completions, tags):\n    completions.clear()\n    return [len(t.append(1) or t) for t in tags]\n"
+    (tmp_path / "rude.py").write_text(code)
+    twice = [{"function": f"{tmp_path}/rude.py:f", "name": name} for name in ("a", "b")]
+    tags = ["x"]
+
+    _, parts = opened(*twice).score([answered("1", tags=tags), answered("2", tags=tags)])
+
+    assert parts == {"a": [2.0, 2.0], "b": [2.0, 2.0]}
+    assert tags == ["x"]
+
+
+def test_a_column_that_only_other_rows_have_is_none(tmp_path: Path) -> None:
+    code = (
+        "def f(completions, rare, *more, often=1):\n    return [float(r is None) for r in rare]\n"
+    )
+    (tmp_path / "mine.py").write_text(code)
+    spec = RewardSpec(function=f"{tmp_path}/mine.py:f")
+
+    total, _ = Rewards.open([spec], lambda _: None, ["rare"]).score([answered("x", often=3)])
+
+    assert total == [1.0]
+
+
+@pytest.mark.parametrize("source", ["max", "f"])
+def test_a_function_that_cannot_be_called_by_name_is_refused(tmp_path: Path, source: str) -> None:
+    (tmp_path / "odd.py").write_text("from builtins import max\ndef f(completions, /): ...\n")
+
+    with pytest.raises(ConfigError, match="cannot be called") as found:
+        opened(f"{tmp_path}/odd.py:{source}")
+
+    assert found.value.code == "unknown-function"
+
+
+def test_a_run_tries_functions_before_the_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def f(completions, lvl): ...\n")
+    config = GRPOConfig(rewards=(f"{tmp_path}/mine.py:f",))
+
+    config.try_out(None)
+    with pytest.raises(ConfigError, match="did you mean 'level'"):
+        config.try_out(["level"])

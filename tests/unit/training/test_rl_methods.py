@@ -9,7 +9,7 @@ import torch
 from tests.fakes import rl
 
 from stead.config.run import DataSection
-from stead.core.errors import ConfigError, Interrupted, TrainingError
+from stead.core.errors import ConfigError, Interrupted, SteadError
 from stead.core.events import AnyEvent, Note
 from stead.core.process import stop_requested
 from stead.data.pack import TokenStore
@@ -284,7 +284,7 @@ def test_a_reward_that_fails_stops_the_run_and_is_named(
 ) -> None:
     settings = rl.config(rewards=[{"function": f"tests.fakes.rl:{function}"}])
 
-    with pytest.raises(TrainingError, match=words) as found:
+    with pytest.raises(SteadError, match=words) as found:
         rl.run(tiny_model, data, tmp_path, "grpo", method_config=settings)
 
     assert found.value.code == code

@@ -1,8 +1,10 @@
 """Trackers: what they are told, a resume without double points, and failures that stop nothing."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from stead.core.paths import Home
 from stead.core.process import stop_requested
 from stead.training.callback import Run, StepOutcome
 from stead.training.tracker import Tracked, Tracker
+from stead.training.trackers.mlflow import MLflow
 from stead.values import PreparedData
 
 TRACKERS = registry("tracker")
@@ -251,6 +254,46 @@ def test_mlflow_has_every_point(
     assert found.data.params["trainer.optimizer"] == "adamw"
     steps = [m.step for m in client.get_metric_history(found.info.run_id, "train/loss")]
     assert steps == [1, 2, 3, 4]  # step 3 was done twice
+
+
+class _Server:
+    """What MLflow's server keeps of one run: points and tags."""
+
+    def __init__(self, *_: Any) -> None:
+        self.tags: dict[str, str] = {}
+        self.points: list[tuple[str, int]] = []
+
+    def update_run(self, *_: Any, **__: Any) -> None: ...
+
+    def get_run(self, _: str) -> Any:
+        return SimpleNamespace(data=SimpleNamespace(tags=self.tags))
+
+    def log_batch(self, _: str, points: list[Any], tags: list[Any]) -> None:
+        self.points += [(p[0], p[3]) for p in points]
+        self.tags |= dict(tags)
+
+
+def test_mlflow_gets_the_last_measurement_of_a_run_that_was_killed_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = _Server()
+    entities = SimpleNamespace(Metric=lambda *values: values, RunTag=lambda *values: values)
+    clock = SimpleNamespace(time=SimpleNamespace(get_current_time_millis=lambda: 0))
+    library = SimpleNamespace(entities=entities, utils=clock, MlflowClient=lambda _: server)
+    monkeypatch.setitem(sys.modules, "mlflow", library)
+
+    def life(*written: tuple[int, dict[str, float]]) -> None:
+        tracker = MLflow(Tracked("run", tmp_path))
+        tracker.restore({"run": "id"})
+        tracker.open(0)
+        for step, values in written:
+            tracker.write(step, values)
+
+    life((1, {"train/loss": 1.0}), (2, {"train/loss": 1.0}))
+    life((2, {"train/loss": 1.0}), (2, {"eval/loss": 1.0}))
+    life((2, {"train/loss": 1.0}), (2, {"eval/loss": 1.0}))
+
+    assert server.points == [("train/loss", 1), ("train/loss", 2), ("eval/loss", 2)]
 
 
 def test_wandb_works_without_network(

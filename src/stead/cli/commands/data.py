@@ -124,6 +124,8 @@ def inspect(
     if as_json:
         console.out_json(found)
         return
+    for told in found["folders"]:
+        console.out(f"files    {data_view.clean(told)}")
     for one, fmt in zip(found["readers"], found["formats"], strict=False):
         console.out(f"reader   {one['name']}: {data_view.clean(one['why'])}")
         console.out(

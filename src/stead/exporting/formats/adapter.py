@@ -12,7 +12,7 @@ from stead.core.events import Emit, Saved, ignore
 from stead.exporting import card, space
 from stead.exporting.exporter import Exporter
 from stead.exporting.source import Source
-from stead.models import lineage, merge
+from stead.models import heads, lineage, merge
 from stead.models.deltas import MERGEABLE
 from stead.models.peft_files import QUANTIZATION
 from stead.values import Artifact
@@ -20,6 +20,8 @@ from stead.values import Artifact
 
 class AdapterFolder(Exporter):
     """Copies an adapter whose tensors were checked against its base."""
+
+    keeps_scores = True
 
     def estimate(self, source: Source, quant: str | None) -> int:
         """Return the bytes of the adapter's files."""
@@ -49,7 +51,14 @@ class AdapterFolder(Exporter):
 def _files(source: Source) -> list[Path]:
     if source.adapter is None:
         raise ExportError("no-adapter", f"{str(source.folder)!r} is a whole model, no adapter")
-    kept = {merge.CONFIG, merge.TENSORS, QUANTIZATION, lineage.RECORD, *merge.COMPANIONS}
+    kept = {
+        merge.CONFIG,
+        merge.TENSORS,
+        QUANTIZATION,
+        lineage.RECORD,
+        *merge.COMPANIONS,
+        *heads.FILES,
+    }
     return [p for p in sorted(source.adapter.iterdir()) if p.is_file() and p.name in kept]
 
 

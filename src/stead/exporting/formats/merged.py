@@ -21,6 +21,7 @@ class Merged(Exporter):
 
     requires = ("numpy",)
     quants = ("auto", *weights.DTYPES)
+    keeps_scores = True
 
     def estimate(self, source: Source, quant: str | None) -> int:
         """Return about how many bytes the folder will have; the weights' share is exact."""

@@ -17,6 +17,11 @@ class Brevity(Scorer):
     def __init__(self, free: int | None = None, most: int | None = None) -> None:
         self._bounds = None if free is None or most is None else (free, most)
 
+    @property
+    def needs_reference(self) -> bool:
+        """Only the form without bounds asks for it."""
+        return self._bounds is None
+
     @classmethod
     def with_option(cls, option: str) -> "Brevity":
         """Make `brevity:192-256`. Raises: ConfigError("unknown-option")."""

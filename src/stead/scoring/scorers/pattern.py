@@ -19,6 +19,11 @@ class Pattern(Scorer):
         self._text = pattern
         self._found = None if pattern is None else re.compile(pattern, re.DOTALL)
 
+    @property
+    def needs_reference(self) -> bool:
+        """Only the form without an expression of its own asks for it."""
+        return self._text is None
+
     @classmethod
     def with_option(cls, option: str) -> "Pattern":
         """Make `pattern:REGEX`. Raises: ConfigError("unknown-option")."""

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from stead.config.run import RunConfig
 from stead.core import files
 from stead.core.errors import ConfigError
 from stead.core.lazy import lazy
 from stead.data.tokenizer import TextTokenizer
 from stead.models.flat import FlatBatch
+from stead.planning.facts import DataFacts, ModelFacts
 from stead.training.method import Columns, Loss, Method, MethodConfig, Model, Store, Tools
 from stead.training.teaching.views import ViewsOf, lay_out
 
@@ -47,6 +49,23 @@ class ContrastiveConfig(MethodConfig):
         default=False, description="let positives choose their anchors too, as CLIP does"
     )
     max_length: int = Field(default=256, ge=2, description="tokens of each text that are looked at")
+
+    def remarks(self, config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, ...]:
+        """Tell that two views begin equal where a fresh adapter's dropout is all they differ by.
+
+        What LoRA adds is 0 in the beginning, and so is the dropout's part of it.
+        """
+        own = any("drop" in k and isinstance(v, float) and v > 0 for k, v in getattr(model, "config", {}).items())  # fmt: skip
+        fresh = getattr(config.adapter, "dropout", 0) > 0 and not str(
+            getattr(config.adapter, "init", "")
+        ).startswith("pissa")
+        if data.kind != "text" or own or config.trainer.neftune_alpha or not fresh:
+            return ()
+        return (
+            f"the two views of a text begin equal: adapter.dropout={config.adapter.dropout:g} acts on "  # type: ignore[attr-defined]
+            "what the adapter adds, which is 0 at first, and the model has no dropout of its own; "
+            "-s trainer.neftune_alpha=5 makes them differ from the first step",
+        )
 
 
 class Contrastive(Method):

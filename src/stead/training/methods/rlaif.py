@@ -5,18 +5,21 @@ Knows nothing about adapters or optimizers. "preference" learns from the judge's
 preferences: 2402.04792 section 3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from stead.config.run import RunConfig
 from stead.core.errors import ConfigError
 from stead.core.lazy import lazy
+from stead.planning.facts import DataFacts, ModelFacts
 from stead.training.method import Columns, Find, Loss, Model, Tools
 from stead.training.rl.advantages import leave_one_out
 from stead.training.rl.judge import Judge, JudgeSettings
 from stead.training.rl.policy import Clip, by_answer, clipped, divergence
-from stead.training.rl.rewards import Answered, JudgeReward, Rewards, Scores
+from stead.training.rl.reward_source import Answered
+from stead.training.rl.rewards import JudgeReward, Rewards, Scores
 from stead.training.rl.rollout import RolloutMethod, Scored
 from stead.training.rl.rollout_buffer import Buffer, Rolled
 from stead.training.rl.settings import RolloutConfig
@@ -57,6 +60,17 @@ class RLAIFConfig(RolloutConfig):
             )
         if self.rewards:
             super().require(find)
+
+    def remarks(self, config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, ...]:
+        """Name the judge, too."""
+        own = () if self.judge is None else (self.judge.remark,)
+        return own + super().remarks(config, model, data)
+
+    def try_out(self, columns: Collection[str] | None) -> None:
+        """Ask the judge, too."""
+        super().try_out(columns)
+        if self.judge is not None:
+            Judge(self.judge).try_out("method.judge")
 
 
 class RLAIF(RolloutMethod):

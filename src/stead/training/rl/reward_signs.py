@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pydantic import Field
 
 from stead.config.kinds import Section
-from stead.training.rl.rewards import Answered
+from stead.training.rl.reward_source import Answered
 
 _GRAM = 6  # characters: shorter pieces occur in both texts by chance
 _WORD = re.compile(r"\S+")

@@ -4,27 +4,26 @@ Knows nothing about advantages, batches or models' insides: prompts and answers 
 reward that fails stops the run with its name and the row; it never becomes 0.
 """
 
-import inspect
 import math
-import traceback
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from stead.config.kinds import Section
-from stead.core.errors import ConfigError, SteadError, TrainingError
+from stead.core.errors import ConfigError, TrainingError
 from stead.core.lazy import named, require_named
 from stead.messages import Message
 from stead.models.heads import reward_head
+from stead.planning.facts import DataFacts
 from stead.scoring import scorer as scoring
 from stead.training.method import Find
+from stead.training.rl import reward_columns
 from stead.training.rl.judge import Judge, JudgeSettings
-
-_SHOWN = 80  # characters of what a function returned, in an error
+from stead.training.rl.reward_function import FunctionReward
+from stead.training.rl.reward_source import Answered, Reward
 
 
 class RewardSpec(Section):
@@ -70,35 +69,6 @@ class RewardSpec(Section):
         return "judge" if self.model is None else Path(self.model).name
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """One answer with everything a reward may look at. `completion` is without the end token."""
-
-    where: str
-    messages: tuple[Message, ...]
-    completion: str
-    reference: str = ""
-    columns: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON values of extra columns
-    stopped: bool = True
-    tokens: int = 0
-
-    @property
-    def prompt(self) -> str:
-        """The text of the last turn before the answer."""
-        return self.messages[-1].text if self.messages else ""
-
-
-class Reward(ABC):
-    """One source of reward; `name` says which in logs and errors."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @abstractmethod
-    def __call__(self, answers: Sequence[Answered]) -> list[float]:
-        """Return one number per answer."""
-
-
 def _scorer(name: str) -> scoring.Scorer:
     """Make a scorer that judges answers. Raises: ConfigError, as `scoring.create`."""
     found = scoring.create([name])[name]
@@ -123,93 +93,6 @@ class ScorerReward(Reward):
             sample = scoring.Sample(one.prompt, one.completion, one.reference, meta=meta)
             found.append(self._sign * self._scorer.score(sample).value)
         return found
-
-
-class FunctionReward(Reward):
-    """A function `f(prompts, completions, **columns) -> list of numbers`.
-
-    It is given, by name and only if it asks: `prompts` and `completions` (texts), `messages`,
-    `references`, `stopped`, `counts` (tokens), and any extra column of the rows, each a list with one entry per answer.
-    """
-
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
-        super().__init__(name)
-        if not callable(function):
-            raise ConfigError("unknown-function", f"the reward {name!r} is {repr(function)[:_SHOWN]}, no function")  # fmt: skip
-        self._function = function
-        parameters = inspect.signature(function).parameters
-        self._any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        self._wants = [n for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
-
-    def __call__(self, answers: Sequence[Answered]) -> list[float]:
-        """Call the function once for all answers."""
-        values = self._arguments(answers)
-        missing = [n for n in self._wants if n not in values and self._required(n)]
-        if missing:
-            raise TrainingError(
-                "reward-column",
-                f"the reward {self.name!r} asks for {missing[0]!r}, which the rows do not have "
-                f"(they have {', '.join(sorted(values))})",
-            )
-        chosen = values if self._any else {n: values[n] for n in self._wants if n in values}
-        try:
-            given = self._function(**chosen)
-            given = list(given) if inspect.isgenerator(given) else given
-        except SteadError:
-            raise
-        except SystemExit as error:
-            raise self._failed(answers, error) from error
-        except Exception as error:  # house: broad-except - the user's own code may raise anything
-            raise self._failed(answers, error) from error
-        return self._numbers(given, answers)
-
-    def _numbers(self, given: Any, answers: Sequence[Answered]) -> list[float]:  # Any: the user's
-        try:
-            found = None if isinstance(given, str | bytes) else list(given)
-        except TypeError:
-            found = None
-        if found is None:
-            raise self._odd(f"returned {repr(given)[:_SHOWN]}, not a list of one number per answer")
-        rows = [f" for row {one.where}" for one in answers] + [""] * len(found)
-        return [self._number(x, row) for x, row in zip(found, rows, strict=False)]
-
-    def _number(self, value: Any, row: str) -> float:  # Any: what the user returned
-        try:
-            if not isinstance(value, str | bytes):
-                return float(value)
-        except (TypeError, ValueError):
-            pass
-        raise self._odd(f"returned {repr(value)[:_SHOWN]}{row}, which is no number")
-
-    def _odd(self, what: str) -> TrainingError:
-        return TrainingError(
-            "reward-not-numbers", f"the reward {self.name!r} {what}", reward=self.name
-        )
-
-    def _required(self, name: str) -> bool:
-        parameter = inspect.signature(self._function).parameters[name]
-        return parameter.default is inspect.Parameter.empty
-
-    def _arguments(self, answers: Sequence[Answered]) -> dict[str, list[Any]]:
-        columns = sorted({name for one in answers for name in one.columns})
-        return {name: [one.columns.get(name) for one in answers] for name in columns} | {
-            "prompts": [one.prompt for one in answers],
-            "completions": [one.completion for one in answers],
-            "messages": [one.messages for one in answers],
-            "references": [one.reference for one in answers],
-            "stopped": [one.stopped for one in answers],
-            "counts": [one.tokens for one in answers],
-        }
-
-    def _failed(self, answers: Sequence[Answered], error: BaseException) -> TrainingError:
-        first, last = answers[0].where, answers[-1].where
-        frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
-        place = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-        return TrainingError(
-            "reward-raised",
-            f"the reward {self.name!r} raised {type(error).__name__}{place} for rows {first} to {last}: {error}",
-            reward=self.name,
-        )
 
 
 class ModelReward(Reward):
@@ -248,9 +131,14 @@ class Rewards:
         self.parts = list(parts)
 
     @classmethod
-    def open(cls, specs: Sequence[RewardSpec], open_model: OpenModel) -> "Rewards":
-        """Make the rewards named in a recipe. Raises: what finding a source raises."""
-        return cls([(_make(s, open_model), s.weight) for s in specs])
+    def open(
+        cls, specs: Sequence[RewardSpec], open_model: OpenModel, columns: Collection[str] = ()
+    ) -> "Rewards":
+        """Make the rewards named in a recipe; a row without one of `columns` has None there.
+
+        Raises: what finding a source raises.
+        """
+        return cls([(_make(s, open_model, columns), s.weight) for s in specs])
 
     def score(self, answers: Sequence[Answered]) -> tuple[list[float], Scores]:
         """Return the weighted sum per answer, and every part by name.
@@ -292,11 +180,40 @@ def require(specs: Sequence[RewardSpec], find: Find) -> None:
             reward_head(find(spec.model))
 
 
-def _make(spec: RewardSpec, open_model: OpenModel) -> Reward:
+def require_rows(specs: Sequence[RewardSpec], rows: DataFacts, source: str) -> None:
+    """Refuse rewards that ask for what no row of `source` has; no function's file is run.
+
+    Raises: ConfigError("reward-column" | "reward-reference").
+    """
+    for spec in specs:
+        if spec.scorer is not None and rows.answered == 0 and _scorer(spec.scorer).needs_reference:
+            raise ConfigError(
+                "reward-reference",
+                f"the reward {spec.title!r} compares with the row's own answer, and no row of {source!r} "
+                "has one",
+                hint=f"stead data inspect {shlex.quote(source)}",
+            )
+        if spec.function is not None:
+            reward_columns.require(spec.title, reward_columns.written(spec.function), rows, source)
+
+
+def try_out(specs: Sequence[RewardSpec], columns: Collection[str] | None) -> None:
+    """Import functions and ask judges once, before a model is loaded; None: columns are unknown.
+
+    Raises: what making a reward raises; ConfigError("reward-column"), and as `Judge.try_out`.
+    """
+    for spec in specs:
+        if spec.function is not None:
+            FunctionReward(spec.title, named(spec.function)).try_out(columns)
+        if spec.judge is not None:
+            Judge(spec.judge).try_out()
+
+
+def _make(spec: RewardSpec, open_model: OpenModel, columns: Collection[str]) -> Reward:
     if spec.scorer is not None:
         return ScorerReward(spec.title, spec.scorer)
     if spec.function is not None:
-        return FunctionReward(spec.title, named(spec.function))
+        return FunctionReward(spec.title, named(spec.function), columns)
     if spec.model is not None:
         return ModelReward(spec.title, open_model(spec.model))
     assert spec.judge is not None  # noqa: S101 - one of the four is given

@@ -21,7 +21,8 @@ from stead.training.method import Columns, Kept, Method, Model, Store, Tools
 from stead.training.rl.advantages import is_flat
 from stead.training.rl.policy import by_answer
 from stead.training.rl.reward_signs import signs
-from stead.training.rl.rewards import Answered, Rewards, Scores
+from stead.training.rl.reward_source import Answered
+from stead.training.rl.rewards import Rewards, Scores
 from stead.training.rl.rollout_buffer import Buffer, Rolled
 from stead.training.rl.rollout_prompts import CutNote, Prompt, Prompts
 from stead.training.rl.settings import RolloutConfig
@@ -123,7 +124,8 @@ class RolloutMethod(Method):
 
     def open_rewards(self, tools: Tools) -> None:
         """Make the rewards that the settings name."""
-        self._rewards = Rewards.open(self.config.rewards, tools.reward_model)
+        columns = tools.train.prepared.columns or ()
+        self._rewards = Rewards.open(self.config.rewards, tools.reward_model, columns)
 
     def reward(self, answers: Sequence[Answered]) -> tuple[list[float], Scores]:
         """Return what each answer earns, and the parts of it."""

@@ -3,11 +3,15 @@
 Knows nothing about how answers are written, rewarded or learnt from.
 """
 
+from collections.abc import Collection
+
 from pydantic import Field
 
+from stead.config.run import RunConfig
+from stead.planning.facts import DataFacts, ModelFacts
 from stead.training.method import Find, MethodConfig
 from stead.training.rl.reward_signs import WatchSettings
-from stead.training.rl.rewards import RewardSpec, require
+from stead.training.rl.rewards import RewardSpec, require, require_rows, try_out
 from stead.training.rl.sources import SamplerSettings
 
 
@@ -33,3 +37,16 @@ class RolloutConfig(MethodConfig):
     def require(self, find: Find) -> None:
         """Refuse a method without rewards, and rewards that are not there."""
         require(self.rewards, find)
+
+    def require_rows(self, rows: DataFacts, source: str) -> None:
+        """Refuse rewards that ask for what the rows do not have."""
+        require_rows(self.rewards, rows, source)
+
+    def remarks(self, config: RunConfig, model: ModelFacts, data: DataFacts) -> tuple[str, ...]:
+        """Say that judges are asked by the run only."""
+        judges = [r.judge for r in self.rewards if r.judge is not None]
+        return tuple(judge.remark for judge in judges)
+
+    def try_out(self, columns: Collection[str] | None) -> None:
+        """Import the rewards' functions and ask their judges once."""
+        try_out(self.rewards, columns)

@@ -5,6 +5,7 @@ Knows nothing about checkpoints or the loop.
 
 import platform
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,15 @@ def check(
     """Return the level a resume can promise; refuse one below what is allowed.
 
     `settings` tells which settings differ, when that is known: the hash "config" alone helps nobody.
-    `run` is the run's folder: the hint goes on under the settings that it was trained with.
+    `run` is the run's folder: the hint goes on under the settings that it was trained with, which
+    needs no level when nothing else differs.
 
     Raises: CheckpointError("fingerprint-changed") naming each field that differs.
     """
     changed = sorted(k for k in saved.keys() | present.keys() if saved.get(k) != present.get(k))
     if not changed:
         return "exact"
-    level = "best-effort" if any(k in _CONTENT for k in changed) else "same-order"
+    level = _level(changed)
     if LEVELS.index(level) > LEVELS.index(allowed):
         parts = ", ".join(
             settings if k == "config" and settings
@@ -93,11 +95,21 @@ def check(
             "fingerprint-changed",
             f"the checkpoint was written under other conditions ({parts}); resuming could only be {level!r}: "
             f"--resume-level {level} allows it",
-            hint=f"stead train {shlex.quote(str(run / 'run.yaml'))} --resume-level {level}",
+            hint=_going_on(run, [k for k in changed if k != "config"]),
             changed=changed,
             level=level,
         )
     return level
+
+
+def _level(changed: Sequence[str]) -> str:
+    return "best-effort" if any(k in _CONTENT for k in changed) else "same-order"
+
+
+def _going_on(run: Path, changed: Sequence[str]) -> str:
+    """Return the command that goes on under the run's own settings; what else changed needs a level."""
+    command = f"stead runs resume {shlex.quote(str(run))}"
+    return f"{command} --resume-level {_level(changed)}" if changed else command
 
 
 def _short(value: Any) -> str:  # Any: a JSON value

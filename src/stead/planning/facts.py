@@ -54,8 +54,7 @@ class DataFacts:
     spaced ranks, the shortest and the longest included. `sizes`: each training row's tokens, in the order
     of the file; `trees`: likewise, of all columns, what they share once. Both are empty where only the first
     rows were read. `text_bytes`: of the training rows as prepared data keep them beside their tokens; 0: not counted.
-    spaced ranks, the shortest and the longest included. `columns` are those of the first rows, `extras`
-    those with plain cells, which rewards may ask for; `answered` rows have an answer of their own.
+    `columns` are those of the first rows, `extras` those with plain cells, which rewards may ask for; `answered` rows have an answer of their own.
     None: nobody has looked. `folders`: what is read of each folder, in words.
     """
 

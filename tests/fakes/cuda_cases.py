@@ -4,6 +4,7 @@
 A case is a function whose name begins with `case_`.
 """
 
+import copy
 import json
 import math
 import shutil
@@ -11,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,11 +40,13 @@ class Place:
     def __init__(self, model: Path, folder: Path) -> None:
         self.model, self.folder = model, folder
         self.hash = inspect(model, tokenizer=False).hash
+        self.read = {d: load_model(model, dtype=d, device="cpu") for d in ("fp32", "bf16", "fp16")}
 
     @cache  # noqa: B019 - lives as long as the process
     def loaded(self, on: str, dtype: Any = "fp32") -> LoadedModel:
-        """Load the model."""
-        return load_model(self.model, dtype=dtype, device=on)  # type: ignore[arg-type]
+        """Put a model on a device that was read before there was one: the double upsets the reader."""
+        own = self.read[dtype]
+        return replace(own, model=copy.deepcopy(own.model).to(on), device=torch.device(on))
 
     @cache  # noqa: B019
     def rows(self, kind: str) -> PreparedData:
@@ -109,7 +113,7 @@ def case_answers_and_likelihoods(place: Place) -> None:
     sampling = [Sampling(max_tokens=6, temperature=0.0), Sampling(max_tokens=6, temperature=0.0, repeat_penalty=1.3),
                 Sampling(max_tokens=3, temperature=0.0, logprobs=2)]  # fmt: skip
     asked = [PROBE[0], PROBE[0], PROBE[1]]
-    here, there = (load_model(place.model, dtype="fp32", device=d) for d in ("cpu", "cuda"))
+    here, there = place.loaded("cpu"), place.loaded("cuda")
 
     answers = [generate.generate(x, asked, sampling) for x in (here, there)]
 
@@ -260,8 +264,8 @@ def main(model: Path, folder: Path, only: list[str]) -> None:
     cases: dict[str, Callable[[Place], None]] = {
         n.removeprefix("case_"): f for n, f in globals().items() if n.startswith("case_")
     }
+    place = Place(model, folder)
     with device.cuda():
-        place = Place(model, folder)
         for name, case in cases.items():
             if only and name not in only:
                 continue

@@ -100,10 +100,15 @@ def _engines(_: Home) -> Iterator[Finding]:
 
 
 def _gpu(_: Home) -> Iterator[Finding]:
-    gpus = hardware.nvidia()
-    yield Finding(
-        "gpu", "ok", ", ".join(gpu.name for gpu in gpus) if gpus else "none: runs use the CPU"
-    )
+    found = hardware.probe()
+    names = ", ".join(gpu.name for gpu in found.gpus if gpu.kind == "cuda")
+    if found.unused:
+        yield Finding(
+            "gpu", "warn", f"{names}, but torch {found.torch} is a build for processors",
+            "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu128",
+        )  # fmt: skip
+    else:
+        yield Finding("gpu", "ok", names if names else "none: runs use the CPU")
 
 
 def _plugins(home: Home) -> Iterator[Finding]:

@@ -6,20 +6,21 @@ Knows nothing about what is to run on it. An absent GPU is an empty tuple, no er
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
-from stead.core import process, room
+from stead.core import lazy, process, room
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16")
+_BF16_SINCE = 8  # Ampere; CUDA C++ programming guide, "Compute Capabilities"
 _UNLIMITED = 1 << 60  # cgroup v1 writes a huge number for "no limit"
 _SMI = [
     "nvidia-smi",
-    "--query-gpu=name,memory.total,memory.free,compute_cap",
+    "--query-gpu=name,memory.total,memory.free,compute_cap,uuid",
     "--format=csv,noheader,nounits",
 ]
 
@@ -34,6 +35,12 @@ class Gpu:
     free_bytes: int
     capability: str = ""  # CUDA compute capability, "9.0"
 
+    @property
+    def fast_bf16(self) -> bool:
+        """Whether a CUDA card multiplies bf16 matrices in hardware: from 8.0 on, and 12.0 is more."""
+        major = self.capability.partition(".")[0]
+        return major.isdigit() and int(major) >= _BF16_SINCE
+
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
@@ -47,11 +54,17 @@ class Hardware:
     disk_free_bytes: int
     gpus: tuple[Gpu, ...] = ()
     system: str = "Linux"
+    torch: str = ""  # the version that is installed, "2.13.0+cpu"
 
     @property
     def device(self) -> Literal["cpu", "cuda", "mps"]:
-        """The fastest kind of device that is there."""
-        return self.gpus[0].kind if self.gpus else "cpu"
+        """The fastest kind of device that is there and that torch can use."""
+        return self.gpus[0].kind if self.gpus and not self.unused else "cpu"
+
+    @property
+    def unused(self) -> bool:
+        """Whether there is a CUDA card which the installed torch, a build for processors, cannot use."""
+        return bool(self.gpus) and self.gpus[0].kind == "cuda" and self.torch.endswith("+cpu")
 
     @property
     def fast_bf16(self) -> bool:
@@ -78,6 +91,7 @@ def probe(disk: Path | None = None, proc: Path = Path("/proc")) -> Hardware:
         disk_free_bytes=disk_free(disk if disk is not None else Path.cwd()),
         gpus=(*nvidia(), *_apple(memory.total, memory.available)),
         system=platform.system(),
+        torch=lazy.version("torch"),
     )
 
 
@@ -126,16 +140,39 @@ def _memory_limit(root: Path) -> int | None:
     return None
 
 
-def nvidia(run: Callable[[list[str]], str | None] = process.output) -> tuple[Gpu, ...]:
-    """Ask nvidia-smi; no program, a failure or no card is an empty tuple."""
+def nvidia(
+    run: Callable[[list[str]], str | None] = process.output, visible: str | None = None
+) -> tuple[Gpu, ...]:
+    """Ask nvidia-smi for the cards that programs may use; no program, a failure or no card is none.
+
+    `visible` is CUDA_VISIBLE_DEVICES, by default that of this process: nvidia-smi does not obey it.
+    """
     text = run(_SMI)
-    gpus = []
+    gpus: list[tuple[Gpu, str]] = []
     for line in text.splitlines() if text else ():
         parts = [p.strip() for p in line.split(",")]
-        if len(parts) == 4 and parts[1].isdigit() and parts[2].isdigit():
+        if len(parts) in (4, 5) and parts[1].isdigit() and parts[2].isdigit():
             total, free = int(parts[1]) << 20, int(parts[2]) << 20
-            gpus.append(Gpu("cuda", parts[0], total, free, parts[3]))
-    return tuple(gpus)
+            gpus.append((Gpu("cuda", parts[0], total, free, parts[3]), "".join(parts[4:])))
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
+    return tuple(gpu for gpu, _ in gpus) if chosen is None else _chosen(gpus, chosen)
+
+
+def _chosen(gpus: Sequence[tuple[Gpu, str]], visible: str) -> tuple[Gpu, ...]:
+    """Pick cards by number or the beginning of their UUID; the first that is none ends the list.
+
+    Source: CUDA C++ programming guide, "CUDA Environment Variables". Part of a card (MIG-…) is none here.
+    """
+    found = []
+    for name in (part.strip() for part in visible.split(",")):
+        if name.isdigit() and int(name) < len(gpus):
+            found.append(gpus[int(name)][0])
+            continue
+        match = [gpu for gpu, uuid in gpus if name.startswith("GPU-") and uuid.startswith(name)]
+        if len(match) != 1:
+            break
+        found.append(match[0])
+    return tuple(found)
 
 
 def _apple(total: int, free: int) -> tuple[Gpu, ...]:

@@ -5,6 +5,7 @@ Knows nothing about what is imported. Try: `torch = lazy("torch", extra="train")
 
 import ast
 import importlib
+import importlib.metadata
 import importlib.util
 import re
 import shlex
@@ -116,6 +117,14 @@ def folder_of(name: str) -> Path | None:
     """Return the folder that holds module `name`'s file, without importing it; None when absent."""
     spec = importlib.util.find_spec(name)
     return None if spec is None or spec.origin is None else Path(spec.origin).parent
+
+
+def version(name: str) -> str:
+    """Return the version of an installed library without importing it; "" when it is not there."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def installed(name: str) -> bool:

@@ -137,7 +137,6 @@ def _runs(group: Group, h: int, M: int, first: int) -> tuple[list[Span], Tensor]
     return runs, (torch.cat(own)[None] + heads).flatten().int()
 
 
-@lru_cache(maxsize=256)
 def bias(
     rows: int,
     columns: int,
@@ -146,13 +145,32 @@ def bias(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
-    """Return 0 where query `first + i` may see key `j`, -inf elsewhere. Shapes: [rows, columns]."""
+    """Return 0 where query `first + i` may see key `j`, -inf elsewhere. Shapes: [rows, columns].
+
+    Kept for a CPU, whose lengths are filled up and whose blocks are short. A GPU makes one in no time,
+    and one for each length of long rows would fill its memory.
+    """
+    make = _kept_bias if device.type == "cpu" else _bias
+    return make(rows, columns, first, window, dtype, device)
+
+
+def _bias(
+    rows: int,
+    columns: int,
+    first: int,
+    window: int | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
     i = torch.arange(first, first + rows, device=device)[:, None]
     j = torch.arange(columns, device=device)[None, :]
     hidden = j > i
     if window is not None:
         hidden |= j <= i - window
     return torch.zeros(rows, columns, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)
+
+
+_kept_bias = lru_cache(maxsize=256)(_bias)
 
 
 def seen(keys: Tensor, a: int, b: int, prefix: Sequence[Span]) -> Tensor:

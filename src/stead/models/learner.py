@@ -4,7 +4,7 @@ Knows nothing about methods, optimizers or steps. Legend: T tokens of a micro-ba
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -95,21 +95,14 @@ class Learner:
 
         Only for adapters with `can_switch_off`; see `training/reference` for the others.
         """
-        former = set_draw(Draw(plain=True))
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            set_draw(former)
+        with _drawing(Draw(plain=True)), torch.no_grad():
+            yield
 
     @contextmanager
     def draw(self, seed: int, step: int, *, active: bool = True) -> Iterator[None]:
         """Let dropout of this thread come from (seed, step); inactive: no dropout at all."""
-        former = set_draw(Draw(seed, step, active))
-        try:
+        with _drawing(Draw(seed, step, active)):
             yield
-        finally:
-            set_draw(former)
 
     def hidden(self, batch: FlatBatch) -> Tensor:
         """Return the last hidden states. Shapes: [T, E]."""
@@ -228,9 +221,30 @@ class Learner:
 
 def _checkpointing(model: Any, verb: str) -> None:  # Any: a transformers model
     """Switch recomputation on or off, under the name this version of transformers has for it."""
-    name = f"activation_checkpointing_{verb}"
-    switch = getattr(model, name, None) or getattr(model, f"gradient_checkpointing_{verb}")
-    switch()
+    kind = "activation" if hasattr(model, f"activation_checkpointing_{verb}") else "gradient"
+    switch = getattr(model, f"{kind}_checkpointing_{verb}")
+    if verb == "enable":
+        how = {"use_reentrant": False, "context_fn": _same_draws}
+        switch(**{f"{kind}_checkpointing_kwargs": how})
+    else:
+        switch()
+
+
+def _same_draws() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return what surrounds a layer's first pass and the second: both draw by the same counter.
+
+    The backward pass of a GPU runs on a thread of its own, which has no counter of its own.
+    """
+    return nullcontext(), _drawing(current_draw())
+
+
+@contextmanager
+def _drawing(draw: Draw) -> Iterator[None]:
+    former = set_draw(draw)
+    try:
+        yield
+    finally:
+        set_draw(former)
 
 
 def head_of(model: Any) -> Head:  # Any: a transformers model

@@ -46,7 +46,7 @@ def load_model(
     config = _config(folder)
     place, place_reason = choose_device(device)
     number, number_reason = choose_dtype(dtype, place, getattr(config, "dtype", None))
-    kernel, kernel_reason = supported(config, *choose_attention(attention, place))
+    kernel, kernel_reason = supported(config, *choose_attention(attention, place, number))
     meta: dict[str, Any] = {  # Any: JSON facts
         "architecture": config.architectures[0],
         "transformers": transformers.__version__,
@@ -101,9 +101,10 @@ def choose_device(wanted: str) -> tuple[torch.device, str]:
         absent = [n for n, there in present.items() if not there]
         return torch.device(found), f"first that is there (absent: {', '.join(absent) or 'none'})"
     if not present.get(wanted, False):
+        build = f"; torch {torch.__version__} is a build without CUDA" if wanted == "cuda" and torch.version.cuda is None and torch.version.hip is None else ""  # fmt: skip
         raise ModelError(
             "no-device",
-            f"the device {wanted!r} is not there (there: {[n for n, t in present.items() if t]})",
+            f"the device {wanted!r} is not there (there: {[n for n, t in present.items() if t]}){build}",
         )
     return torch.device(wanted), "asked for"
 
@@ -119,7 +120,7 @@ def choose_dtype(wanted: str, device: torch.device, stored: Any) -> tuple[torch.
             raise ModelError("unknown-dtype", f"{wanted!r} is none of {', '.join(DTYPES)}")
         return DTYPES[wanted], "asked for"
     if device.type == "cuda":
-        if torch.cuda.is_bf16_supported():
+        if torch.cuda.is_bf16_supported(including_emulation=False):
             return torch.bfloat16, "the GPU computes in bf16"
         return torch.float16, "the GPU has no bf16"
     if device.type == "cpu" and _cpu_has_bf16():
@@ -134,7 +135,7 @@ def _cpu_has_bf16() -> bool:
     return bool(flags.get("amx_bf16", False) or flags.get("avx512_bf16", False))
 
 
-def choose_attention(wanted: str, device: torch.device) -> tuple[str, str]:
+def choose_attention(wanted: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
     """Return the attention kernel for transformers and why.
 
     Packed training replaces it by our own segment attention; see `models/attention`.
@@ -143,6 +144,8 @@ def choose_attention(wanted: str, device: torch.device) -> tuple[str, str]:
         return wanted, "asked for"
     if device.type != "cuda":
         return "sdpa", f"flash attention needs CUDA, this is {device.type}; segments are exact"
+    if dtype == torch.float32:
+        return "sdpa", "flash attention computes in 16 bits only; segments are exact"
     if lazy.installed("flash_attn"):
         return "flash_attention_2", "flash_attn is installed and the device is CUDA"
     return "sdpa", "flash_attn is not installed; segments are exact"
@@ -154,7 +157,10 @@ def supported(config: Any, kernel: str, reason: str) -> tuple[str, str]:
     `config` (Any: a transformers config) names the architecture.
     """
     name = config.architectures[0]
-    if kernel == "sdpa" and not getattr(getattr(transformers, name, None), "_supports_sdpa", True):
+    model = getattr(transformers, name, None)
+    if kernel == "flash_attention_2" and not getattr(model, "_supports_flash_attn", True):
+        kernel, reason = "sdpa", f"{name} has no flash attention in transformers"
+    if kernel == "sdpa" and not getattr(model, "_supports_sdpa", True):
         return "eager", f"{name} has no other in transformers"
     return kernel, reason
 

@@ -40,7 +40,8 @@ def run(plan: Plan, *, resume: Resume = False, emit: Emit = ignore) -> Checkpoin
 
     The checkpoint's `meta` is the summary of the run; `reports` and `artifacts` are added to it.
     """
-    world = World.join(sharded=plan.config.launch.sharding == "full")
+    launch, device = plan.config.launch, plan.config.model.device
+    world = World.join(sharded=launch.sharding == "full", device=device)
     with world.watched():
         checkpoint = train(plan, resume=resume, emit=emit, world=world)
     world.leave()

@@ -174,18 +174,30 @@ def _place(draft: _Draft) -> None:
     """Settle device, dtype and attention from the hardware."""
     hardware = draft.seer.hardware
     found = hardware.gpus[0].name if hardware.gpus else "no GPU found"
+    if hardware.unused:
+        found += f" is here, but torch {hardware.torch} is a build for processors"
     draft.settle("model.device", hardware.device, f"hardware ({found})")
     device = draft.config.model.device
-    dtype, why = "fp32", f"no fast bf16 on {device}"
-    if device == "cpu" and hardware.fast_bf16:
-        dtype, why = "bf16", "the processor multiplies bf16 in hardware"
-    elif device == "cuda":
-        modern = any(g.capability >= "8" for g in hardware.gpus)
-        dtype, why = ("bf16", "the card computes in bf16") if modern else ("fp16", "no bf16")
-    draft.settle("model.dtype", dtype, f"hardware ({why})")
-    flash = device == "cuda" and lazy.installed("flash_attn")
-    kernel = "flash_attention_2" if flash else "sdpa"
+    draft.settle("model.dtype", *_number_type(device, hardware))
+    half = draft.config.model.dtype != "fp32"
+    flash = device == "cuda" and half and lazy.installed("flash_attn")
+    kernel = "flash_attention_2" if flash and _modern(hardware) else "sdpa"
     draft.settle("model.attention", kernel, f"hardware ({device})")
+
+
+def _number_type(device: str, hardware: Hardware) -> tuple[str, str]:
+    """Return the number type that this device computes fast in, and why."""
+    if device == "cpu" and hardware.fast_bf16:
+        return "bf16", "hardware (the processor multiplies bf16 in hardware)"
+    if device == "cuda":
+        return ("bf16", "hardware (the card computes in bf16)") if _modern(hardware) else ("fp16", "hardware (no bf16)")  # fmt: skip
+    return "fp32", f"hardware (no fast bf16 on {device})"
+
+
+def _modern(hardware: Hardware) -> bool:
+    """Say whether every card computes in bf16: which of them a run gets is not known here."""
+    cards = [g for g in hardware.gpus if g.kind == "cuda"]
+    return bool(cards) and all(g.fast_bf16 for g in cards)
 
 
 def _longest(draft: _Draft, allow: Collection[str]) -> int:

@@ -37,6 +37,7 @@ from stead.training.saving.resume import (
     wants_rewind,
 )
 from stead.training.stepping import oom
+from stead.training.stepping.repeatable import repeatable
 from stead.training.stepping.world import World
 from stead.training.trainer import Job, Trainer
 from stead.training.watching.measured import Meter
@@ -75,7 +76,7 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
     """
     learning = Learning(method_name, plain(method_config), adapter_name, plain(adapter_config))
     world = World() if world is None else world
-    with lease.held(run_dir) if world.leads else nullcontext():
+    with lease.held(run_dir) if world.leads else nullcontext(), repeatable(loaded.device):
         asked = {"config": hash_of(trainer, learning), "data": prepared.hash}
         done = _finished(run_dir, resume, asked)
         if done is not None:

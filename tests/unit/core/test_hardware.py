@@ -44,6 +44,41 @@ def test_what_nvidia_smi_prints_is_read(
     assert [(g.name, g.memory_bytes, g.capability) for g in found] == expected
 
 
+TWO = "A, 100, 50, 8.6, GPU-aa11\nB, 200, 20, 12.0, GPU-ab22\n"
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [("0,1", "AB"), ("1,0", "BA"), ("1", "B"), ("", ""), ("-1", ""), ("0,7,1", "A"),
+     ("GPU-ab", "B"), ("GPU-a", ""), ("MIG-GPU-aa11/1/0", "")],
+)  # fmt: skip
+def test_cards_that_programs_may_not_see_are_not_counted(visible: str, names: str) -> None:
+    found = hardware.nvidia(lambda argv: TWO, visible)
+
+    assert "".join(g.name for g in found) == names
+
+
+def test_the_environment_says_which_cards_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+
+    assert [g.name for g in hardware.nvidia(lambda argv: TWO)] == ["B"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "fast"),
+    [("7.5", False), ("8.0", True), ("10.0", True), ("12.0", True), ("[N/A]", False), ("", False)],
+)
+def test_a_capability_is_a_number_not_a_word(capability: str, fast: bool) -> None:
+    assert hardware.Gpu("cuda", "X", 1, 1, capability).fast_bf16 == fast
+
+
+@pytest.mark.parametrize(("build", "device"), [("2.13.0+cpu", "cpu"), ("2.13.0+cu128", "cuda"), ("", "cuda")])  # fmt: skip
+def test_a_card_that_torch_cannot_use_is_not_the_device(build: str, device: str) -> None:
+    card = hardware.Gpu("cuda", "X", 1, 1, "8.0")
+
+    assert Hardware("c", 1, (), 1, 1, 1, gpus=(card,), torch=build).device == device
+
+
 @pytest.mark.parametrize("script", ["exit 9", "echo 'NVIDIA X, 10, 5, 8.0'"])
 def test_a_real_program_of_that_name_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str

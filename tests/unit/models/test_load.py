@@ -11,8 +11,9 @@ import torch
 from tests.conftest import make_tiny_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from stead.core import lazy
 from stead.core.errors import ModelError, NotFound, SteadError
-from stead.models.load import choose_attention, choose_device, choose_dtype, load_model
+from stead.models.load import choose_attention, choose_device, choose_dtype, load_model, supported
 
 
 @pytest.fixture
@@ -41,12 +42,43 @@ def test_asked_for_choices_win() -> None:
     cpu = torch.device("cpu")
 
     assert choose_dtype("fp16", cpu, None) == (torch.float16, "asked for")
-    assert choose_attention("eager", cpu) == ("eager", "asked for")
+    assert choose_attention("eager", cpu, torch.float32) == ("eager", "asked for")
     assert choose_device("cpu")[0] == cpu
     with pytest.raises(ModelError):
         choose_device("tpu")
     with pytest.raises(ModelError):
         choose_dtype("int3", cpu, None)
+
+
+@pytest.mark.parametrize(("own", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_bf16_that_a_card_only_imitates_is_not_chosen(
+    monkeypatch: pytest.MonkeyPatch, own: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: own or including_emulation)  # fmt: skip
+
+    assert choose_dtype("auto", torch.device("cuda"), None)[0] == dtype
+
+
+def test_flash_attention_is_for_16_bits_and_for_families_that_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lazy, "installed", lambda name: name == "flash_attn")
+    cuda = torch.device("cuda")
+
+    assert choose_attention("auto", cuda, torch.bfloat16)[0] == "flash_attention_2"
+    assert choose_attention("auto", cuda, torch.float32)[0] == "sdpa"
+    assert supported(LlamaConfig(architectures=["LlamaForCausalLM"]), "flash_attention_2", "")[0] == "flash_attention_2"  # fmt: skip
+    assert supported(LlamaConfig(architectures=["BloomForCausalLM"]), "flash_attention_2", "")[0] == "eager"  # fmt: skip
+
+
+def test_a_build_without_cuda_is_named() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("not run: CUDA is here")
+
+    with pytest.raises(ModelError, match="'cuda' is not there") as caught:
+        choose_device("cuda")
+
+    assert (torch.__version__ in caught.value.message) == (torch.version.cuda is None)
 
 
 def test_missing_folder() -> None:

@@ -145,6 +145,12 @@ def test_what_was_asked_is_left_alone() -> None:
         (replace(CPU, flags=("avx2",)), "cpu", "fp32"),
         (replace(CPU, gpus=(Gpu("cuda", "H200", 140 * GIB, 140 * GIB, "9.0"),)), "cuda", "bf16"),
         (replace(CPU, gpus=(Gpu("cuda", "T4", 15 * GIB, 15 * GIB, "7.5"),)), "cuda", "fp16"),
+        (replace(CPU, gpus=(Gpu("cuda", "5090", 32 * GIB, 32 * GIB, "12.0"),)), "cuda", "bf16"),
+        (
+            replace(CPU, gpus=(Gpu("cuda", "T4", 15 * GIB, 15 * GIB, "7.5"),), torch="2.13.0+cpu"),
+            "cpu",
+            "bf16",
+        ),
         (replace(CPU, gpus=(Gpu("mps", "Apple GPU", 16 * GIB, 8 * GIB),)), "mps", "fp32"),
     ],
 )
@@ -152,6 +158,16 @@ def test_device_and_dtype_follow_the_hardware(hardware: Hardware, device: str, d
     made = make(hardware=hardware)
 
     assert (made.config.model.device, made.config.model.dtype) == (device, dtype)
+
+
+def test_the_origin_says_that_torch_cannot_use_the_card() -> None:
+    card = Gpu("cuda", "T4", 15 * GIB, 15 * GIB, "7.5")
+
+    made = make(hardware=replace(CPU, gpus=(card,), torch="2.13.0+cpu"))
+
+    assert (
+        "T4 is here, but torch 2.13.0+cpu is a build for processors" in made.origins["model.device"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,42 @@ def test_spread_layers_cannot_be_rounded_as_a_whole(tiny_model: Path, tmp_path: 
 
     with pytest.raises(ConfigError, match="rounds whole matrices"):
         training.run(tiny_model, data, tmp_path / "run", adapter="qat", world=World(0, 1, True))
+
+
+@pytest.fixture
+def third_of_four(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Be number two of four, on a machine with cards; return what was asked of torch."""
+    asked: list[object] = []
+    for name, value in (("WORLD_SIZE", "4"), ("LOCAL_WORLD_SIZE", "4"), ("LOCAL_RANK", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.distributed, "init_process_group", asked.append)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 2)
+    return asked
+
+
+def test_each_process_takes_a_card_and_numbers_still_go_by_the_processors(
+    third_of_four: list[object],
+) -> None:
+    assert World.join(device="cuda").rank == 2
+
+    assert third_of_four == [2, "cpu:gloo,cuda:nccl"]
+
+
+def test_a_run_on_processors_needs_no_card(third_of_four: list[object]) -> None:
+    World.join(device="cpu")
+
+    assert third_of_four == ["gloo"]
+
+
+def test_more_processes_than_cards_are_refused(
+    third_of_four: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+    with pytest.raises(ConfigError, match="is 4, but there are 3 cards") as caught:
+        World.join(device="cuda")
+
+    assert caught.value.code == "too-few-cards"
+    assert third_of_four == []

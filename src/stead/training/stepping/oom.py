@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 from stead.core.errors import TrainingError
 
-_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
+_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc",
+          "cublas_status_alloc_failed", "cudnn_status_alloc_failed")  # fmt: skip
 
 
 class OutOfMemory(TrainingError):  # noqa: N818 - the state, by its usual name

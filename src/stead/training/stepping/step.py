@@ -252,7 +252,8 @@ class Stepper:
         """Let everything random of one micro-batch come from its number."""
         with self.learner.draw(self._seed, step * _PARTS + index, active=self._learning):
             if self._pool is None:  # layers of the model itself that draw from torch's generator
-                torch.default_generator.manual_seed((self._seed * 31 + step) * _PARTS + index)
+                number = (self._seed * 31 + step) * _PARTS + index
+                _seed_generators(self.learner.loaded.device, number)
             yield
 
     def _add_penalty(self, gradients: list[Tensor], values: dict[str, float]) -> None:
@@ -287,3 +288,12 @@ class Stepper:
                 self.optimizer.publish()
         self.scaler.update(finite=finite)
         return norm, scaled and not finite
+
+
+def _seed_generators(device: torch.device, number: int) -> None:
+    """Seed torch's own generators: the CPU's, and that of the device, which draws there."""
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
+    elif device.type == "mps":
+        torch.mps.manual_seed(number)

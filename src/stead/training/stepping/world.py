@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from stead.core.errors import ProcessError
+from stead.core.errors import ConfigError, ProcessError
 
 T = TypeVar("T")
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe",
@@ -32,13 +32,19 @@ class World:
     sharded: bool = False  # layers are spread over the processes: training/sharded
 
     @classmethod
-    def join(cls, *, sharded: bool = False) -> "World":
-        """Join the world that torchrun's variables name, or be alone when there are none."""
+    def join(cls, *, sharded: bool = False, device: str = "cpu") -> "World":
+        """Join the world that torchrun's variables name, or be alone when there are none.
+
+        On cuda each process gets a card of its own, which "cuda" means from then on; numbers and texts
+        go through the processors all the same. Raises: ConfigError("too-few-cards").
+        """
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls()
+        if device == "cuda":
+            _take_card(size)
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
         return cls(dist.get_rank(), size, sharded)
 
     @property
@@ -122,6 +128,19 @@ class World:
         yield
         if self.leads:
             self.wait()
+
+
+def _take_card(size: int) -> None:
+    """Make this process's own card the one that "cuda" means. Raises: ConfigError("too-few-cards")."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    cards = torch.cuda.device_count()
+    if here > cards:  # two processes on one card are refused by NCCL, in words of its own
+        raise ConfigError(
+            "too-few-cards",
+            f"launch.processes is {here}, but there are {cards} cards, and each process needs its own",
+            hint=f"stead train RECIPE -s launch.processes={max(1, cards)}",
+        )
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:

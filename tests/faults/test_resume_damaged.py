@@ -102,15 +102,30 @@ def test_best_weights_that_are_damaged_are_told_before_the_run_goes_on(
     assert last["resume_level"] == "best-effort"
 
 
-def test_what_a_killed_writer_of_the_final_weights_left_is_removed(
+def test_what_killed_writers_left_is_removed(
     tiny_model: Path, data: PreparedData, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     killed(tiny_model, data, out, 5, **OWN)
     (out / ".partial-0123456789ab").mkdir()
     (out / ".partial-0123456789ab" / "model.safetensors").write_bytes(b"half")
+    (out / ".result.json.partial-01234567").write_bytes(b"{")
 
     training.run(tiny_model, data, out, resume=True, **OWN)
 
     assert [p.name for p in out.rglob("*.partial-*")] == []
     assert (out / "final").is_dir()
+
+
+def test_damaged_decisions_of_a_run_are_told(
+    tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    killed(tiny_model, data, out, 3, **OWN)
+    (out / "adjustments.json").write_bytes(b'{"splits": [')
+
+    with pytest.raises(CheckpointError, match=r"adjustments\.json' is damaged") as found:
+        training.run(tiny_model, data, out, resume=True, **OWN)
+
+    assert found.value.code == "bad-adjustments"
+    assert found.value.hint == f"rm {out / 'adjustments.json'}"

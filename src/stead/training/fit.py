@@ -78,9 +78,8 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
     world = World() if world is None else world
     with lease.held(run_dir) if world.leads else nullcontext():
         if world.leads:
-            checkpoint.clean(
-                run_dir
-            )  # a killed writer of `final/` leaves as much as the model weighs
+            files.clean(run_dir)  # half a `final/` is as large as the model
+            checkpoint.clean(run_dir)
         asked = {"config": hash_of(trainer, learning), "data": prepared.hash}
         done = _finished(run_dir, resume, asked)
         if done is not None:

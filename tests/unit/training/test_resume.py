@@ -217,9 +217,7 @@ def test_changed_settings_are_refused_unless_the_level_is_lowered(
         with pytest.raises(CheckpointError, match=r"trainer\.lr") as caught:
             start(tiny_model, data, tmp_path, "lora", lr=1e-4, resume=allowed)
         assert caught.value.code == "fingerprint-changed"
-        assert (
-            caught.value.hint == f"stead train {tmp_path / 'run.yaml'} --resume-level best-effort"
-        )
+        assert caught.value.hint == f"stead runs resume {tmp_path} --resume-level best-effort"
     for other in (
         {"adapter_config": {"r": 3}},
         {"optimizer": "lion"},

@@ -93,7 +93,7 @@ def check(
             "fingerprint-changed",
             f"the checkpoint was written under other conditions ({parts}); resuming could only be {level!r}: "
             f"--resume-level {level} allows it",
-            hint=f"stead train {shlex.quote(str(run / 'run.yaml'))} --resume-level {level}",
+            hint=f"stead runs resume {shlex.quote(str(run))} --resume-level {level}",
             changed=changed,
             level=level,
         )

@@ -55,7 +55,8 @@ class BestWeights:
         try:
             manifest.verify(path, checkpoint.KIND)
         except CheckpointError as error:
-            recipe = shlex.quote(str(self._folder.parent / "run.yaml"))
+            run = self._folder.parent
+            recipe = f"{shlex.quote(str(run / 'run.yaml'))} --out {shlex.quote(str(run))}"  # it may have been moved
             raise CheckpointError(
                 "no-best-weights",
                 f"the best weights so far, of step {step}, cannot be used: {error.message}; "

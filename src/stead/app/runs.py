@@ -27,6 +27,7 @@ from stead.core.events import (
     Note,
     Progress,
     Started,
+    complete,
     follow,
     ignore,
 )
@@ -181,7 +182,7 @@ class _Followed:
         self.verb, self.emit = verb, emit
         self.result: dict[str, Any] | None = None
         self._path, self._log, self._silence_s = folder / EVENTS, folder / LOG, silence_s
-        self._offset = self._path.stat().st_size if self._path.exists() else 0
+        self._offset = complete(self._path)
         self._total: int | None = None
         self._heard: float | None = None  # when a step was last reported, by the monotonic clock
 

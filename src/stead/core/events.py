@@ -128,6 +128,14 @@ def parse(line: bytes | str) -> AnyEvent:
     return _DECODER.decode(line)
 
 
+def complete(path: Path) -> int:
+    """Return the size of a log's complete lines; what a full disk or a power cut tore off comes after them.
+
+    Units: bytes. Whoever goes on writing cuts it off (`_repair`), so a reader begins here and not at the file's end.
+    """
+    return path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
+
+
 def follow(path: Path, offset: int = 0) -> Iterator[tuple[int, AnyEvent]]:
     """Yield (offset after the line, event) for each complete line from byte `offset` on."""
     if not path.exists():

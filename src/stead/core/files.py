@@ -43,6 +43,12 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
+def clean(folder: Path) -> None:
+    """Remove what killed writers of single files left here; only for who alone writes in the folder."""
+    for left in folder.glob(".*.partial-*"):
+        left.unlink(missing_ok=True)
+
+
 def disk_full(path: Path, error: OSError) -> ResourceError:
     """Return the error for a full disk at `path`."""
     return ResourceError(

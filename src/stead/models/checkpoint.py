@@ -137,6 +137,18 @@ def _own_step(folder: Path, found: manifest.Manifest) -> None:
         )
 
 
+def peek(folder: Path) -> dict[str, Any] | None:  # Any: JSON values
+    """Return a checkpoint's values without reading its tensors; None when the file is not the one that was written."""
+    try:
+        sealed = manifest.read(folder, KIND).files[STATE]["sha256"]
+        if files.hash_file(folder / STATE) != sealed:
+            return None
+    except (CheckpointError, KeyError, OSError):
+        return None
+    found: dict[str, Any] = files.read_json(folder / STATE)
+    return found
+
+
 def clean(parent: Path) -> None:
     """Remove what a killed writer or retirement left behind."""
     if parent.is_dir():

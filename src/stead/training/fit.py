@@ -20,6 +20,7 @@ from stead.core.events import Emit, Note, Started, ignore
 from stead.core.process import stop_requested
 from stead.core.registry import Registry
 from stead.data.pack import plan_batches
+from stead.models import checkpoint
 from stead.models.writing.generate import to_the_end
 from stead.training.callback import Run
 from stead.training.loop.build import BATCH_TOKENS, build, plain
@@ -77,6 +78,9 @@ def fit(  # noqa: PLR0913 - the stage's whole input, by name
     learning = Learning(method_name, plain(method_config), adapter_name, plain(adapter_config))
     world = World() if world is None else world
     with lease.held(run_dir) if world.leads else nullcontext(), repeatable(loaded.device):
+        if world.leads:
+            files.clean(run_dir)  # half a `final/` is as large as the model
+            checkpoint.clean(run_dir)
         asked = {"config": hash_of(trainer, learning), "data": prepared.hash}
         done = _finished(run_dir, resume, asked)
         if done is not None:

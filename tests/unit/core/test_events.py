@@ -56,6 +56,23 @@ def test_a_torn_line_is_cut_and_numbers_go_on(tmp_path, tail):
     assert [json.loads(line)["seq"] for line in path.read_bytes().splitlines()] == [0, 1]
 
 
+def test_a_reader_that_begins_before_a_torn_line_is_cut_misses_nothing(tmp_path):
+    path = tmp_path / "e.jsonl"
+    log = events.EventLog(path)
+    log(EVERY[0])
+    log.close()
+    with open(path, "ab") as file:
+        file.write(b'{"seq": 1, "torn by a full disk"')
+
+    begin = events.complete(path)
+    again = events.EventLog(path)
+    again(EVERY[1])
+    again.close()
+
+    assert [event for _, event in events.follow(path, begin)] == [EVERY[1]]
+    assert events.complete(tmp_path / "none") == 0
+
+
 def test_a_log_that_is_only_a_torn_line_begins_at_0(tmp_path):
     (tmp_path / "e.jsonl").write_bytes(b"torn")
 

@@ -15,8 +15,10 @@ from torch.nn import functional
 from stead.config.kinds import registry
 from stead.config.run import RunConfig
 from stead.core.errors import Interrupted
-from stead.core.events import AnyEvent, Note, Progress
+from stead.core.events import AnyEvent, Note, Progress, Saved
 from stead.core.process import stop_requested
+from stead.models import checkpoint
+from stead.models.checkpoint import State
 from stead.models.layers.lowrank import Draw
 from stead.models.layers.noise import noisy
 from stead.models.learner import Learner, LearnerOptions
@@ -222,6 +224,30 @@ def test_early_stopping_is_the_same_after_a_resume(
     assert result["steps"] == 4
 
 
+def test_a_run_that_had_ended_early_and_was_killed_before_it_was_written_is_not_trained_on(
+    tiny_model: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    """The checkpoint of the very step that ended the run says so too."""
+    own = {"lr": 1e-9, "warmup": 0.0, "eval_every": 1, "patience": 2, "min_delta": 0.01}
+    own |= {"checkpoint_every": 3}
+    whole = run(tiny_model, data, tmp_path / "whole", **own)
+
+    def die(event: AnyEvent) -> None:
+        if isinstance(event, Saved) and event.path.endswith("step-00000003"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_model, data, tmp_path / "killed", emit=die, **own)
+    last = run(tiny_model, data, tmp_path / "killed", resume=True, **own)
+
+    assert whole["steps"] == last["steps"] == 3
+    assert last["stopped"] == whole["stopped"]
+    assert last["eval_loss"] == whole["eval_loss"]
+    assert last["weights_sha256"] == whole["weights_sha256"]
+    logs = [(tmp_path / n / "metrics.jsonl").read_bytes() for n in ("whole", "killed")]
+    assert logs[0] == logs[1]
+
+
 def test_the_best_weights_are_written_and_their_loss_told(
     tiny_model: Path, data: PreparedData, tmp_path: Path
 ) -> None:
@@ -242,25 +268,26 @@ def test_the_best_weights_are_written_and_their_loss_told(
     assert len(kept) <= 2
 
 
-def test_a_checkpoints_best_weights_stay_until_the_next_checkpoint(tmp_path: Path) -> None:
+def test_the_best_weights_of_every_checkpoint_stay_as_long_as_it_does(tmp_path: Path) -> None:
     """A run killed after a better step must still find what its last checkpoint calls the best."""
-    weights = {"w": torch.zeros(2)}
-    kept = BestWeights(tmp_path, lambda: weights)
+    checkpoints, weights = tmp_path / "checkpoints", {"w": torch.zeros(2)}
+    kept = BestWeights(tmp_path / "best", lambda: weights, checkpoints)
     best = KeepBest(kept)
     run = Run(total=9, emit=lambda event: None, save=lambda: None, evaluate=lambda: None)
 
-    for step, loss in enumerate((5.0, 4.0, 3.0, 2.0), start=1):
+    for step, loss in enumerate((5.0, 4.0, 3.0, 2.0, 1.0), start=1):
         run.step = run.measured = step
         run.held_out = loss
         best.after_step(run, StepOutcome(loss, 1.0, 0.1, 1, 1.0))
-        if step == 2:
-            saved = best.state()
-    before = sorted(p.name for p in tmp_path.iterdir())
+        if step in (2, 3):
+            saved = State({}, {"callbacks": {"best": best.state()}})
+            checkpoint.save(checkpoints, step, saved, lambda event: None)
+    before = sorted(p.name for p in (tmp_path / "best").iterdir())
     resumed = KeepBest(kept)
-    resumed.restore(saved)
+    resumed.restore({"loss": 4.0, "step": 2})
 
-    assert before == ["step-00000002", "step-00000004"]
-    assert [p.name for p in tmp_path.iterdir()] == ["step-00000002"]
+    assert before == ["step-00000002", "step-00000003", "step-00000005"]
+    assert [p.name for p in (tmp_path / "best").iterdir()] == ["step-00000002"]
     assert resumed.weights() is not None
 
 

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 class Kept(Protocol):
     """Where the best weights lie; `training/best_weights` is the real one."""
 
-    def keep(self, step: int, also: int | None) -> None:
-        """Save the present weights as those of `step`; all others may go but those of step `also`."""
+    def keep(self, step: int) -> None:
+        """Save the present weights as those of `step`; others may go unless a checkpoint names them."""
 
     def drop_after(self, step: int) -> None:
         """Forget weights of later steps, which a resumed run has not done yet."""
+
+    def check(self, step: int) -> None:
+        """Refuse to go on when the weights of `step` are damaged or gone."""
 
     def read(self, step: int) -> "Mapping[str, torch.Tensor]":
         """Return the weights of `step`."""
@@ -33,7 +36,6 @@ class KeepBest(Callback):
         self._last: int | None = None  # the run's last step: the model has its weights already
         self.loss: float | None = None
         self.step: int | None = None
-        self._saved: int | None = None  # what a run resumed from the last checkpoint would need
 
     def begin(self, run: Run) -> None:
         """Forget what a killed run left behind."""
@@ -42,7 +44,7 @@ class KeepBest(Callback):
     def after_step(self, run: Run, outcome: StepOutcome) -> None:
         """Save when the newest loss is the lowest."""
         if run.measured == run.step and self._improves(run):
-            self._kept.keep(run.step, self._saved)
+            self._kept.keep(run.step)
 
     def end(self, run: Run) -> None:
         """Judge the last weights too; they need no copy."""
@@ -63,11 +65,11 @@ class KeepBest(Callback):
 
     def state(self) -> dict[str, Any]:  # Any: JSON values
         """Return the lowest loss and its step."""
-        self._saved = self.step
         return {"loss": self.loss, "step": self.step}
 
     def restore(self, state: dict[str, Any]) -> None:  # Any: JSON values
         """Put them back, after a resume or a rewind; what came later is none of this run."""
         self.loss, self.step = state["loss"], state["step"]
-        self._saved = self.step
         self._kept.drop_after(-1 if self.step is None else self.step)
+        if self.step is not None:
+            self._kept.check(self.step)

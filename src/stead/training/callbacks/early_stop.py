@@ -18,6 +18,10 @@ class StopEarly(Callback):
         self.best: float | None = None
         self.waited = 0
 
+    def begin(self, run: Run) -> None:
+        """End at once what had ended already when it was killed before its weights were written."""
+        self._end_if_due(run)
+
     def after_step(self, run: Run, outcome: StepOutcome) -> None:
         """Judge the loss when there is a new one."""
         if run.measured != run.step or run.held_out is None:
@@ -26,12 +30,16 @@ class StopEarly(Callback):
             self.best, self.waited = run.held_out, 0
             return
         self.waited += 1
-        if self.waited >= self.patience:
-            run.stop = (
-                f"stopped early after step {run.step} of {run.total}: no held-out loss below "
-                f"{self.best:.4f} in {self.waited} evaluations"
-            )
-            run.emit(Note(stage="train", code="stopped-early", message=run.stop))
+        self._end_if_due(run)
+
+    def _end_if_due(self, run: Run) -> None:
+        if self.waited < self.patience:
+            return
+        run.stop = (
+            f"stopped early after step {run.step} of {run.total}: no held-out loss below "
+            f"{self.best:.4f} in {self.waited} evaluations"
+        )
+        run.emit(Note(stage="train", code="stopped-early", message=run.stop))
 
     def state(self) -> dict[str, Any]:  # Any: JSON values
         """Return the best loss and how many worse ones followed."""

@@ -4,6 +4,7 @@ Knows nothing about why. Kept in `adjustments.json` from the moment of each deci
 that is killed right after it and resumed decides the same, and ends with the same bytes.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stead.core import files
+from stead.core.errors import CheckpointError
 
 NAME = "adjustments.json"
 
@@ -62,9 +64,19 @@ class Adjustments:
             self.path.unlink(missing_ok=True)
 
     def read(self, saved: dict[str, Any]) -> None:  # Any: JSON values
-        """Take the file's decisions, or those that a checkpoint has kept when there is no file."""
-        found = files.read_json(self.path) if self.path.is_file() else saved
-        self.splits, self.skips = found["splits"], found["skips"]
+        """Take the file's decisions, or those that a checkpoint has kept when there is no file.
+
+        Raises: CheckpointError("bad-adjustments") when the file is damaged.
+        """
+        try:
+            found = files.read_json(self.path) if self.path.is_file() else saved
+            self.splits, self.skips = found["splits"], found["skips"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                "bad-adjustments",
+                f"{str(self.path)!r} is damaged ({error}); without it the newest checkpoint's decisions count",
+                hint=f"rm {shlex.quote(str(self.path))}",
+            ) from error
 
     def _write(self) -> None:
         if self.writes:

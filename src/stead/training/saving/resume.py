@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from stead.core import files
-from stead.core.errors import ConfigError, ResourceError, SteadError, TrainingError
+from stead.core.errors import ConfigError, ResourceError, TrainingError
 from stead.core.events import Note
 from stead.models import checkpoint
 from stead.training.callback import Run
@@ -71,13 +71,10 @@ def refuse_early(parts: Parts, resume: Resume) -> None:
 
     Raises: ConfigError("run-exists"), CheckpointError("fingerprint-changed").
     """
-    states = sorted(parts.checkpoints.glob(f"{checkpoint.PREFIX}*/{checkpoint.STATE}"))
-    try:
-        values = files.read_json(states[-1]) if states else None
-    except SteadError:
-        return  # damaged: it will be set aside, and an older one counts
-    if values is None or not {"step", "fingerprint"} <= values.keys():
-        return
+    folders = sorted(parts.checkpoints.glob(f"{checkpoint.PREFIX}*"))
+    values = checkpoint.peek(folders[-1]) if folders else None
+    if values is None:
+        return  # there is none, or it is damaged: it will be set aside, and an older one counts
     if resume is False:
         raise _exists(parts, values["step"])
     _level(parts, values, "exact" if resume is True else resume)

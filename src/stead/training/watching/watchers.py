@@ -35,7 +35,7 @@ def callbacks(parts: Parts) -> dict[str, Callback]:
         source = ema.tensors
     found["evaluate"] = CALLBACKS.create("evaluate", every=trainer.eval_every)
     if trainer.keep_best:
-        kept = BestWeights(parts.own_dir / "best", source)
+        kept = BestWeights(parts.own_dir / "best", source, parts.checkpoints)
         found["best"] = CALLBACKS.create("best", kept=kept)
     if trainer.patience is not None:
         found["early_stop"] = CALLBACKS.create(

@@ -70,7 +70,9 @@ class _Linear(torch.autograd.Function):  # type: ignore[misc]  # torch is untype
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Shapes: [..., K], [N, K], [N] → [..., N]."""
-        ctx.save_for_backward(x, weight)
+        wants_x, wants_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if wants_weight else None, weight if wants_x else None)
+        ctx.shape = x.shape
         out = mm(x.reshape(-1, x.shape[-1]), weight.t())
         return (out if bias is None else out.add_(bias)).view(*x.shape[:-1], -1)
 
@@ -81,7 +83,7 @@ class _Linear(torch.autograd.Function):  # type: ignore[misc]  # torch is untype
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         rows = grad.reshape(-1, grad.shape[-1])
         return (
-            mm(rows, weight).view_as(x) if wants_x else None,
+            mm(rows, weight).view(ctx.shape) if wants_x else None,
             mm(rows.t(), x.reshape(-1, x.shape[-1])) if wants_weight else None,
             rows.sum(0) if wants_bias else None,
         )

@@ -38,6 +38,13 @@ def ask(text, sampling, **more):
     return GenerateRequest(model="m", prompt=text, sampling=sampling, **more)
 
 
+def rows_round_alike() -> bool:
+    """Say whether a row of torch's product has the same bits among two rows and among sixteen."""
+    weight, rows = torch.randn(128, 64), torch.randn(16, 64)
+    whole = torch.mm(weight, rows.t()).t()
+    return all(torch.equal(torch.mm(weight, rows[:n].t()).t(), whole[:n]) for n in range(2, 16))
+
+
 def one_by_one(backend, requests):
     return [asyncio.run(backend.generate(r)).choices for r in requests]
 
@@ -45,6 +52,10 @@ def one_by_one(backend, requests):
 @pytest.mark.parametrize("panel_bytes", [1 << 30, 0])
 def test_guesses_change_no_bit_of_any_answer(tiny_model, panel_bytes):
     with_guesses = make(tiny_model, exact=True, panel_bytes=panel_bytes)
+    if panel_bytes == 0 and not rows_round_alike():
+        pytest.skip(
+            "this processor's plain product rounds a row by how many there are: only panels keep bits"
+        )
     without = make(tiny_model, exact=True, panel_bytes=panel_bytes, speculate=False)
     requests = [ask(text, s) for s in ASKED for text in ("a small model", REPEATS)]
     forced = ask("count: ", Sampling(temperature=0, max_tokens=80), response_format=JSON)

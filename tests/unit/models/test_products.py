@@ -50,7 +50,7 @@ def test_a_product_is_rounded_once(
         exact = a.double() @ right.double()
         found = products.mm(a, right)
         assert found.dtype == torch.bfloat16
-        half = torch.ldexp(torch.tensor(1.0, dtype=torch.float64), torch.frexp(exact).exponent - 9)
+        half = torch.ldexp(torch.ones_like(exact), torch.frexp(exact).exponent - 9)
         # half a unit in the last place: two roundings, or sums kept in bf16, would be further off
         assert ((found.double() - exact).abs() <= half * 1.001 + 1e-5).all()
 

@@ -3,6 +3,7 @@
 import json
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,9 @@ def test_a_reward_model_is_not_asked_for_words(run: Path, tmp_path: Path) -> Non
 
         assert found.value.code == "reward-model"
         assert not (tmp_path / "x.gguf").exists()
-    done = subprocess.run(shlex.split(str(found.value.hint)), check=True, capture_output=True, text=True)  # fmt: skip
+    python, *rest = shlex.split(str(found.value.hint))
+    assert python == "python"
+    done = subprocess.run([sys.executable, *rest], check=True, capture_output=True, text=True)  # fmt: skip
     assert isinstance(json.loads(done.stdout)[0], float)
 
 

@@ -534,7 +534,10 @@ def test_a_larger_teacher_takes_more_memory() -> None:
     [
         ({"type": "prompt", "tokens": 10}, 10 * 512),
         ({"type": "prefix", "tokens": 10}, 10 * 2 * 8 * 512),
-        ({"type": "p_tuning", "tokens": 10, "hidden": 64}, 10 * 512 + 64 * (2 * 512 + 64)),
+        (
+            {"type": "p_tuning", "tokens": 10, "hidden": 64},
+            10 * 512 + 64 * (2 * 512 + 64) + 2 * 64 + 512,
+        ),
         ({"type": "qat"}, Model().parameters),
         ({"type": "pruning"}, Model().parameters),
     ],

@@ -161,14 +161,19 @@ def nvidia(
 def _chosen(gpus: Sequence[tuple[Gpu, str]], visible: str) -> tuple[Gpu, ...]:
     """Pick cards by number or the beginning of their UUID; the first that is none ends the list.
 
-    Source: CUDA C++ programming guide, "CUDA Environment Variables". Part of a card (MIG-…) is none here.
+    Source: CUDA C++ programming guide, "CUDA Environment Variables". Part of a card (MIG-…) stands as its
+    whole card: nvidia-smi's list of cards does not say which card it is of but in the older form of its
+    name, so else only where there is one. Its memory is then said too large.
     """
     found = []
     for name in (part.strip() for part in visible.split(",")):
         if name.isdigit() and int(name) < len(gpus):
             found.append(gpus[int(name)][0])
             continue
-        match = [gpu for gpu, uuid in gpus if name.startswith("GPU-") and uuid.startswith(name)]
+        card = name.removeprefix("MIG-").partition("/")[0]
+        match = [gpu for gpu, uuid in gpus if card.startswith("GPU-") and uuid.startswith(card)]
+        if name.startswith("MIG-") and not card.startswith("GPU-"):
+            match = [gpu for gpu, _ in gpus]
         if len(match) != 1:
             break
         found.append(match[0])

@@ -2,7 +2,7 @@
 
 Knows nothing about layers. Without oneDNN's 16-bit kernels (x86 below AVX-512) torch takes eight times as
 long for a product of bf16 as for one of float32 (docs/log.md); widening both sides first costs a
-thirtieth of it. Everywhere else these are torch's own functions. Legend: M rows, K summed up, N columns.
+sixtieth of that. Everywhere else these are torch's own functions. Legend: M rows, K summed up, N columns.
 """
 
 from collections.abc import Iterator

@@ -50,12 +50,20 @@ TWO = "A, 100, 50, 8.6, GPU-aa11\nB, 200, 20, 12.0, GPU-ab22\n"
 @pytest.mark.parametrize(
     ("visible", "names"),
     [("0,1", "AB"), ("1,0", "BA"), ("1", "B"), ("", ""), ("-1", ""), ("0,7,1", "A"),
-     ("GPU-ab", "B"), ("GPU-a", ""), ("MIG-GPU-aa11/1/0", "")],
+     ("GPU-ab", "B"), ("GPU-a", ""), ("MIG-GPU-ab22/1/0", "B"),
+     ("MIG-5c89", "")],
 )  # fmt: skip
 def test_cards_that_programs_may_not_see_are_not_counted(visible: str, names: str) -> None:
     found = hardware.nvidia(lambda argv: TWO, visible)
 
     assert "".join(g.name for g in found) == names
+
+
+def test_a_part_of_the_only_card_is_a_card() -> None:
+    """A plan that took it for none would put a run with a GPU on the processor."""
+    one = TWO.splitlines(keepends=True)[0]
+
+    assert [g.name for g in hardware.nvidia(lambda argv: one, "MIG-5c89")] == ["A"]
 
 
 def test_the_environment_says_which_cards_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
